@@ -1,0 +1,358 @@
+"""Charts: functions that return a Figure, each drawn from one table, which `save` writes beside it.
+
+A chart needs no display and leaves no global state: it shows itself in a notebook when a cell ends with it. Colours are
+Okabe and Ito's, told apart with any colour vision, and no chart relies on colour alone.
+"""
+
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy
+import pandas
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from .evaluation import summarise
+from .files import InputError, write_bytes, write_text
+from .filters import REASONS
+from .rationales import Rationale
+
+BLUE, ORANGE, GREEN, PINK = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
+SKY, VERMILLION, YELLOW = "#56B4E9", "#D55E00", "#F0E442"
+INK, GREY, PALE = "#222222", "#6B6B6B", "#DDDDDD"
+COLOURS = (BLUE, VERMILLION, GREEN, PINK, ORANGE, SKY, INK)
+MARKERS = "osD^vPX*"
+DASHES = ("-", "--", "-.", ":")
+SHADES = (BLUE, "#4D4D4D", VERMILLION, PINK, YELLOW, "#8C6D00", GREEN, SKY, "#B8DDF2", ORANGE)
+PART_COLOURS = dict(zip(("kept", *REASONS), SHADES, strict=True))
+PAPER_MARK = "PAPER PROTOCOL: epoch selected on the test set"
+METRICS = {
+    "loss": "Loss",
+    "dev_accuracy": "Dev accuracy (%)",
+    "ce": "Cross-entropy",
+    "kl": "Divergence from the mentor",
+}
+
+
+class Chart(Figure):
+    """A Figure that a notebook shows without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file's bytes, the same for the same figure."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", metadata={"Software": None})
+    return stream.getvalue()
+
+
+def save(figure: Figure, frame: pandas.DataFrame, path: Path | str) -> tuple[Path, Path]:
+    """Write `path`.png and the table that it shows as `path`.csv, atomically; the two paths."""
+    image, table = Path(f"{path}.png"), Path(f"{path}.csv")  # not with_suffix: a name may hold dots (tau-0.3)
+    write_bytes(image, png(figure))
+    write_text(table, frame.to_csv(index=frame.index.name is not None, lineterminator="\n"))
+    return image, table
+
+
+def accuracy_chart(
+    frame: pandas.DataFrame, reference: pandas.DataFrame | None = None, title: str = "Test accuracy"
+) -> Chart:
+    """Accuracy of each method, a panel for each task: seeds as dots, their mean with its 95% interval.
+
+    `frame` is an `evaluation.accuracy_table`. `reference` draws lines at published or other single numbers: columns
+    task, label, accuracy (percent). Anything of protocol "paper" is marked as such.
+    """
+    _require(frame, "task", "method", "seed", "n", "accuracy", "low", "high", "protocol")
+    summary = summarise(frame)
+    kinds = list(dict.fromkeys(zip(summary["method"], summary["protocol"], strict=True)))
+    tasks = list(dict.fromkeys(summary["task"]))
+    mixed = summary["protocol"].nunique() > 1
+    names = [f"{method} (paper protocol)" if mixed and kind == "paper" else method for method, kind in kinds]
+    lines = {task: _lines(reference, task) for task in tasks}
+    levels = max(map(len, lines.values()))
+    columns = min(len(tasks), 3 if max(map(len, names)) < 16 else 2)
+    height = max(2.0, 0.9 + 0.34 * len(kinds) + 0.17 * levels)
+    figure, panels = _figure(title, len(tasks), columns, height, grid="x", sharey=True)
+    for task, panel in zip(tasks, panels, strict=True):
+        _horizontal(panel, names)
+        for level, (label, value) in enumerate(lines[task]):  # each label on a level of its own: none overlap
+            panel.axvline(value, color=INK, linewidth=1, linestyle=DASHES[1:][level % 3], zorder=0, gid="reference")
+            style = {"xycoords": panel.get_xaxis_transform(), "textcoords": "offset points", "fontsize": 8}
+            panel.annotate(f"{label} {value:.1f}", (value, 1), (0, 3 + 12 * level), ha="center", **style)
+        seeds, means = frame[frame["task"] == task], summary[summary["task"] == task]
+        _draw_methods(panel, kinds, seeds, means)
+        ends = [*means["low"], *means["high"], *seeds["accuracy"], *(value for _, value in lines[task])]
+        room = max(2.5, 0.06 * (max(ends) - min(ends)))
+        panel.set_xlim(max(-0.5, min(ends) - room), min(100.5, max(ends) + room))
+        panel.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        panel.set_title(task, pad=8 + 12 * levels, fontsize=10)
+        panel.set_xlabel(f"Accuracy (%), n = {_range(seeds['n'])}")
+    figure.supxlabel(_accuracy_note(summary), x=0.01, ha="left", fontsize=8, color=GREY)
+    if "paper" in set(summary["protocol"]):
+        box = {"facecolor": "#A33F00", "edgecolor": "none", "pad": 3}
+        style = {"fontsize": 9, "fontweight": "bold", "color": "white"}
+        figure.text(0.99, 0.985, PAPER_MARK, ha="right", va="top", bbox=box, **style)
+    return figure
+
+
+def _draw_methods(panel: Axes, kinds: list[tuple[str, str]], seeds: pandas.DataFrame, means: pandas.DataFrame) -> None:
+    """A row for each (method, protocol): interval, mean with its number, and below them the seeds."""
+    methods = list(dict.fromkeys(method for method, _ in kinds))
+    for place, (method, protocol) in enumerate(kinds):
+        colour = COLOURS[methods.index(method) % len(COLOURS)]
+        mean = means[(means["method"] == method) & (means["protocol"] == protocol)]
+        if mean.empty:
+            panel.text(0.02, place, "not run", transform=panel.get_yaxis_transform(), color=GREY, va="center")
+            continue
+        value, low, high = (float(mean.iloc[0][name]) for name in ("accuracy", "low", "high"))
+        panel.plot([low, high], [place, place], color=colour, linewidth=2.2, alpha=0.55, solid_capstyle="butt")
+        dots = seeds.loc[(seeds["method"] == method) & (seeds["protocol"] == protocol), "accuracy"]
+        panel.scatter(dots, [place + 0.24] * len(dots), s=13, color=colour, alpha=0.8, linewidths=0, gid="seeds")
+        style = {"marker": MARKERS[methods.index(method) % len(MARKERS)], "edgecolor": colour, "linewidths": 1.6}
+        face = "white" if protocol == "paper" else colour
+        panel.scatter([value], [place], s=52, facecolor=face, zorder=4, gid="mean", **style)
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 0.4, "alpha": 0.85}
+        panel.annotate(
+            f"{value:.1f}", (value, place), (0, 6), textcoords="offset points", ha="center", fontsize=8, bbox=box
+        )
+
+
+def _accuracy_note(summary: pandas.DataFrame) -> str:
+    bars = {"t over seeds": "95% t interval of the mean over seeds", "Wilson": "95% Wilson interval (one seed)"}
+    bar = " or ".join(bars[kind] for kind in dict.fromkeys(summary["interval"]))
+    return (
+        f"Seeds: {_range(summary['seeds'])} (small dots); marker: their mean; bar: {bar}.\n"
+        f"n: test questions. Protocol: {' and '.join(dict.fromkeys(summary['protocol']))}."
+    )
+
+
+def _lines(reference: pandas.DataFrame | None, task: str) -> list[tuple[str, float]]:
+    if reference is None:
+        return []
+    _require(reference, "task", "label", "accuracy")
+    rows = reference[reference["task"] == task].sort_values("accuracy")
+    return list(zip(rows["label"], map(float, rows["accuracy"]), strict=True))
+
+
+def learning_curve(frame: pandas.DataFrame, title: str = "Learning curves") -> Chart:
+    """Loss, dev accuracy, cross-entropy and divergence over optimiser steps, as far as the table has them.
+
+    Columns: step, optionally run (one line each), and any of loss, dev_accuracy (percent), ce, kl; NaN where a step has
+    no such value.
+    """
+    _require(frame, "step")
+    metrics = [name for name in METRICS if name in frame and frame[name].notna().any()]
+    if not metrics:
+        raise InputError(f"learning curve: the table has none of {', '.join(METRICS)}; its columns: {', '.join(frame)}")
+    runs = list(dict.fromkeys(frame["run"])) if "run" in frame else [""]
+    columns = min(2, len(metrics))
+    figure, panels = _figure(title, len(metrics), columns, height=2.9)
+    for place, (name, panel) in enumerate(zip(metrics, panels, strict=True)):
+        ends = {}
+        for k, run in enumerate(runs):
+            values = (frame if "run" not in frame else frame[frame["run"] == run])[["step", name]].dropna()
+            if values.empty:
+                continue
+            colour = COLOURS[k % len(COLOURS)]
+            marker = MARKERS[k % len(MARKERS)] if len(values) <= 30 else ""
+            style = {"linestyle": DASHES[k % len(DASHES)], "marker": marker, "markersize": 4}
+            panel.plot(values["step"], values[name], color=colour, linewidth=1.6, label=run, **style)
+            ends[run] = (values["step"].iloc[-1], values[name].iloc[-1], colour)
+        panel.set_title(METRICS[name], fontsize=10)
+        panel.set_xlabel("Optimiser step")
+        if runs != [""] and (place % columns == columns - 1 or place == len(metrics) - 1):
+            _label_ends(panel, ends)
+    return figure
+
+
+def yield_chart(frame: pandas.DataFrame, title: str = "What the filters keep") -> Chart:
+    """Kept rationales and each reason for a drop, a stacked bar for each source; `frame` is `filters.counts`."""
+    _require(frame, "total", "kept")
+    parts = [name for name in frame.columns if name != "total"]
+    figure, (panel,) = _figure(title, 1, 1, height=0.8 + 0.75 * len(frame), grid="x")
+    _horizontal(panel, list(frame.index))
+    start = numpy.zeros(len(frame))
+    widest = max(1, frame["total"].max())
+    for part in parts:
+        colour = PART_COLOURS[part]
+        counts = frame[part].to_numpy()
+        style = {"color": colour, "edgecolor": "white", "height": 0.6, "label": f"{part} ({counts.sum()})"}
+        bars = panel.barh(range(len(frame)), counts, left=start, **style)
+        fitting = [f"{n}" if n / widest > 0.012 + 0.0095 * len(f"{n}") else "" for n in counts]
+        panel.bar_label(bars, fitting, label_type="center", fontsize=9, color=_ink_on(colour))
+        start = start + counts
+    for place, (total, kept) in enumerate(zip(frame["total"], frame["kept"], strict=True)):
+        share = f"{100 * kept / total:.1f}% of {total} kept" if total else "none"
+        panel.annotate(share, (total, place), (6, 0), textcoords="offset points", va="center", fontsize=9, color=INK)
+    panel.set_xlim(0, widest * 1.24)
+    panel.set_xlabel("Rationales")
+    figure.legend(loc="outside lower center", ncols=min(5, len(parts)), frameon=False, fontsize=9, handlelength=1)
+    return figure
+
+
+def lengths(rows: Iterable[Rationale]) -> pandas.DataFrame:
+    """The table of `length_histogram`: source, correct and words of each rationale."""
+    table = [[row.source, row.correct, len(row.rationale.split())] for row in rows]
+    return pandas.DataFrame(table, columns=["source", "correct", "words"])
+
+
+def length_histogram(frame: pandas.DataFrame, title: str = "Length of rationales") -> Chart:
+    """How long correct and wrong rationales are, a panel for each source, medians marked; `frame` is `lengths`."""
+    _require(frame, "source", "correct", "words")
+    sources = list(dict.fromkeys(frame["source"]))
+    figure, panels = _figure(title, len(sources), 1, height=1.9, sharex=True)
+    low, high = frame["words"].min(), frame["words"].max()
+    width = 1 + (high - low) // 40  # whole words, so that all bins hold as many lengths
+    edges = numpy.arange(low, high + 2 * width, width) - 0.5
+    for source, panel in zip(sources, panels, strict=True):
+        values = frame[frame["source"] == source]
+        for level, (correct, name, colour) in enumerate([(True, "correct", BLUE), (False, "wrong", VERMILLION)]):
+            words = values.loc[values["correct"] == correct, "words"]
+            if words.empty:
+                continue
+            panel.hist(words, bins=edges, histtype="stepfilled", color=colour, alpha=0.25)
+            panel.hist(words, bins=edges, histtype="step", color=colour, linewidth=1.6, linestyle=DASHES[level])
+            panel.axvline(words.median(), color=colour, linewidth=1.2, linestyle=DASHES[level])
+            text = f"{name}: {len(words)}, median {words.median():g} words"
+            style = {"color": colour, "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85}}
+            panel.text(0.99, 0.96 - 0.14 * level, text, transform=panel.transAxes, ha="right", va="top", **style)
+        panel.set_title(source, fontsize=10)
+        panel.set_ylabel("Rationales")
+        panel.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    panels[-1].set_xlabel("Words")
+    return figure
+
+
+def agreement(rows: Iterable[Rationale]) -> pandas.DataFrame:
+    """The table of `agreement_chart`: for each source, how many questions have `correct` of `samples` right.
+
+    Questions without a rationale of a source are not counted for it.
+    """
+    tally: dict[tuple[str, str], list[bool]] = {}
+    for row in rows:
+        tally.setdefault((row.source, row.question_id), []).append(row.correct)
+    table = pandas.DataFrame(
+        [[source, len(right), sum(right)] for (source, _), right in tally.items()],
+        columns=["source", "samples", "correct"],
+    )
+    return table.groupby(["source", "samples", "correct"], sort=True).size().reset_index(name="questions")
+
+
+def agreement_chart(frame: pandas.DataFrame, title: str = "How many rationales of a question are right") -> Chart:
+    """Questions by the number of their rationales that are correct, a panel for each source; `frame` is `agreement`."""
+    _require(frame, "source", "samples", "correct", "questions")
+    sources = sorted(dict.fromkeys(frame["source"]), key=lambda source: (source != "teacher", source))
+    figure, panels = _figure(title, len(sources), len(sources), height=2.7, grid="y", sharey=True)
+    for source, panel in zip(sources, panels, strict=True):
+        values = frame[frame["source"] == source]
+        counts = values.groupby("correct")["questions"].sum().reindex(range(values["samples"].max() + 1), fill_value=0)
+        bars = panel.bar(counts.index, counts, color=[VERMILLION, *[BLUE] * (len(counts) - 1)], width=0.75)
+        panel.bar_label(bars, fontsize=9, padding=2, color=INK)
+        each = f"{_range(values['samples'])} rationale{'s' if values['samples'].max() > 1 else ''} each"
+        panel.set_title(f"{source}: {counts.sum()} questions, {each}", fontsize=10)
+        panel.set_xlabel("Correct rationales")
+        panel.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+        panel.margins(y=0.12)
+    panels[0].set_ylabel("Questions")
+    return figure
+
+
+def coverage(rows: Iterable[Rationale], questions: Iterable[str]) -> pandas.DataFrame:
+    """The table of `coverage_chart`: how many of the questions (ids) have a kept rationale, and from whom.
+
+    Raises InputError for a rationale whose question is not among them.
+    """
+    sources: dict[str, set[str]] = {question: set() for question in questions}
+    for row in rows:
+        if row.question_id not in sources:
+            raise InputError(f"rationale {row.id}: its question {row.question_id} is not among the questions given")
+        if row.kept:
+            sources[row.question_id].add(row.source)
+    kinds = {"teacher only": {"teacher"}, "both": {"teacher", "mentor"}, "mentor only": {"mentor"}, "none": set()}
+    table = [[name, sum(found == kind for found in sources.values())] for name, kind in kinds.items()]
+    frame = pandas.DataFrame(table, columns=["covered_by", "questions"])
+    return frame.assign(share=100 * frame["questions"] / max(1, len(sources)))
+
+
+def coverage_chart(frame: pandas.DataFrame, title: str = "Training questions with a kept rationale") -> Chart:
+    """Questions by who wrote a kept rationale for them; `frame` is `coverage`."""
+    _require(frame, "covered_by", "questions", "share")
+    figure, (panel,) = _figure(title, 1, 1, height=2.0, grid="x")
+    _horizontal(panel, list(frame["covered_by"]))
+    colours = {"teacher only": ORANGE, "both": GREEN, "mentor only": BLUE}
+    bars = panel.barh(
+        range(len(frame)), frame["questions"], height=0.65, color=[colours.get(k, GREY) for k in frame["covered_by"]]
+    )
+    labels = [f"{n} ({share:.1f}%)" for n, share in zip(frame["questions"], frame["share"], strict=True)]
+    panel.bar_label(bars, labels, padding=4, fontsize=9, color=INK)
+    panel.margins(x=0.16)
+    panel.set_xlabel("Questions")
+    return figure
+
+
+# Parts of charts
+
+
+def _figure(
+    title: str, count: int, columns: int, height: float, grid: str = "both", sharex: bool = False, sharey: bool = False
+) -> tuple[Chart, list[Axes]]:
+    """A figure of so many panels, in rows of so many columns; height in inches, of a row of panels."""
+    rows = -(-count // columns)
+    figure = Chart(figsize=(8, 0.9 + rows * height), dpi=120, layout="constrained", facecolor="white")
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06, wspace=0.04)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK)
+    panels = list(figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey).flat)
+    for unused in panels[count:]:
+        unused.set_axis_off()
+    for panel in panels[:count]:
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.spines[["left", "bottom"]].set_color(GREY)
+        panel.tick_params(colors=INK, labelsize=9)
+        panel.set_axisbelow(True)
+        panel.grid(axis=grid, color=PALE, linewidth=0.7)
+    return figure, panels[:count]
+
+
+def _horizontal(panel: Axes, names: Sequence[str]) -> None:
+    """Name the rows of a panel, the first on top."""
+    panel.set_yticks(range(len(names)), names)
+    panel.set_ylim(len(names) - 0.4, -0.6)
+    panel.spines["left"].set_visible(False)
+    panel.tick_params(axis="y", length=0)
+
+
+def _label_ends(panel: Axes, ends: dict[str, tuple[float, float, str]]) -> None:
+    """Write each line's name to the right of the panel, at its end's height, moved apart where they would overlap."""
+    low, high = panel.get_ylim()
+    runs = sorted(ends, key=lambda run: ends[run][1])
+    heights: list[float] = []
+    for run in runs:
+        heights.append(max((ends[run][1] - low) / (high - low), heights[-1] + 0.065 if heights else 0))
+    for run, height in zip(runs, heights, strict=True):
+        x, y, colour = ends[run]
+        arrow = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.6, "relpos": (0, 0.5)}
+        where = (1.04, height - max(0, heights[-1] - 1))
+        style = {"color": colour, "fontsize": 8, "ha": "left", "va": "center", "arrowprops": arrow}
+        panel.annotate(run, (x, y), where, xycoords="data", textcoords="axes fraction", **style)
+
+
+def _ink_on(colour: str) -> str:
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return INK if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "white"
+
+
+def _range(values: pandas.Series) -> str:
+    low, high = int(values.min()), int(values.max())
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
+def _require(frame: pandas.DataFrame, *columns: str) -> None:
+    for column in columns:
+        if column not in frame:
+            raise InputError(f"chart: the table has no column {column!r}; its columns: {', '.join(frame)}")
+    if frame.empty:
+        raise InputError("chart: the table has no rows; make the step before it first")

@@ -1,0 +1,163 @@
+"""Files: where things lie, atomic writes, JSONL, hashes, and manifests that say that a step is done.
+
+Every writer here writes to a temporary name in the same folder and renames it, so that a reader never sees half a
+file. A step's manifest is written last: a folder without one is unfinished work.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+ROOT = Path(os.environ.get("MENTOR_KD_HOME", Path(__file__).resolve().parent.parent))
+DATA = ROOT / "data"
+MANIFEST = "manifest.json"
+
+
+class InputError(ValueError):
+    """Something given by the user is wrong; the message names it, its value and the remedy."""
+
+
+def reports_root() -> Path:
+    """The folder that holds the run folders: MENTOR_KD_REPORTS, or reports/ of the project."""
+    return Path(os.environ.get("MENTOR_KD_REPORTS", ROOT / "reports"))
+
+
+def official_root() -> Path:
+    """The folder with the paper's data: MENTOR_KD_OFFICIAL_DATA, or data/official/ of the project."""
+    return Path(os.environ.get("MENTOR_KD_OFFICIAL_DATA", DATA / "official"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically, making its folder if needed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # mkstemp makes files that only their owner can read
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file atomically."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a JSON file atomically, indented for people."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, sort_keys=False) + "\n")
+
+
+def write_jsonl(path: Path, rows: Iterable[dict]) -> None:
+    """Write one JSON object a line, atomically."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def append_jsonl(path: Path, row: dict) -> None:
+    """Append one row and wait until it is on disk; for what people type and for logs of long work."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as file:
+        if file.tell() > 0:  # a writer that was killed may have left half a line: keep it apart from ours
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
+        file.write((json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8"))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_text(path: Path) -> str:
+    """Read a UTF-8 text file; InputError names the file, and the line where the text is not UTF-8."""
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise InputError(
+            f"{path}, line {line}: not UTF-8 (byte 0x{content[error.start]:02x}); save the file as UTF-8"
+        ) from None
+
+
+def read_json(path: Path) -> object:
+    """Read a JSON file; InputError names the file and the line of a syntax error."""
+    text = read_text(path)
+    if not text.strip():
+        raise InputError(f"{path}: the file is empty")
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}, line {error.lineno}: not valid JSON ({error.msg}); is the file truncated?") from None
+
+
+def read_jsonl(path: Path) -> Iterator[tuple[int, dict]]:
+    """Yield (line number, row) of a JSONL file; InputError names file and line of what is not a JSON object."""
+    text = read_text(path)
+    for number, line in enumerate(text.split("\n"), start=1):  # not splitlines: U+2028 may stand inside a text
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InputError(f"{path}, line {number}: not valid JSON ({error.msg}); is the file truncated?") from None
+        if not isinstance(row, dict):
+            raise InputError(
+                f"{path}, line {number}: a JSON object was expected, not {type(row).__name__} ({line[:60]})"
+            )
+        yield number, row
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, or of a folder's files with their relative names, as hex."""
+    path = Path(path)
+    total = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            if path.is_dir():
+                total.update(file.relative_to(path).as_posix().encode() + b"\0")
+            with file.open("rb") as stream:
+                while block := stream.read(1 << 20):
+                    total.update(block)
+    return total.hexdigest()
+
+
+def digest(value: object) -> str:
+    """The SHA-256 of a JSON-like value in canonical form (sorted keys), as hex."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def is_done(folder: Path, inputs: dict) -> bool:
+    """Whether the folder's manifest names these inputs and every output that it lists is there unchanged."""
+    manifest = Path(folder) / MANIFEST
+    if not manifest.exists():
+        return False
+    recorded = read_json(manifest)
+    if recorded.get("inputs") != json.loads(json.dumps(inputs)):
+        return False
+    return all(
+        (Path(folder) / name).exists() and sha256(Path(folder) / name) == value
+        for name, value in recorded["outputs"].items()
+    )
+
+
+def finish(folder: Path, inputs: dict, outputs: Iterable[str], **facts: object) -> None:
+    """Write the manifest of a finished step: its inputs, the hashes of its outputs, and facts worth keeping."""
+    folder = Path(folder)
+    hashes = {name: sha256(folder / name) for name in outputs}
+    write_json(folder / MANIFEST, {"inputs": inputs, "outputs": hashes, **facts})

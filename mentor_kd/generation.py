@@ -1,0 +1,184 @@
+"""Generation: sampling and greedy decoding in batches of similar length, seeded and resumable by shard.
+
+A shard is a few batches with a seed of its own, written as one file. A killed run skips the shards that are there,
+makes the others, and so ends with the same rows as an undisturbed one.
+"""
+
+import random
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from .batches import mask, pad
+from .files import InputError, digest, read_json, read_jsonl, write_json, write_jsonl
+from .models import Loaded, decode, encode_prompt
+from .progress import Progress
+
+BATCHES_PER_SHARD = 4
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How texts are drawn: n for each prompt, temperature (0 is greedy), top_k, top_p, length, batch size, seed.
+
+    Everything is explicit: transformers alone would cut sampling to the 50 likeliest tokens without a word. The
+    defaults for a mentor are those of the official scripts: three samples at temperature 0.7 with top_k 50.
+    """
+
+    n: int = 1
+    temperature: float = 0.0
+    top_k: int = 50
+    top_p: float = 1.0
+    max_new_tokens: int = 256
+    batch_size: int = 64
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("n", "max_new_tokens", "batch_size"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InputError(f"{name} is a whole number from 1, not {value!r}")
+        if self.temperature < 0:
+            raise InputError(f"temperature is 0 (greedy) or above, not {self.temperature!r}")
+        if isinstance(self.top_k, bool) or not isinstance(self.top_k, int) or self.top_k < 0:
+            raise InputError(f"top_k is a whole number, 0 for no limit, not {self.top_k!r}")
+        if not 0 < self.top_p <= 1:
+            raise InputError(f"top_p is in (0, 1], not {self.top_p!r}")
+        if self.greedy and self.n > 1:
+            raise InputError(
+                f"greedy decoding (temperature 0) gives one text a prompt, not n={self.n}; raise temperature"
+            )
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature == 0
+
+
+@dataclass(frozen=True)
+class Text:
+    """One generated text; `finished` says whether the model ended it itself within max_new_tokens."""
+
+    text: str
+    finished: bool
+    tokens: int
+
+
+@torch.inference_mode()
+def generate_batch(loaded: Loaded, prompts: list[list[int]], sampling: Sampling, seed: int) -> list[list[Text]]:
+    """Texts for a batch of encoded prompts, `n` for each; the same for the same batch and seed.
+
+    A decoder's prompts are padded at the left with an attention mask, so that a text does not depend on what it was
+    batched with (up to rounding). The caller's random state is left as it was.
+    """
+    left = not loaded.encoder_decoder
+    device = loaded.model.device
+    inputs = {
+        "input_ids": pad(prompts, loaded.tokenizer.pad_token_id, left).to(device),
+        "attention_mask": mask(prompts, left).to(device),
+    }
+    how = (
+        {"do_sample": False}
+        if sampling.greedy
+        else {
+            "do_sample": True,
+            "temperature": sampling.temperature,
+            "top_k": sampling.top_k,
+            "top_p": sampling.top_p,
+            "num_return_sequences": sampling.n,
+        }
+    )
+    training = loaded.model.training
+    loaded.model.eval()
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        ids = loaded.model.generate(**inputs, **how, max_new_tokens=sampling.max_new_tokens, use_cache=True)
+    loaded.model.train(training)
+    if left:
+        ids = ids[:, inputs["input_ids"].shape[1] :]
+    else:
+        ids = ids[:, 1:]  # the decoder's start token
+    ends = loaded.model.generation_config.eos_token_id
+    ends = set(ends) if isinstance(ends, list) else {ends}
+    texts = []
+    for row in ids.tolist():
+        length = next((i for i, token in enumerate(row) if token in ends), None)
+        kept = row if length is None else row[:length]
+        texts.append(Text(decode(loaded.tokenizer, kept), length is not None, len(kept)))
+    return [texts[i : i + sampling.n] for i in range(0, len(texts), sampling.n)]
+
+
+def by_length(prompts: list[list[int]], batch_size: int) -> list[list[int]]:
+    """Prompt numbers in batches of similar length, longest first: running out of memory shows at once."""
+    order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
+    return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+
+
+def generate(loaded: Loaded, questions: list[str], sampling: Sampling) -> list[list[Text]]:
+    """Texts for each question, in the questions' order; in memory, for small work such as a dev split."""
+    prompts = [encode_prompt(loaded.tokenizer, loaded.encoder_decoder, question) for question in questions]
+    results: list[list[Text]] = [[] for _ in prompts]
+    for number, batch in enumerate(by_length(prompts, max(1, sampling.batch_size // sampling.n))):
+        drawn = generate_batch(loaded, [prompts[i] for i in batch], sampling, shard_seed(sampling.seed, number))
+        for i, texts in zip(batch, drawn, strict=True):
+            results[i] = texts
+    return results
+
+
+def shard_seed(seed: int, shard: int) -> int:
+    """A seed for one shard of a run."""
+    return random.Random(f"{seed} shard {shard}").getrandbits(31)
+
+
+def generate_to(
+    folder: Path,
+    loaded: Loaded,
+    questions: list[tuple[str, str]],
+    sampling: Sampling,
+    origin: dict,
+    label: str = "sampling",
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[dict]:
+    """Draw texts for (id, question) pairs into shards under `folder`, and yield all rows in the questions' order.
+
+    A row is `id`, `index`, `text`, `finished`, `tokens`. `origin` says what else the texts depend on (the model's
+    hash): shards of another origin, sampling or set of questions are removed first. Shards already there are kept.
+    Raises KeyboardInterrupt when `stop()` turns true between two shards; what is done stays.
+    """
+    folder = Path(folder)
+    plan = {"origin": origin, "sampling": asdict(sampling), "questions": digest(questions)}
+    if folder.exists() and (not (folder / "plan.json").exists() or read_json(folder / "plan.json") != plan):
+        shutil.rmtree(folder)
+    write_json(folder / "plan.json", plan)
+    prompts = [encode_prompt(loaded.tokenizer, loaded.encoder_decoder, text) for _, text in questions]
+    batches = by_length(prompts, max(1, sampling.batch_size // sampling.n))
+    shards = [batches[i : i + BATCHES_PER_SHARD] for i in range(0, len(batches), BATCHES_PER_SHARD)]
+    with Progress(label, len(questions), unit="questions") as progress:
+        for number, shard in enumerate(shards):
+            path = folder / f"shard-{number:05d}.jsonl"
+            size = sum(map(len, shard))
+            if path.exists():
+                progress.skip(size)
+                continue
+            if stop():
+                raise KeyboardInterrupt(f"stopped after {number} of {len(shards)} shards; run again to go on")
+            seed = shard_seed(sampling.seed, number)
+            started = time.perf_counter()
+            rows = []
+            for offset, batch in enumerate(shard):
+                drawn = generate_batch(loaded, [prompts[i] for i in batch], sampling, seed + offset)
+                for i, texts in zip(batch, drawn, strict=True):
+                    rows += [{"id": questions[i][0], "index": k, **asdict(text)} for k, text in enumerate(texts)]
+            write_jsonl(path, rows)
+            tokens = sum(row["tokens"] for row in rows)
+            progress.advance(size, f"{tokens / (time.perf_counter() - started):,.0f} tokens/s")
+    found = {}
+    for number in range(len(shards)):
+        for _, row in read_jsonl(folder / f"shard-{number:05d}.jsonl"):
+            found[row["id"], row["index"]] = row
+    for identity, _ in questions:
+        for index in range(sampling.n):
+            yield found[identity, index]

@@ -1,0 +1,52 @@
+"""Losses as pure functions of logits: cross-entropy, soft-label divergence, and their sum.
+
+All of them take the logits of real target positions only, [N, V], with padding and prompt already taken out, and give
+sums over positions, so that the caller can divide by the number of target tokens of a whole optimiser step, whatever
+its batches, accumulation and processes (method.md, Loss, protocol `sound`).
+"""
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from .files import InputError
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """Weight lambda of the soft labels in [0, 1] and their temperature tau > 0 (paper, section 3 and App. B)."""
+
+    soft_label_weight: float = 0.3
+    soft_label_temperature: float = 2.0
+
+    def __post_init__(self):
+        if not 0 <= self.soft_label_weight <= 1:
+            raise InputError(f"soft_label_weight (lambda) is a number in [0, 1], not {self.soft_label_weight!r}")
+        if not self.soft_label_temperature > 0:
+            raise InputError(f"soft_label_temperature (tau) is above 0, not {self.soft_label_temperature!r}")
+
+
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Sum over positions of -log p(target); logits [N, V], targets [N] (paper, eq. 1). In float32."""
+    return F.cross_entropy(logits.float(), targets, reduction="sum")
+
+
+def soft_label_divergence(student: Tensor, mentor: Tensor, temperature: float) -> Tensor:
+    """Sum over positions of KL(mentor || student) at a temperature, without the factor temperature squared.
+
+    Both logits are [N, V], in float32 inside. No gradient reaches the mentor. The paper's eq. 2, with its sign mended.
+    """
+    log_student = F.log_softmax(student.float() / temperature, dim=-1)
+    log_mentor = F.log_softmax(mentor.detach().float() / temperature, dim=-1)
+    return F.kl_div(log_student, log_mentor, reduction="sum", log_target=True)
+
+
+def distillation_loss(ce: Tensor, divergence: Tensor, tokens: Tensor | int, settings: LossSettings) -> Tensor:
+    """[(1-lambda) CE + lambda tau^2 KL] / N from sums over the same positions and the step's number of tokens N.
+
+    tau squared keeps the soft labels' gradient at the size of the hard labels' when tau grows; the paper's code has
+    none, which at tau = 2 makes its soft labels four times weaker than lambda says.
+    """
+    weight, temperature = settings.soft_label_weight, settings.soft_label_temperature
+    return ((1 - weight) * ce + weight * temperature**2 * divergence) / tokens

@@ -1,0 +1,398 @@
+"""Where the sandbox models come from: a small tokenizer that spells, generated text, and three tiny decoders.
+
+The text teaches the parts of reasoning (copying, spelling, looking up, swapping, small sums, the calendar) and the
+words of the sandbox, in the shape `{question}\\n###\\n{answer}`. It never holds a question of the sandbox's tasks:
+what is left for distillation to teach is how to put the parts together. `notebooks/30_pretrain_sandbox_models.ipynb`
+runs this module.
+"""
+
+import calendar
+import datetime
+import itertools
+import platform
+import random
+import re
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+from transformers.trainer_utils import get_last_checkpoint
+
+from . import sandbox
+from .files import InputError, append_jsonl, read_jsonl
+from .models import IGNORED, SEPARATOR, Loaded, encode_prompt, encode_target, save
+from .tasks import MARKER
+
+# name: (width, layers, heads); about 0.15, 0.5 and 1.5 million parameters with the 1,024 tokens of the tokenizer
+SIZES = {"sandbox-small": (64, 2, 4), "sandbox-base": (104, 4, 4), "sandbox-large": (176, 4, 4)}
+CONTEXT = 1024
+PAD, EOS = "<pad>", "</s>"
+
+# Words beyond the sandbox's own, so that texts from elsewhere are not spelled letter by letter throughout.
+COMMON_WORDS = """
+a about after again all also always am an and another any are around as ask at away back bad ball be because been
+before began begin behind being best better between big both box boy bring brother but buy by call came can car care
+cat chair child children choice choices city class clean cold color come concatenate correct cost could count cut dad
+day days did different do does dog dollar dollars done door down draw drink drive each earn eat eight end enough even
+every example exchange exchanges face family far farm father few find finish first fish five flower follow food for
+four found friend friends from fruit full game games garden gave get girl give given gives go goes going gone good got
+great group grow had half hand happy hard has have he head hear help her here high him his hold holding home hot hour
+hours house how however hundred if in inches into is it its join just keep kind kitchen know known large last late
+later learn leave left less let letter letters life light like line list little live long look lost lot made make man
+many march market may me mean means meet mile miles milk minute minutes money month months more morning most mother
+move much must my name names near need never new next night nine no none not nothing now number numbers of off often
+old on once one only open or order other our out over own page pages paid paper part parts party pay people person
+piece pieces place plant play played player players point position present problem put question read ready really
+remain remaining remains rest result right room round run said same sat saw say school second see sell sells sentence
+set seven she shop short should show side since sister six size sleep small so sold some something song soon spend
+spent stand start started starts state step still stop store story street string student students such sun swap
+swapped swaps sweet table take taken takes talk tall teacher tell ten than that the their them then there therefore
+these they thing things think third this those thousand three through thus time times to today together told tomorrow
+too took top total town toy toys trade trades train tree trees true try turn twelve twice two under until up us use
+used using very visit wait walk want was wash watch water way we week weeks well went were what when where which while
+white who why wife will wind window winter with without woman word words work world would write year years yes
+yesterday yet you young your zero Alice Bob Claire Dave Eve Fred Answer Choices First Finally Then After Before
+Initially At In On If So Now Since The There Therefore This Which What How Who When Where Why Is Are Does Did Do Can
+Could Would Has Have He She It They His Her Its Their Let Next Step Also And But For From Each All As An To We You Yes
+No Not False True Total Start End
+""".split()
+_WORD = r"[A-Za-z]+"
+
+
+def copy_skill(rng: random.Random) -> tuple[str, str]:
+    def item() -> str:
+        kinds = (
+            sandbox.made_up_word(rng),
+            rng.choice(sandbox.COLOURS),
+            str(rng.randrange(200)),
+            rng.choice(sandbox.NAMES),
+        )
+        return rng.choice(kinds)
+
+    words = " ".join(item() for _ in range(rng.randint(1, 9)))
+    return f"Copy: {words}", words
+
+
+def spell_skill(rng: random.Random) -> tuple[str, str]:
+    word = sandbox.made_up_word(rng)
+    if rng.random() < 0.25:
+        return f"Spell {word} backwards.", " ".join(reversed(word))
+    if rng.random() < 0.35:
+        place = rng.randrange(len(word))
+        return f"Letter {place + 1} of {word}?", word[place]
+    return f"Spell {word}.", " ".join(word)
+
+
+def join_skill(rng: random.Random) -> tuple[str, str]:
+    letters = [rng.choice("abcdefghijklmnoprstuvz") for _ in range(rng.randint(2, 6))]
+    return f"Write without spaces: {' '.join(letters)}", "".join(letters)
+
+
+def lookup_skill(rng: random.Random) -> tuple[str, str]:
+    n = rng.randint(2, 5)
+    keys = rng.sample(sandbox.NAMES, n)
+    values = rng.sample(sandbox.COLOURS if rng.random() < 0.7 else sandbox.THINGS, n)
+    if rng.random() < 0.3:
+        options = " ".join(f"({letter}) {value}" for letter, value in zip("ABCDE", values, strict=False))
+        chosen = rng.randrange(n)
+        return f"{options}. Which letter is {values[chosen]}?", "ABCDE"[chosen]
+    pick = rng.randrange(n)
+    pairs = ", ".join(f"{key} {value}" for key, value in zip(keys, values, strict=True))
+    if rng.random() < 0.5:
+        return f"{pairs}. Who has {values[pick]}?", keys[pick]
+    return f"{pairs}. What does {keys[pick]} have?", values[pick]
+
+
+def swap_skill(rng: random.Random) -> tuple[str, str]:
+    n = rng.randint(2, 4)
+    keys, values = rng.sample(sandbox.NAMES, n), rng.sample(sandbox.COLOURS, n)
+    held = dict(zip(keys, values, strict=True))
+    before = ", ".join(f"{key} {held[key]}" for key in keys)
+    lines = []
+    asked = []
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        a, b = rng.sample(keys, 2)
+        held[a], held[b] = held[b], held[a]
+        asked.append(f"{a} and {b} swap.")
+        lines.append(f"{a} and {b}: " + ", ".join(f"{key} {held[key]}" for key in keys))
+    return f"{before}. {' '.join(asked)}", ". ".join(lines) + "."
+
+
+def sum_skill(rng: random.Random) -> tuple[str, str]:
+    def one() -> tuple[str, int]:
+        kind = rng.choice("++--*")
+        if kind == "*":
+            x, y = rng.randint(2, 12), rng.randint(2, 12)
+            return f"{x} * {y}", x * y
+        x, y = rng.randint(1, 99), rng.randint(1, 40)
+        if kind == "-":
+            return (f"{x} - {y}", x - y) if x > y else (f"{y} - {x}", y - x)
+        return f"{x} + {y}", x + y
+
+    sums = [one() for _ in range(rng.randint(1, 4))]
+    return "; ".join(text for text, _ in sums), ". ".join(f"{text} = {value}" for text, value in sums) + "."
+
+
+def calendar_skill(rng: random.Random) -> tuple[str, str]:
+    day = datetime.date(2001, 1, 1) + datetime.timedelta(days=rng.randrange(365 * 24))
+    name = sandbox.MONTHS[day.month - 1]
+    kind = rng.randrange(4)
+    if kind == 0:
+        return (
+            f"How many days has {name} {day.year}?",
+            f"{name} has {calendar.monthrange(day.year, day.month)[1]} days.",
+        )
+    if kind == 1:
+        after = sandbox.MONTHS[day.month % 12]
+        return (
+            (f"Which month comes after {name}?", after)
+            if rng.random() < 0.5
+            else (f"Which month comes before {after}?", name)
+        )
+    text = f"{day.day} {name} {day.year}"
+    return (f"{text} in digits", f"{day:%m/%d/%Y}") if kind == 2 else (f"{day:%m/%d/%Y} in words", text)
+
+
+def story_skill(rng: random.Random) -> tuple[str, str]:
+    """The sandbox's way of telling, with one fact asked that stands in the text: no sum, no task question."""
+    n, m = rng.sample(sandbox.NAMES, 2)
+    t, u = rng.sample(sandbox.THINGS, 2)
+    a, b = rng.randint(2, 60), rng.randint(2, 60)
+    told = rng.choice(
+        [
+            f"{n} has {a} {t} and {m} has {b} {u}.",
+            f"{n} buys {a} {t} in a box and {m} gives away {b} {u}.",
+            f"{n} had {a} {t} and found {b} {u}.",
+            f"There are {a} {t} and {b} {u} left. {n} loses none and {m} takes more.",
+        ]
+    )
+    pick, number = rng.choice([(t, a), (u, b)])
+    return f"{told} How many {pick}?", f"{number} {pick}"
+
+
+SKILLS = (
+    copy_skill,
+    spell_skill,
+    join_skill,
+    lookup_skill,
+    swap_skill,
+    sum_skill,
+    sum_skill,
+    calendar_skill,
+    story_skill,
+)
+# Copying and looking up come first, for everything else is made of them: shares at the start and from the middle on.
+EARLY = (5, 3, 2, 4, 1, 0.5, 0.5, 0.5, 1)
+LATE = (1, 1, 0.5, 1, 2, 1.5, 1.5, 1, 0.7)
+
+
+def skill_text(rng: random.Random, progress: float = 1.0) -> tuple[str, str]:
+    """A question and its reply; `progress` in [0, 1] says how far the training is, and so which skills are usual."""
+    late = min(1.0, 2 * progress)
+    weights = [(1 - late) * early + late * usual for early, usual in zip(EARLY, LATE, strict=True)]
+    return rng.choices(SKILLS, weights)[0](rng)
+
+
+def build_tokenizer(size: int = 1024) -> PreTrainedTokenizerFast:
+    """A tokenizer of whole known words, single digits, and bytes for everything else.
+
+    It has no merges: a word is either in the vocabulary or spelled byte by byte, so that the letters of a new name
+    are in the model's sight, and any UTF-8 text survives encoding and decoding.
+    """
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    seen: Counter[str] = Counter()
+    rng = random.Random(0)
+    for family in sandbox.FAMILIES:
+        for question in sandbox.make_questions(family, 300, seed=-1):
+            facts = sandbox.read_question(family, question.question)
+            asked = re.sub(r'"[^"]*"', "", question.question)
+            told = " ".join(sandbox.explain(facts, style).split(MARKER)[0] for style in sandbox.STYLES)
+            for word in facts.values.get("words", []):  # made-up words are for spelling
+                told = told.replace(word, "")
+            seen.update(re.findall(rf" ?{_WORD}", f"{asked} {told}"))
+    for _ in range(3000):
+        for skill in (lookup_skill, swap_skill, sum_skill, calendar_skill, story_skill):
+            seen.update(re.findall(rf" ?{_WORD}", SEPARATOR.join(skill(rng))))
+    ranked = [word for word, count in seen.most_common() if len(word.strip()) > 1]
+    ranked += [" " + word for word in COMMON_WORDS]
+    ranked += [word.capitalize() for word in COMMON_WORDS]
+    words = dict.fromkeys(word.replace(" ", "Ġ") for word in ranked if len(word.strip()) > 1)
+    special = [PAD, EOS]
+    marks = [SEPARATOR.replace("\n", "Ċ"), MARKER]  # in the byte-level alphabet a newline is written Ċ, a blank Ġ
+    vocabulary = {token: i for i, token in enumerate([*special, *marks, *alphabet, *words][:size])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], ignore_merges=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            # digits and signs stand alone; a word takes the blank before it along
+            pre_tokenizers.Split(
+                Regex(rf"{SEPARATOR}|{MARKER}| ?[A-Za-z]+|[0-9]|\s|[^A-Za-z0-9\s]"), behavior="isolated"
+            ),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        eos_token=EOS,
+        model_max_length=CONTEXT,
+        clean_up_tokenization_spaces=False,
+        padding_side="left",
+    )
+
+
+def build_model(size: str, tokenizer: PreTrainedTokenizerFast, seed: int = 0) -> LlamaForCausalLM:
+    """A fresh decoder of the Llama shape: rotary positions, tied embeddings; InputError for an unknown size."""
+    if size not in SIZES:
+        raise InputError(f"unknown sandbox model {size!r}; there are {', '.join(SIZES)}")
+    width, layers, heads = SIZES[size]
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=8 * ((width * 8 // 3) // 8),
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        max_position_embeddings=CONTEXT,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        initializer_range=0.04,
+    )
+    return LlamaForCausalLM(config)
+
+
+@dataclass(frozen=True)
+class PretrainSettings:
+    """Steps, tokens a step and learning rate of a pre-training run."""
+
+    steps: int = 3000
+    rows: int = 32  # packed rows a step
+    length: int = 256  # tokens a row
+    learning_rate: float = 3e-3
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("steps", "rows", "length"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise InputError(f"{name} is a whole number from 1, not {getattr(self, name)!r}")
+        if self.length > CONTEXT:
+            raise InputError(f"length is at most the context of {CONTEXT} tokens, not {self.length}")
+        if not 0 < self.learning_rate < 1:
+            raise InputError(f"learning_rate is between 0 and 1, not {self.learning_rate!r}")
+
+
+class PackedSkills(torch.utils.data.Dataset):
+    """Row i is `length` tokens of skill texts, made from (seed, i) alone: so a resumed run sees the same rows.
+
+    Only replies are scored, for a random question cannot be predicted and its noise would drown them. Positions start
+    anew with each text, which keeps attention inside it.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, settings: PretrainSettings):
+        self.tokenizer, self.settings = tokenizer, settings
+
+    def __len__(self) -> int:
+        return self.settings.steps * self.settings.rows
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        rng = random.Random(f"{self.settings.seed} {index}")
+        ids: list[int] = []
+        labels: list[int] = []
+        positions: list[int] = []
+        while len(ids) < self.settings.length:
+            question, reply = skill_text(rng, index / len(self))
+            prompt, target = encode_prompt(self.tokenizer, False, question), encode_target(self.tokenizer, reply)
+            ids += prompt + target
+            labels += [IGNORED] * len(prompt) + target
+            positions += range(len(prompt) + len(target))
+        end = self.settings.length
+        return {
+            "input_ids": torch.tensor(ids[:end]),
+            "labels": torch.tensor(labels[:end]),
+            "position_ids": torch.tensor(positions[:end]),
+        }
+
+
+class _LogLoss(TrainerCallback):
+    def __init__(self, path: Path):
+        self.path = path
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if logs and "loss" in logs:
+            append_jsonl(self.path, {"step": state.global_step, "loss": logs["loss"], "time": round(time.time(), 1)})
+
+
+def pretrain(size: str, folder: Path, work: Path, settings: PretrainSettings) -> Loaded:
+    """Pre-train a sandbox model and save it to `folder`; checkpoints lie in `work`, and a killed run goes on there."""
+    folder, work = Path(folder), Path(work)
+    tokenizer = build_tokenizer()
+    log = work / "metrics.jsonl"
+    arguments = TrainingArguments(
+        output_dir=str(work),
+        max_steps=settings.steps,
+        per_device_train_batch_size=settings.rows,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=max(1, settings.steps // 20),
+        weight_decay=0.01,
+        adam_beta2=0.98,
+        max_grad_norm=1.0,
+        logging_steps=10,
+        logging_first_step=True,
+        save_steps=100,
+        save_total_limit=1,
+        seed=settings.seed,
+        report_to=[],
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+    )
+    model = build_model(size, tokenizer, settings.seed)
+    trainer = Trainer(
+        model=model, args=arguments, train_dataset=PackedSkills(tokenizer, settings), callbacks=[_LogLoss(log)]
+    )
+    last = get_last_checkpoint(str(work)) if work.is_dir() else None
+    trainer.train(resume_from_checkpoint=last)
+    losses = [row for _, row in read_jsonl(log)]
+    loaded = Loaded(size, model.eval(), tokenizer)
+    width, layers, heads = SIZES[size]
+    hours = sum(
+        later["time"] - earlier["time"]
+        for earlier, later in itertools.pairwise(losses)
+        if later["step"] > earlier["step"]
+    )
+    save(
+        folder,
+        loaded,
+        {
+            "name": size,
+            "summary": "A tiny decoder of the Llama shape, pre-trained on generated text for this project's sandbox.",
+            "width": width,
+            "layers": layers,
+            "heads": heads,
+            "data": "generated by mentor_kd/pretraining.py: copying, spelling, lookups, swaps, sums, calendar, stories",
+            "settings": asdict(settings),
+            "tokens": settings.steps * settings.rows * settings.length,
+            "hours": round(hours / 3600, 2),
+            "hardware": f"{platform.machine()} CPU, {torch.get_num_threads()} thread(s)"
+            if not torch.cuda.is_available()
+            else torch.cuda.get_device_name(0),
+            "loss_curve": [[row["step"], round(row["loss"], 4)] for row in losses[:: max(1, len(losses) // 40)]],
+            "final_loss": round(losses[-1]["loss"], 4),
+            "licence": "Apache-2.0",
+        },
+    )
+    return loaded

@@ -1,0 +1,95 @@
+"""Progress of long work, with an estimate: one line, updated in place, that also survives in a saved notebook."""
+
+import sys
+import time
+
+
+def _in_notebook() -> bool:
+    """Whether an IPython kernel shows what we print, so that one display can be updated in place."""
+    if "IPython" not in sys.modules:
+        return False
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    return shell is not None and getattr(shell, "kernel", None) is not None
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 48 s, 3 min 20 s, 2 h 5 min."""
+    seconds = round(seconds)
+    if seconds < 90:
+        return f"{seconds} s"
+    if seconds < 5400:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+
+
+class Progress:
+    """A progress line: `with Progress("sampling", 300) as p: p.advance(10)`.
+
+    In a notebook one display is updated in place (widgets would freeze in the saved copy); in a terminal the line is
+    rewritten; in a log file a line is written at most every `every` seconds.
+    """
+
+    def __init__(self, label: str, total: int, unit: str = "steps", every: float = 0.5):
+        self.label, self.total, self.unit, self.every = label, total, unit, every
+        self.done = self.skipped = 0
+        self.note = ""
+        self.started = self.shown = time.monotonic()
+        self.handle = None
+        self.terminal = sys.stderr.isatty()
+        if not self.terminal and not _in_notebook():
+            self.every = max(every, 10.0)
+
+    def __enter__(self) -> "Progress":
+        self._show()
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        self._show(final=True, failed=kind is not None)
+
+    def skip(self, amount: int = 1) -> None:
+        """Count work that was found done, which says nothing about speed."""
+        self.skipped += amount
+        self.advance(amount)
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        """Count finished work and show it if the last line is old enough."""
+        self.done += amount
+        self.note = note or self.note
+        if time.monotonic() - self.shown >= self.every:
+            self._show()
+
+    def remaining(self) -> float | None:
+        """Seconds left by the speed so far; None while nothing is known."""
+        worked = self.done - self.skipped
+        if worked <= 0:
+            return None
+        return (time.monotonic() - self.started) / worked * (self.total - self.done)
+
+    def line(self, final: bool = False, failed: bool = False) -> str:
+        """The line as text."""
+        text = f"{self.label}: {self.done}/{self.total} {self.unit}"
+        if final:
+            text += f" {'stopped' if failed else 'done'} after {duration(time.monotonic() - self.started)}"
+            if self.skipped:
+                text += f" ({self.skipped} were done before)"
+        elif (left := self.remaining()) is not None:
+            text += f", about {duration(left)} left"
+        return text + (f" · {self.note}" if self.note else "")
+
+    def _show(self, final: bool = False, failed: bool = False) -> None:
+        self.shown = time.monotonic()
+        text = self.line(final, failed)
+        if _in_notebook():
+            from IPython.display import HTML, display
+
+            content = HTML(f"<pre style='margin:0'>{text.replace('&', '&amp;').replace('<', '&lt;')}</pre>")
+            if self.handle is None:
+                self.handle = display(content, display_id=True)
+            else:
+                self.handle.update(content)
+        elif self.terminal:
+            print(f"\r\033[K{text}", end="\n" if final else "", file=sys.stderr, flush=True)
+        elif final or self.done:
+            print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,323 @@
+"""The steps of the story, each from files to files in a task's folder: collect, mentor, augment, filter, distil.
+
+A step writes its manifest last; called again with the same inputs it does nothing, after a kill it goes on. What a
+step needs and does not find, `ensure` makes at smoke size, so that every notebook runs alone.
+"""
+
+import dataclasses
+import math
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas
+import yaml
+
+from . import filters, models
+from .batches import Example, encode
+from .collecting import CollectSettings, collect, judged, questions, task_of, teacher_rows
+from .evaluation import accuracy
+from .files import InputError, finish, is_done, read_json, read_jsonl, sha256, write_json, write_jsonl, write_text
+from .filters import FilterSettings
+from .generation import Sampling, Text, generate, generate_to
+from .models import Loaded
+from .provenance import provenance
+from .rationales import Question, Rationale, read_rationales, target, write_rationales
+from .tasks import MARKER, Task, judge
+from .training import METHODS, TrainSettings, clean_up, get_method, planned_steps, train
+
+Stop = Callable[[], bool]
+
+
+def never() -> bool:
+    """The stop that never comes."""
+    return False
+
+
+def answer_cap(examples: list[Example], longest: int) -> int:
+    """Tokens that an answer may have: a little above the 99.5th percentile of what the model was taught."""
+    lengths = sorted(len(e.target) for e in examples)
+    usual = lengths[min(len(lengths) - 1, math.floor(0.995 * len(lengths)))]
+    return min(longest, math.ceil(1.2 * usual) + 4)
+
+
+def _prediction(question: Question, text: Text, task: Task) -> dict:
+    found = judge(task, text.text, question.answer, question.question)
+    as_paper = judge(task, text.text, question.answer, question.question, mode="paper")
+    return {
+        "id": question.id,
+        "prediction": found.prediction,
+        "answer": question.answer,
+        "correct": found.correct,
+        "miss": found.reason,
+        "text": text.text,
+        "finished": text.finished,
+        "split": question.split,
+        "paper_correct": as_paper.correct,
+    }
+
+
+def predict(loaded: Loaded, asked: list[Question], task: Task, sampling: Sampling) -> list[dict]:
+    """Prediction rows for questions with known answers, by greedy decoding unless `sampling` says otherwise."""
+    texts = generate(loaded, [q.question for q in asked], sampling)
+    return [_prediction(q, text[0], task) for q, text in zip(asked, texts, strict=True)]
+
+
+def _fit(
+    place: Path,
+    folder: Path,
+    name: str,
+    rows: list[Rationale],
+    settings: TrainSettings,
+    max_length: int,
+    mentor: Loaded | None,
+    card: dict,
+    inputs: dict,
+    label: str,
+    stop: Stop,
+    watch: Callable[[dict], None] | None,
+) -> dict:
+    """Train a model on rationale rows, evaluate it on the test split, and save all that with a card and a manifest."""
+    task = task_of(folder)
+    outputs = ["model.safetensors", "predictions.jsonl", "metrics.jsonl"]
+    if is_done(place, inputs):
+        return read_json(place / "manifest.json")
+    _begin(place, inputs)
+    loaded = models.load(name)
+    examples, too_long = encode(loaded, [(row.id, row.question, target(row)) for row in rows], max_length)
+    if not examples:
+        raise InputError(f"{label}: none of {len(rows)} rationale(s) is left to train on (too long: {len(too_long)})")
+    greedy = Sampling(max_new_tokens=answer_cap(examples, max_length), batch_size=64)
+    dev = questions(folder, "dev")
+
+    def dev_accuracy() -> float:
+        return accuracy(row["correct"] for row in predict(loaded, dev, task, greedy)).value
+
+    trained = train(loaded, examples, dev_accuracy, settings, place / "work", mentor, label, stop, watch)
+    if trained.stopped:
+        raise KeyboardInterrupt(f"{label} was stopped at step {trained.steps}; run the same again to go on from there")
+    predictions = predict(loaded, questions(folder, "test"), task, greedy)
+    write_jsonl(place / "predictions.jsonl", predictions)
+    write_jsonl(place / "metrics.jsonl", [row for _, row in read_jsonl(place / "work" / "metrics.jsonl")])
+    test = accuracy(row["correct"] for row in predictions)
+    facts = {
+        "base": name,
+        "parameters": loaded.parameters,
+        "rationales": len(rows),
+        "trained_on": len(examples),
+        "too_long": too_long,
+        "max_length": max_length,
+        "max_new_tokens": greedy.max_new_tokens,
+        "training": asdict(trained),
+        "test": asdict(test),
+        **card,
+    }
+    data = {"questions": sha256(folder / "collected" / "questions.jsonl")[:16], **inputs["data"]}
+    models.save(
+        place,
+        loaded,
+        {
+            "summary": f"Trained by {card['method']} on {task.name}; answers as `rationale {MARKER} answer`.",
+            "task": asdict(task),
+            "protocol": "sound: epoch chosen on dev, never on the test questions",
+            "accuracy": f"{test.value:.1f}% of {test.n} test questions (Wilson 95%: {test.low:.1f} to {test.high:.1f})",
+            **facts,
+            "settings": asdict(settings),
+            "data_hashes": data,
+            "provenance": provenance(),
+        },
+    )
+    finish(place, inputs, outputs, **facts)
+    clean_up(place / "work")
+    return read_json(place / "manifest.json")
+
+
+def _begin(place: Path, inputs: dict) -> None:
+    """Make ready for a step: unfinished work of the same inputs stays, anything else is removed."""
+    begun = place / "work" / "inputs.json"
+    if place.exists() and not (begun.exists() and read_json(begun) == inputs):
+        shutil.rmtree(place)
+    write_json(begun, inputs)
+
+
+def train_mentor(
+    folder: Path,
+    mentor: str,
+    settings: TrainSettings,
+    max_length: int = 512,
+    stop: Stop = never,
+    watch: Callable[[dict], None] | None = None,
+) -> dict:
+    """Train the mentor on the teacher's correct rationales, by cross-entropy, into mentor/."""
+    folder = Path(folder)
+    rows = [row for row in filters.apply(teacher_rows(folder), FilterSettings(), {}, task_of(folder)) if row.kept]
+    data = {"teacher": sha256(folder / "collected" / "teacher.jsonl")[:16], "rows": [row.id for row in rows]}
+    inputs = {
+        "base": models.identity(mentor),
+        "settings": asdict(settings),
+        "max_length": max_length,
+        "data": data,
+        "questions": sha256(folder / "collected" / "questions.jsonl"),
+    }
+    return _fit(
+        folder / "mentor",
+        folder,
+        mentor,
+        rows,
+        settings,
+        max_length,
+        None,
+        {"name": f"mentor for {task_of(folder).name}", "method": "mentor", "seed": settings.seed},
+        inputs,
+        f"mentor {mentor}",
+        stop,
+        watch,
+    )
+
+
+def augment(folder: Path, sampling: Sampling, stop: Stop = never) -> None:
+    """Have the mentor answer every training question several times, into augmented/mentor.jsonl."""
+    folder, place = Path(folder), Path(folder) / "augmented"
+    inputs = {
+        "mentor": models.identity(folder / "mentor"),
+        "sampling": asdict(sampling),
+        "questions": sha256(folder / "collected" / "questions.jsonl"),
+    }
+    if is_done(place, inputs):
+        return
+    task, loaded = task_of(folder), models.load(folder / "mentor")
+    asked = questions(folder, "train")
+    base = read_json(folder / "mentor" / "manifest.json")["base"]
+    texts = generate_to(
+        place / "shards", loaded, [(q.id, q.question) for q in asked], sampling, {"mentor": inputs["mentor"]}, stop=stop
+    )
+    by_id = {q.id: q for q in asked}
+    rows = []
+    for text in texts:
+        sampler = {
+            "model": f"mentor {base}",
+            "temperature": sampling.temperature,
+            "top_k": sampling.top_k,
+            "seed": sampling.seed,
+            "index": text["index"],
+        }
+        rows.append(judged(by_id[text["id"]], text["text"], "mentor", sampler, task))
+    write_rationales(place / "mentor.jsonl", rows)
+    finish(place, inputs, ["mentor.jsonl"], rows=len(rows))
+
+
+def filter_rationales(folder: Path, settings: FilterSettings) -> pandas.DataFrame:
+    """Apply filters and verdicts to the teacher's and the mentor's rationales, into rationales.jsonl; the counts."""
+    folder = Path(folder)
+    rows = teacher_rows(folder) + read_rationales(folder / "augmented" / "mentor.jsonl")
+    verdicts = filters.read_verdicts(folder / "verdicts.jsonl")
+    kept = filters.apply(rows, settings, verdicts, task_of(folder))
+    write_rationales(folder / "rationales.jsonl", kept)
+    write_text(folder / "filters.yaml", yaml.safe_dump(asdict(settings)))
+    table = filters.counts(kept)
+    table.to_csv(folder / "filter_counts.csv")
+    return table
+
+
+def rationales(folder: Path) -> list[Rationale]:
+    """All rationales with what the filters and verdicts said; verdicts given since are honoured."""
+    folder = Path(folder)
+    rows = read_rationales(folder / "rationales.jsonl")
+    settings = FilterSettings(**yaml.safe_load((folder / "filters.yaml").read_text(encoding="utf-8")))
+    verdicts = filters.read_verdicts(folder / "verdicts.jsonl")
+    return filters.apply(rows, settings, verdicts, task_of(folder))
+
+
+def rows_for(rows: list[Rationale], method: str) -> list[Rationale]:
+    """The rationales that a method learns from: the kept ones of its sources."""
+    sources = get_method(method).sources
+    return [row for row in rows if row.kept and row.source in sources]
+
+
+def matched(rows: list[Rationale], method: str, settings: TrainSettings) -> TrainSettings:
+    """The settings with as many optimiser steps as the method that this one controls, where it controls one."""
+    other = get_method(method).steps_of
+    if not other:
+        return settings
+    return dataclasses.replace(settings, steps=planned_steps(len(rows_for(rows, other)), settings))
+
+
+def distil(
+    folder: Path,
+    method: str,
+    student: str,
+    settings: TrainSettings,
+    max_length: int = 512,
+    stop: Stop = never,
+    watch: Callable[[dict], None] | None = None,
+) -> dict:
+    """Train one student by one method with one seed, into students/<method>-seed<k>/; returns its manifest."""
+    folder = Path(folder)
+    every = rationales(folder)
+    rows, row_settings = rows_for(every, method), matched(every, method, settings)
+    soft = get_method(method).soft_labels
+    data = {"rows": [row.id for row in rows], "texts": sha256(folder / "rationales.jsonl")[:16]}
+    inputs = {
+        "method": method,
+        "base": models.identity(student),
+        "settings": asdict(row_settings),
+        "max_length": max_length,
+        "data": data,
+        "questions": sha256(folder / "collected" / "questions.jsonl"),
+        "mentor": models.identity(folder / "mentor") if soft else None,
+    }
+    mentor = None
+    place = folder / "students" / f"{method}-seed{settings.seed}"
+    if soft and not is_done(place, inputs):
+        mentor = models.load(folder / "mentor")
+        without = [name for name, row in METHODS.items() if not row.soft_labels]
+        models.require_same_tokenizer(mentor, models.load(student), without)
+    return _fit(
+        place,
+        folder,
+        student,
+        rows,
+        row_settings,
+        max_length,
+        mentor,
+        {"name": f"{method} student for {task_of(folder).name}", "method": method, "seed": settings.seed},
+        inputs,
+        f"{method}, seed {settings.seed}",
+        stop,
+        watch,
+    )
+
+
+# What `ensure` makes where a notebook's input is missing: small enough for a few seconds on a laptop.
+SMOKE_COLLECT = CollectSettings(train_questions=40, dev_questions=16, test_questions=24)
+SMOKE_TRAINING = TrainSettings(epochs=2, batch_size=16, learning_rate=3e-3)
+SMOKE_SAMPLING = Sampling(n=3, temperature=0.7, top_k=50, max_new_tokens=80)
+SMOKE_MODEL = "sandbox-small"
+
+
+def ensure(folder: Path, needed: str) -> None:
+    """Make what is missing up to "collected", "mentor", "augmented", "rationales" or "students", at smoke size."""
+    folder = Path(folder)
+
+    def students() -> None:
+        for method in METHODS:
+            distil(folder, method, SMOKE_MODEL, SMOKE_TRAINING)
+
+    steps = {
+        "collected": ("collected/manifest.json", lambda: collect(folder, folder.name, SMOKE_COLLECT)),
+        "mentor": ("mentor/manifest.json", lambda: train_mentor(folder, SMOKE_MODEL, SMOKE_TRAINING)),
+        "augmented": ("augmented/manifest.json", lambda: augment(folder, SMOKE_SAMPLING)),
+        "rationales": ("rationales.jsonl", lambda: filter_rationales(folder, FilterSettings())),
+        "students": ("students/*/manifest.json", students),
+    }
+    for name, (result, make) in steps.items():
+        if not list(folder.glob(result)):
+            started = time.monotonic()
+            make()
+            seconds = time.monotonic() - started
+            print(f"{name} was missing in {folder.parent.name}/{folder.name}: made at smoke size in {seconds:.0f} s")
+        if name == needed:
+            return
+    raise InputError(f"nothing is called {needed!r}; there are {', '.join(steps)}")

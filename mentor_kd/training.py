@@ -1,0 +1,338 @@
+"""Training: one trainer for mentor and student, on transformers' Trainer; a method is a row of settings, not a class.
+
+A mentor is trained by cross-entropy on the teacher's rationales; a student by its method's row in METHODS. The epoch
+is chosen by accuracy on the dev split; every evaluation leaves a checkpoint; a stopped or killed run goes on at the
+last one and ends with the same numbers.
+"""
+
+import contextlib
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from .batches import BucketBatches, Example, model_inputs, padding_waste, steps_per_epoch, target_logits
+from .files import InputError, append_jsonl, read_jsonl, write_jsonl
+from .losses import LossSettings, cross_entropy, distillation_loss, soft_label_divergence
+from .models import IGNORED, Loaded
+from .progress import Progress
+
+SCHEDULES = ("constant", "linear", "cosine")
+
+
+@dataclass(frozen=True)
+class Method:
+    """What a student learns from: whose rationales, soft labels or not, and as many steps as which other method."""
+
+    sources: tuple[str, ...]
+    soft_labels: bool = False
+    steps_of: str = ""  # the method whose number of optimiser steps it takes; "": its own epochs
+
+
+METHODS = {
+    "vanilla-kd": Method(("teacher",)),
+    "vanilla-kd-step-matched": Method(("teacher",), steps_of="mentor-kd"),
+    "mentor-kd": Method(("teacher", "mentor"), soft_labels=True),
+}
+
+
+def get_method(name: str) -> Method:
+    """A method's row by name; InputError lists the known ones."""
+    if name not in METHODS:
+        raise InputError(f"unknown method {name!r}; there are {', '.join(METHODS)}")
+    return METHODS[name]
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Optimisation of one training: passes over the rationales (or a number of steps), rates, loss, seed."""
+
+    epochs: int = 10
+    batch_size: int = 8  # rationales an optimiser step
+    accumulation: int = 1  # batches that an optimiser step is cut into, where memory is short
+    learning_rate: float = 3e-4
+    schedule: str = "linear"
+    warmup: float = 0.05  # share of the steps
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    loss: LossSettings = LossSettings()
+    seed: int = 0
+    steps: int = 0  # 0: epochs decide; otherwise the number of optimiser steps, with `epochs` checkpoints among them
+    save_minutes: float = 10.0  # a checkpoint at least this often, beside those at each epoch's end
+
+    def __post_init__(self):
+        for name in ("epochs", "batch_size", "accumulation"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InputError(f"{name} is a whole number from 1, not {value!r}")
+        if not isinstance(self.learning_rate, int | float) or not 0 < self.learning_rate < 1:
+            raise InputError(
+                f"learning_rate is a number between 0 and 1, not {self.learning_rate!r} "
+                f"(in YAML write 3.0e-4, for 3e-4 is text there)"
+            )
+        if self.schedule not in SCHEDULES:
+            raise InputError(f"schedule is one of {', '.join(SCHEDULES)}, not {self.schedule!r}")
+        if not 0 <= self.warmup < 1:
+            raise InputError(f"warmup is a share of the steps in [0, 1), not {self.warmup!r}")
+        if self.batch_size % self.accumulation:
+            raise InputError(f"batch_size {self.batch_size} cannot be cut into {self.accumulation} batches")
+        if not isinstance(self.steps, int) or self.steps < 0:
+            raise InputError(f"steps is a whole number, 0 to go by epochs, not {self.steps!r}")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training gave: which evaluation was chosen, the dev accuracy (in percent) there, and the cost."""
+
+    steps: int
+    best_step: int
+    dev_accuracy: float | None
+    seconds: float
+    padding: float
+    stopped: bool = False
+
+
+def planned_steps(rows: int, settings: TrainSettings) -> int:
+    """Optimiser steps of a training on this many rationales."""
+    return settings.steps or settings.epochs * steps_per_epoch(rows, settings.batch_size)
+
+
+class DistillationTrainer(Trainer):
+    """Trainer with our batches, our loss normalised over a whole optimiser step, and dev accuracy as its evaluation."""
+
+    def __init__(self, *, loaded, examples, batches, settings, mentor, dev, log_path, **kwargs):
+        super().__init__(model=loaded.model, **kwargs)
+        self.loaded, self.examples, self.batches, self.settings = loaded, examples, batches, settings
+        self.mentor, self.dev, self.log_path = mentor, dev, log_path
+        # This makes Trainer count the labels of all micro-batches and processes of a step and leave scaling to us.
+        # T5's forward takes that count and ignores it, so the model's own loss is never used.
+        self.model_accepts_loss_kwargs = True
+        self._loss_shifts_labels = False
+        self.parts = {"ce": 0.0, "kl": 0.0, "tokens": 0}
+
+    def get_train_dataloader(self):
+        loader = torch.utils.data.DataLoader(self.examples, batch_sampler=self.batches, collate_fn=self._collate)
+        return self.accelerator.prepare(loader)
+
+    def _collate(self, examples: list[Example]) -> dict:
+        inputs = model_inputs(examples, self.loaded)
+        if self.mentor is not None and self.mentor.encoder_decoder != self.loaded.encoder_decoder:
+            inputs["mentor"] = model_inputs(examples, self.mentor)
+        return inputs
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        own = {key: value for key, value in inputs.items() if key != "mentor"}
+        labels = own["labels"]
+        targets = labels[labels != IGNORED]
+        logits = target_logits(self.loaded, own, model)
+        tokens = targets.numel() if num_items_in_batch is None else num_items_in_batch
+        ce = cross_entropy(logits, targets)
+        loss = ce / tokens
+        if self.mentor is not None:
+            with torch.no_grad():
+                taught = target_logits(self.mentor, inputs.get("mentor", own))
+            # Families pad their vocabularies to different sizes beyond the shared tokenizer: compare what both have.
+            shared = min(logits.shape[-1], taught.shape[-1])
+            loss_settings = self.settings.loss
+            kl = soft_label_divergence(logits[:, :shared], taught[:, :shared], loss_settings.soft_label_temperature)
+            loss = distillation_loss(ce, kl, tokens, loss_settings)
+            self.parts["kl"] += float(kl.detach())
+        self.parts["ce"] += float(ce.detach())
+        self.parts["tokens"] += targets.numel()
+        # processes average their gradients, but the loss is already divided by the tokens of all of them
+        loss = loss * self.accelerator.num_processes
+        return (loss, logits) if return_outputs else loss
+
+    def log(self, logs, start_time=None):
+        if "loss" in logs and self.parts["tokens"]:
+            tokens = self.parts["tokens"]
+            row = {"ce": self.parts["ce"] / tokens}
+            if self.mentor is not None:
+                row["kl"] = self.parts["kl"] / tokens
+            logs = {**logs, **row}
+            self.parts = {"ce": 0.0, "kl": 0.0, "tokens": 0}
+        super().log(logs, start_time)
+
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
+        started = time.perf_counter()
+        metrics = {"eval_dev_accuracy": self.dev(), "eval_seconds": round(time.perf_counter() - started, 2)}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+
+class _Watcher(TrainerCallback):
+    """Writes metrics.jsonl, shows progress, saves by the clock, and stops when it is asked to."""
+
+    def __init__(self, path, progress, stop, save_minutes, watch):
+        self.path, self.progress, self.stop, self.save_minutes, self.watch = path, progress, stop, save_minutes, watch
+        self.saved = time.monotonic()
+        self.note = ""
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.progress.advance(1, self.note)
+        if time.monotonic() - self.saved > 60 * self.save_minutes:
+            control.should_save = True
+        if self.stop():
+            control.should_save = control.should_training_stop = True
+
+    def on_save(self, args, state, control, **kwargs):
+        self.saved = time.monotonic()
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        kept = {k: v for k, v in (logs or {}).items() if k in ("loss", "ce", "kl", "learning_rate", "grad_norm")}
+        if "eval_dev_accuracy" in (logs or {}):
+            kept = {"dev_accuracy": logs["eval_dev_accuracy"], "eval_seconds": logs["eval_seconds"]}
+            self.note = f"dev {logs['eval_dev_accuracy']:.1f}%"
+        elif "loss" in kept:
+            self.note = f"loss {float(kept['loss']):.3f}" + (f" · {self.note}" if self.note.startswith("dev") else "")
+        if kept:
+            row = {"step": state.global_step, **{k: float(v) for k, v in kept.items()}, "time": round(time.time(), 2)}
+            append_jsonl(self.path, row)
+            if self.watch:
+                self.watch(row)
+
+
+@contextlib.contextmanager
+def stop_on_signal(stop: Callable[[], bool]):
+    """Let a first Ctrl-C or SIGTERM ask for a clean stop; a second Ctrl-C interrupts at once."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
+        yield stop
+        return
+
+    def ask(number, frame):
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked.is_set() or stop()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def train(
+    loaded: Loaded,
+    examples: list[Example],
+    dev: Callable[[], float] | None,
+    settings: TrainSettings,
+    work: Path,
+    mentor: Loaded | None = None,
+    label: str = "training",
+    stop: Callable[[], bool] = lambda: False,
+    watch: Callable[[dict], None] | None = None,
+) -> Trained:
+    """Train `loaded` in place and leave it at its best evaluation; checkpoints and metrics.jsonl lie in `work`.
+
+    `dev()` gives the dev accuracy in percent; with None there is no choice and the last step counts. `mentor` gives
+    soft labels; without one the loss is cross-entropy alone. `stop()` is asked after each step: when true, a
+    checkpoint is written and `Trained.stopped` is set; the same call goes on from there. `watch` gets each new row of
+    the metrics. Raises InputError without examples.
+    """
+    if not examples:
+        raise InputError("there is no rationale to train on; look at the filters' counts")
+    work = Path(work)
+    log = work / "metrics.jsonl"
+    total = planned_steps(len(examples), settings)
+    lengths = [len(e.target) * 10_000 + len(e.prompt) for e in examples]
+    if not loaded.encoder_decoder:
+        lengths = [len(e.target) + len(e.prompt) for e in examples]
+    batches = BucketBatches(lengths, settings.batch_size, settings.accumulation, total, settings.seed)
+    every = max(1, total // settings.epochs)
+    last = get_last_checkpoint(str(work)) if work.is_dir() else None
+    done = int(Path(last).name.split("-")[1]) if last else 0
+    if log.exists():  # what a killed run logged after its last checkpoint comes again
+        write_jsonl(log, [row for _, row in read_jsonl(log) if row["step"] <= done])
+    cuda = loaded.model.device.type == "cuda"
+    arguments = TrainingArguments(
+        output_dir=str(work),
+        max_steps=total,
+        per_device_train_batch_size=max(1, settings.batch_size // settings.accumulation),
+        gradient_accumulation_steps=settings.accumulation,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.schedule if settings.schedule != "constant" else "constant_with_warmup",
+        warmup_steps=round(settings.warmup * total),
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        optim="adamw_torch_fused",
+        bf16=cuda and torch.cuda.is_bf16_supported(),
+        use_cpu=not cuda,
+        logging_steps=max(1, min(10, every)),
+        eval_strategy="steps" if dev else "no",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=1,
+        load_best_model_at_end=dev is not None,
+        metric_for_best_model="eval_dev_accuracy",
+        greater_is_better=True,
+        seed=settings.seed,
+        report_to=[],
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=cuda,
+        logging_nan_inf_filter=False,
+    )
+    set_seed(settings.seed)
+    started = time.monotonic()
+    with Progress(label, total) as progress, stop_on_signal(stop) as stopping:
+        watcher = _Watcher(log, progress, stopping, settings.save_minutes, watch)
+        trainer = DistillationTrainer(
+            loaded=loaded,
+            examples=examples,
+            batches=batches,
+            settings=settings,
+            mentor=mentor,
+            dev=dev,
+            log_path=log,
+            args=arguments,
+            train_dataset=examples,
+            eval_dataset=examples if dev else None,
+            callbacks=[watcher],
+        )
+        trainer.remove_callback(_printer(trainer))
+        if done:
+            progress.skip(done)
+        trainer.train(resume_from_checkpoint=last)
+    state = trainer.state
+    seconds = state_seconds(log) or time.monotonic() - started
+    loaded.model.eval()
+    stopped = state.global_step < total
+    best = state.best_model_checkpoint
+    return Trained(
+        steps=state.global_step,
+        best_step=int(Path(best).name.split("-")[1]) if best and not stopped else state.global_step,
+        dev_accuracy=state.best_metric,
+        seconds=round(seconds, 1),
+        padding=round(padding_waste(examples, batches.epoch(0), loaded.encoder_decoder), 3),
+        stopped=stopped,
+    )
+
+
+def _printer(trainer: Trainer):
+    """The callback class with which Trainer prints each log row; our progress line says it better."""
+    from transformers import PrinterCallback
+
+    return PrinterCallback
+
+
+def state_seconds(log: Path) -> float:
+    """Seconds of training by the metrics' own clock, pauses between a kill and a resume left out."""
+    times = [row["time"] for _, row in read_jsonl(log)] if Path(log).exists() else []
+    return sum(min(b - a, 600) for a, b in zip(times, times[1:], strict=False))
+
+
+def clean_up(work: Path) -> None:
+    """Remove a finished training's checkpoints; metrics.jsonl stays."""
+    for checkpoint in Path(work).glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)

@@ -1,0 +1,390 @@
+"""Filters: each reason on a worked example, the order of reasons, verdicts, and that no rationale is lost."""
+
+from dataclasses import replace
+
+import pandas
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mentor_kd.files import InputError
+from mentor_kd.filters import (
+    REASONS,
+    FilterSettings,
+    Verdict,
+    add_verdict,
+    apply,
+    counts,
+    jaccard,
+    read_verdicts,
+    wrong_steps,
+)
+from mentor_kd.rationales import Rationale, new_question, new_rationale
+
+QUESTION = new_question("sandbox-sums", "Ann has 2 pens and gets 3. How many has she?", "5", "train")
+OTHER = new_question("sandbox-sums", "Bob has 4 pens and gets 1. How many has he?", "5", "train")
+
+
+def rationale(text: str, index: int, source="teacher", question=QUESTION, correct=True, prediction="5") -> Rationale:
+    sampler = {"model": "m", "temperature": 0.7, "top_k": 50, "seed": 0, "index": index}
+    return new_rationale(question, text, source, sampler, prediction=prediction, correct=correct)
+
+
+def reasons(rows, verdicts=None, **settings) -> list[str]:
+    return [row.reason for row in apply(rows, FilterSettings(**settings), verdicts)]
+
+
+def verdict(row: Rationale, what: str) -> dict[str, Verdict]:
+    return {row.id: Verdict(row.id, what)}
+
+
+def test_wrong_answers_are_dropped_and_a_missing_one_is_named_so():
+    rows = [
+        rationale("right", 0),
+        rationale("wrong", 1, correct=False, prediction="6"),
+        rationale("nothing", 2, correct=False, prediction=None),
+        rationale("published as right, without its completion", 3, prediction=None),
+    ]
+    assert reasons(rows) == ["", "wrong answer", "no answer", ""]
+    assert [row.kept for row in apply(rows, FilterSettings())] == [True, False, False, True]
+
+
+def test_of_equal_texts_the_teachers_stays_wherever_it_stands():
+    rows = [
+        rationale("2 and 3\nmake 5", 0, "mentor"),
+        rationale("2 and 3 make 5", 1, "teacher"),
+        rationale("2 and 3 make  5", 2, "teacher"),
+        rationale("2 and 3 make 5", 3, "mentor", question=OTHER),  # another question: not a duplicate
+    ]
+    assert reasons(rows) == ["duplicate", "", "duplicate", ""]
+    assert reasons(rows, duplicates=False) == ["", "", "", ""]
+
+
+def test_a_dropped_rationale_makes_no_duplicates():
+    rows = [rationale("so 5", 0, correct=False, prediction="4"), rationale("so 5", 1)]
+    assert reasons(rows) == ["wrong answer", ""]
+
+
+def test_near_duplicates_reach_the_threshold():
+    rows = [rationale("a b c d", 0), rationale("a b c e", 1)]  # bigrams: ab bc cd, ab bc ce: 2 of 4
+    assert reasons(rows, near_duplicates=0.5, ngram=2) == ["", "near duplicate"]
+    assert reasons(rows, near_duplicates=0.51, ngram=2) == ["", ""]
+
+
+def test_near_duplicates_are_compared_with_kept_rationales_only():
+    rows = [rationale("a b c d", 0), rationale("a b c e", 1)]
+    assert reasons(rows, verdict(rows[0], "drop"), near_duplicates=0.5, ngram=2) == ["verdict: drop", ""]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "n", "expected"),
+    [
+        ("a b c d", "a b c d", 2, 1.0),
+        ("a b c d", "b c d e", 2, 2 / 4),
+        ("a b c", "x y z", 1, 0.0),
+        ("A b", "a B", 1, 1.0),
+        ("a a a", "a", 1, 1.0),
+        ("a b", "a b", 3, 1.0),
+        ("a b", "a c", 3, 0.0),
+        ("", "", 3, 1.0),
+        ("", "a", 3, 0.0),
+    ],
+)
+def test_jaccard_by_hand(a, b, n, expected):
+    assert jaccard(a, b, n) == jaccard(b, a, n) == expected
+
+
+def test_lengths_are_in_words_and_the_limits_belong_to_what_is_kept():
+    rows = [rationale("w " * n, n) for n in (1, 2, 4, 5)]
+    assert reasons(rows, min_words=2, max_words=4) == ["too short", "", "", "too long"]
+
+
+def test_a_conclusion_that_contradicts_the_gold_answer():
+    rows = [
+        rationale("2 + 3 = 6. So the answer is 6.", 0),
+        rationale("2 + 3 = 5. So the answer is 5.", 1),
+        rationale("She gets some more.", 2),  # concludes nothing
+    ]
+    assert reasons(rows, conclusion=True) == ["conclusion", "", ""]
+    assert reasons(rows) == ["", "", ""]
+
+
+def test_arithmetic_is_checked_when_asked_for():
+    rows = [rationale("2 + 3 = 6, so 5", 0), rationale("2 + 3 = 5", 1)]
+    assert reasons(rows, arithmetic=True) == ["arithmetic", ""]
+    assert reasons(rows) == ["", ""]
+
+
+def test_the_first_reason_in_the_documented_order_is_given():
+    wrong = rationale("2 + 3 = 6. So the answer is 6.", 0, correct=False, prediction="6")
+    right = rationale("2 + 3 = 6. So the answer is 6.", 1)
+    every = {"conclusion": True, "min_words": 50, "arithmetic": True}
+    assert reasons([wrong, right], **every) == ["wrong answer", "conclusion"]
+    assert reasons([right], min_words=50, arithmetic=True) == ["too short"]
+
+
+# Arithmetic
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "15 + 18 = 33",
+        "3 x 4 = 12",
+        "3x4=12",
+        "3 × 4 = 12 and 12 ÷ 4 = 3.",
+        "4 − 1 = 3, 4 – 1 = 3",
+        "10 / 4 = 2.5",
+        "1,200 + 300 = 1,500",
+        "$5 * 3 = $15",
+        "0.1 + 0.2 = 0.3",  # exact: no floating point
+        "10 / 3 = 3.33, 200 / 3 = 66.66 and 200 / 3 = 66.67",  # rounded or cut
+        "(2 + 3) * 4 = 20 and 2 + 3 * 4 = 14",
+        "20 - 5 - 3 = 12 and 8 / 2 / 2 = 2",
+        "5 left (8 - 3 = 5).",
+        "37 - 38 = -1",
+        "1/2 + 1/4 = 3/4",
+        "12 = 3 * 4",
+        "2 + 3 = 5 + 1 = 6",  # run on: two steps
+        "2 + 3 = 4 + 1",
+        "2 + 3 = 5 3 + 4 = 7",  # two lines that were joined
+        "- 2 + 3 = 5 - 3 + 4 = 7",  # a list that was joined
+    ],
+)
+def test_right_steps(text):
+    assert wrong_steps(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "steps"),
+    [
+        ("so 2 + 3 = 6.", ["2 + 3 = 6"]),
+        ("3x4=13 pens", ["3x4=13"]),
+        ("(24-17)/3= 2 crackers", ["(24-17)/3= 2"]),
+        ("r = 3 + 10 = 14", ["3 + 10 = 14"]),
+        ("2 + 3 = 5 + 2 = 6", ["5 + 2 = 6"]),
+        ("2 + 3 = 6 + 1 = 7", ["2 + 3 = 6 + 1"]),
+        ("2 + 3 = 5 3 + 4 = 8", ["3 + 4 = 8"]),
+        ("10 / 4 = 2.4", ["10 / 4 = 2.4"]),
+        ("$1,200 + $300 = $1,600", ["$1,200 + $300 = $1,600"]),
+        ("2 * -3 = 6", ["2 * -3 = 6"]),
+        ("((((" * 5000 + "1 + 1 = 3", ["1 + 1 = 3"]),
+        ("1 + 1 = 3. 2 + 2 = 5.", ["1 + 1 = 3", "2 + 2 = 5"]),
+    ],
+)
+def test_wrong_steps(text, steps):
+    assert wrong_steps(text) == steps
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "on 10/12/2020 = 3 days",
+        "10/12/2020 = 12/10/2020",
+        "2020-10-12 = 5",
+        "11:00 + 2 = 13:00",
+        "x + 3 = 6",
+        "2x + 3 + 4 = 9",
+        "pens + 3 + 4 = 9",
+        "pens - 3 + 4 = 9",
+        "5 plus 3 + 4 = 12",
+        "50% * 20 = 10",
+        "10 / 40 = 25%",
+        "2^3 + 1 = 9",
+        "2 ** 3 = 8",
+        "1 1/2 + 1 = 2 1/2",
+        "500 + 500 = 1 thousand",
+        "11 / 3 = 3 with a remainder of 2",
+        "1,50 + 2,50 = 4,00",
+        "7 / 0 = 3",
+        "2(3 + 4) = 14",
+        "2 + 3 => 6",
+        "2 + 3 = ",
+        "= 3 + 4",
+        "2 + 3 = 1 + y",
+        "8 x 4 : 1 x 4 = 32 : 4",
+        "(1" * 5000 + " = 3",
+        "9" * 5000 + " + 1 = 2",
+    ],
+)
+def test_what_is_no_clear_claim_is_not_judged(text):
+    assert wrong_steps(text) == []
+
+
+@given(st.integers(0, 999), st.integers(1, 999), st.sampled_from("+-*/"), st.integers(-3, 3))
+def test_steps_are_wrong_just_when_the_sum_is(a, b, sign, off):
+    result = {"+": a + b, "-": a - b, "*": a * b, "/": a // b}[sign]
+    exact = off == 0 and (sign != "/" or a % b == 0)
+    assert bool(wrong_steps(f"We get {a} {sign} {b} = {result + off} pens")) != exact
+
+
+@given(st.text(alphabet="0123456789 +-*/x=().,$%\n٣²ab", max_size=60))
+def test_no_text_breaks_the_parser(text):
+    for step in wrong_steps(text):
+        assert "=" in step and step in text
+
+
+# Verdicts
+
+
+def test_a_persons_verdict_overrides_every_filter():
+    wrong = rationale("wrong", 0, correct=False, prediction="6")
+    right = rationale("right", 1)
+    kept = apply([wrong, right], FilterSettings(), verdict(wrong, "keep") | verdict(right, "drop"))
+    assert [(row.kept, row.reason) for row in kept] == [(True, "verdict: keep"), (False, "verdict: drop")]
+    assert reasons([wrong, right], verdict(wrong, "unsure") | verdict(right, "unsure")) == ["wrong answer", ""]
+
+
+def test_verdicts_and_duplicates():
+    teacher, mentor, copy = (rationale("same", k, source) for k, source in enumerate(["teacher", "mentor", "mentor"]))
+    rows = [teacher, mentor, copy]
+    assert reasons(rows, verdict(mentor, "keep")) == ["duplicate", "verdict: keep", "duplicate"]
+    assert reasons(rows, verdict(teacher, "drop")) == ["verdict: drop", "duplicate", "duplicate"]
+    assert reasons(rows, verdict(mentor, "drop")) == ["", "verdict: drop", "duplicate"]
+
+
+def test_the_last_verdict_holds(tmp_path):
+    path = tmp_path / "verdicts.jsonl"
+    assert read_verdicts(path) == {}
+    add_verdict(path, "a", "keep", "clear")
+    add_verdict(path, "b", "unsure")
+    last = add_verdict(path, "a", "drop", "on second thoughts: é\u2028")
+    assert read_verdicts(path) == {"a": last, "b": read_verdicts(path)["b"]}
+    assert last.time.endswith("+00:00") and len(path.read_text(encoding="utf-8").split("\n")) == 4
+
+
+def test_a_torn_line_is_skipped_with_a_warning_even_after_more_was_written(tmp_path):
+    path = tmp_path / "verdicts.jsonl"
+    add_verdict(path, "a", "keep")
+    whole = path.read_bytes()
+    path.write_bytes(whole + '{"id": "b", "verdict": "drop", "note": "é'.encode()[:-1])  # cut inside a letter
+    with pytest.warns(UserWarning, match="verdicts.jsonl, line 2"):
+        assert set(read_verdicts(path)) == {"a"}
+    add_verdict(path, "c", "drop")
+    with pytest.warns(UserWarning, match="line 2"):
+        assert set(read_verdicts(path)) == {"a", "c"}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("keep it\n", "line 2: not a row of JSON"),
+        ('["a"]\n', "line 2: .*a row has id, verdict, note and time"),
+        ('{"id": "a", "verdict": "keep"}\n', "line 2: .*a row has id"),
+        ('{"id": "a", "verdict": "yes", "note": "", "time": ""}\n', "line 2: verdict: 'yes' is unknown"),
+        ('{"id": ["a"], "verdict": "keep", "note": "", "time": ""}\n', "line 2"),
+        ('{"id": "a", "verdict": "keep", "note": null, "time": ""}\n', "line 2: note: None"),
+    ],
+)
+def test_a_broken_row_names_file_and_line(tmp_path, line, message):
+    path = tmp_path / "verdicts.jsonl"
+    add_verdict(path, "a", "keep")
+    with path.open("a") as file:
+        file.write(line)
+    with pytest.raises(InputError, match=f"verdicts.jsonl, {message}"):
+        read_verdicts(path)
+
+
+def test_an_unknown_verdict_is_not_written(tmp_path):
+    with pytest.raises(InputError, match="verdict: 'maybe'"):
+        add_verdict(tmp_path / "verdicts.jsonl", "a", "maybe")
+    assert not (tmp_path / "verdicts.jsonl").exists()
+
+
+# Settings and counts
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"correct": False}, "filter correct: False"),
+        ({"duplicates": "false"}, "filter duplicates: 'false'"),
+        ({"arithmetic": 1}, "filter arithmetic: 1"),
+        ({"near_duplicates": 0}, "filter near_duplicates: 0"),
+        ({"near_duplicates": 1.1}, "filter near_duplicates: 1.1"),
+        ({"near_duplicates": float("nan")}, "filter near_duplicates: nan"),
+        ({"near_duplicates": True}, "filter near_duplicates: True"),
+        ({"ngram": 0}, "filter ngram: 0"),
+        ({"ngram": "3"}, "filter ngram: '3'"),
+        ({"min_words": -1}, "filter min_words: -1"),
+        ({"max_words": 2.5}, "filter max_words: 2.5"),
+        ({"min_words": 5, "max_words": 4}, "filter min_words: 5"),
+    ],
+)
+def test_settings_say_what_is_wrong(settings, message):
+    with pytest.raises(InputError, match=message):
+        FilterSettings(**settings)
+
+
+def test_counts_by_hand():
+    rows = apply(
+        [
+            rationale("one", 0),
+            rationale("two", 1, correct=False, prediction=None),
+            rationale("one", 2, "mentor"),
+            rationale("three", 3, "mentor"),
+            rationale("four", 4, "mentor", correct=False, prediction="7"),
+        ],
+        FilterSettings(),
+    )
+    expected = pandas.DataFrame(
+        {
+            "total": [2, 3],
+            "kept": [1, 1],
+            "no answer": [1, 0],
+            "wrong answer": [0, 1],
+            "duplicate": [0, 1],
+        },
+        index=pandas.Index(["teacher", "mentor"], name="source"),
+    )
+    pandas.testing.assert_frame_equal(counts(reversed(rows)), expected)
+
+
+def test_counts_refuse_what_was_not_filtered():
+    with pytest.raises(InputError, match="call filters.apply"):
+        counts([rationale("one", 0)])
+    assert list(counts([]).columns) == ["total", "kept"]
+
+
+TEXTS = ["a b c d", "a b c e", "2 + 2 = 5", "the answer is 6", "", "w " * 9]
+ROWS = st.lists(
+    st.builds(
+        lambda text, source, question, prediction, kept: (text, source, question, prediction, kept),
+        st.sampled_from(TEXTS),
+        st.sampled_from(["teacher", "mentor"]),
+        st.sampled_from([QUESTION, OTHER]),
+        st.sampled_from(["5", "6", None]),
+        st.sampled_from(["keep", "drop", "unsure", None]),
+    ),
+    max_size=12,
+)
+SETTINGS = st.builds(
+    FilterSettings,
+    duplicates=st.booleans(),
+    near_duplicates=st.sampled_from([None, 0.3, 1.0]),
+    ngram=st.integers(1, 3),
+    min_words=st.sampled_from([None, 1]),
+    max_words=st.sampled_from([None, 6]),
+    conclusion=st.booleans(),
+    arithmetic=st.booleans(),
+)
+
+
+@given(ROWS, SETTINGS)
+def test_no_rationale_is_lost_reordered_or_kept_without_cause(drawn, settings):
+    rows = [
+        rationale(text, k, source, question, prediction == "5", prediction)
+        for k, (text, source, question, prediction, _) in enumerate(drawn)
+    ]
+    said = {row.id: Verdict(row.id, one[-1]) for row, one in zip(rows, drawn, strict=True) if one[-1]}
+    filtered = apply(rows, settings, said)
+    assert [replace(row, kept=None, reason=None) for row in filtered] == rows
+    assert all(row.reason in (("", "verdict: keep") if row.kept else REASONS) for row in filtered)
+    assert apply(filtered, settings, said) == filtered
+    table = counts(filtered)
+    assert table["total"].sum() == len(rows)
+    assert (table.drop(columns="total").sum(axis=1) == table["total"]).all()
+    kept_texts = [
+        (row.question_id, row.rationale) for row in filtered if row.kept and row.reason == "" and settings.duplicates
+    ]
+    assert len(kept_texts) == len(set(kept_texts))
