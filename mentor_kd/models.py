@@ -18,8 +18,12 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging
 
 from .files import DATA, MANIFEST, InputError, digest, sha256, write_json, write_text
+
+logging.set_verbosity_error()  # its warnings speak of tied weights and defaults that this package sets itself
+logging.disable_progress_bar()
 
 SEPARATOR = "\n###\n"  # between question and target of a decoder-only model
 SANDBOX_MODELS = ("sandbox-small", "sandbox-base", "sandbox-large")

@@ -123,7 +123,7 @@ def hashes(root: Path | None = None) -> dict[str, str]:
     return {path: blob_hash((root / path).read_bytes()) for path in upstream() if (root / path).is_file()}
 
 
-def verify(root: Path | None = None, remedy: str = "mentor_kd.official.fetch() replaces such files") -> None:
+def verify(root: Path | None = None, remedy: str = "`python -m mentor_kd data fetch` replaces such files") -> None:
     """InputError names each file there whose content is not upstream's, with the hash found and the one expected."""
     root = Path(official_root() if root is None else root)
     lines = [
@@ -270,8 +270,8 @@ def official_file(path: str, root: Path | None = None) -> Path:
     place = Path(official_root() if root is None else root) / path
     if not place.is_file():
         raise InputError(
-            f"{place}: no such file; run mentor_kd.official.fetch(), or let MENTOR_KD_OFFICIAL_DATA name a copy of "
-            "the authors' repository (the folder that holds data/)"
+            f"{place}: no such file; run `python -m mentor_kd data fetch`, or let MENTOR_KD_OFFICIAL_DATA name a copy "
+            "of the authors' repository (the folder that holds data/)"
         )
     return place
 

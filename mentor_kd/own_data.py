@@ -11,7 +11,7 @@ from .tasks import Task, judge
 COLUMNS = ("question", "answer", "rationale", "split", "source")
 
 
-def _rows(path: Path) -> list[tuple[int, dict]]:
+def read_rows(path: Path) -> list[tuple[int, dict]]:
     if path.suffix.lower() == ".jsonl":
         return list(read_jsonl(path))
     if path.suffix.lower() != ".csv":
@@ -39,7 +39,7 @@ def read_table(path: Path, task: Task) -> tuple[list[Question], list[Rationale]]
     concluding with the line's answer. Raises InputError that names file and line.
     """
     path = Path(path)
-    rows = _rows(path)
+    rows = read_rows(path)
     if not rows:
         raise InputError(f"{path}: the table has no rows")
     found: dict[str, Question] = {}

@@ -1,0 +1,163 @@
+"""The command line: `python -m mentor_kd run | reproduce | data | report | predict`. Each has a --help."""
+
+import argparse
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from . import __version__
+from .files import DATA, ROOT, InputError, reports_root
+
+
+def _run(args: argparse.Namespace) -> int:
+    from . import runs
+    from .progress import duration
+
+    started = time.monotonic()
+    parameters = runs.read_parameters(Path(args.params), args.parameter)
+    if args.dry_run:
+        for job in runs.plan(parameters):
+            print(f"{job.key}: " + ", ".join(f"{name}={value!r}" for name, value in job.parameters.items()))
+        return 0
+    index = runs.run(parameters)
+    print()
+    print(runs.table(index.parent))
+    print(f"\nreport: {_shown(index)} (after {duration(time.monotonic() - started)})")
+    return 0
+
+
+def _shown(path: Path) -> str:
+    """A path as short as it can be said from here."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
+def _reproduce(args: argparse.Namespace) -> int:
+    args.params, args.dry_run = str(ROOT / "notebooks" / "params" / "quick.yaml"), False
+    return _run(args)
+
+
+def _fetch(args: argparse.Namespace) -> int:
+    from . import official
+
+    destination = Path(args.to) if args.to else DATA / "official"
+    report = official.fetch(destination, Path(args.source) if args.source else None)
+    print(report)
+    return 0 if report.complete or (args.source and not report.failed) else 1
+
+
+def _report(args: argparse.Namespace) -> int:
+    from . import report, runs
+
+    folder = reports_root() / args.run if not Path(args.run).is_dir() else Path(args.run)
+    index = report.write(folder)
+    print(runs.table(folder))
+    print(f"\nreport: {_shown(index)}")
+    return 0
+
+
+def _predict(args: argparse.Namespace) -> int:
+    from . import answering
+
+    questions = list(args.question)
+    if args.file:
+        questions += answering.read_list(Path(args.file))
+    if not questions:
+        raise InputError("no question was given; write one behind the model, or name a file with --file")
+    answering.write_answers(answering.answer(Path(args.model), questions), Path(args.out) if args.out else None)
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's grammar."""
+    top = argparse.ArgumentParser(
+        prog="python -m mentor_kd",
+        description="A workbench for reasoning distillation: a teacher's rationales train a mentor, the mentor writes "
+        "more rationales and soft labels, and a small student learns from what is left.",
+        epilog="Start with `python -m mentor_kd reproduce`, or open notebooks/00_tour.ipynb in JupyterLab.",
+    )
+    top.add_argument("--version", action="version", version=__version__)
+    commands = top.add_subparsers(required=True, metavar="command")
+
+    def add(name: str, function, summary: str, more: str = "") -> argparse.ArgumentParser:
+        made = commands.add_parser(
+            name, help=summary, description=f"{summary} {more}", formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        made.set_defaults(function=function)
+        return made
+
+    again = "\n\nRun again, it goes on where it was; what is done and unchanged is not computed again."
+    one = add(
+        "run",
+        _run,
+        "Run the notebooks headlessly from a YAML of parameters.",
+        "\n\nRuns 01 to 06 for each task and 07 for all, and writes reports/<run>/index.html."
+        + again
+        + "\n\nexample: python -m mentor_kd run --params notebooks/params/quick.yaml -p run=mine -p seeds=[0,1,2]",
+    )
+    one.add_argument("--params", required=True, help="YAML file of parameters; see notebooks/params/")
+    one.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="override one")
+    one.add_argument("--dry-run", action="store_true", help="check the parameters, print what would run, and stop")
+
+    one = add("reproduce", _reproduce, "The quick reproduction on the sandbox: two tasks, minutes on two cores.", again)
+    one.add_argument(
+        "-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="override a parameter"
+    )
+
+    data = commands.add_parser("data", help="The paper's own data.", description="The paper's own data.")
+    inner = data.add_subparsers(required=True, metavar="command")
+    one = inner.add_parser(
+        "fetch",
+        help="Get the paper's data, verified file by file.",
+        description="Get the paper's data at its pinned commit into data/official/. Each file's git blob hash is "
+        "verified; files already there are kept, so a fetch that broke off is simply run again. Where the data lies "
+        "elsewhere, the environment variable MENTOR_KD_OFFICIAL_DATA names the folder that holds its data/.",
+    )
+    one.add_argument("--from", dest="source", metavar="DIR", help="take a local copy, whole or in part")
+    one.add_argument("--to", metavar="DIR", help="install there instead of data/official/")
+    one.set_defaults(function=_fetch)
+
+    one = add("report", _report, "Write a run's table, chart and index.html again.")
+    one.add_argument("run", help="name of the run, or its folder")
+
+    one = add(
+        "predict",
+        _predict,
+        "Answer new questions with a saved student or mentor.",
+        '\n\nexample: python -m mentor_kd predict reports/quick/sandbox-letters/students/mentor-kd-seed0 "Take ..."',
+    )
+    one.add_argument("model", help="folder of the saved model")
+    one.add_argument("question", nargs="*", help="a question; several may be given")
+    one.add_argument("--file", help="questions from a file: .txt (one a line), .csv or .jsonl (column question)")
+    one.add_argument("--out", help="write the answers to this .jsonl or .csv file instead of printing them")
+    return top
+
+
+def _interrupt(number, frame):
+    """A polite kill stops the run as Ctrl-C does: the notebook at work saves a checkpoint first."""
+    raise KeyboardInterrupt
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; wrong input gives one clear line and exit code 2, a failed run 1, an interruption 130."""
+    args = parser().parse_args(arguments)
+    from .runs import RunFailed
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return args.function(args)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except RunFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as error:
+        print(f"stopped. {error or 'Run the same command again to go on from here.'}", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,178 @@
+"""The report of a run: one table of accuracies, paired comparisons, one chart, and an index.html that opens offline."""
+
+import base64
+import itertools
+import os
+from pathlib import Path
+
+import jinja2
+import pandas
+import yaml
+from markupsafe import Markup
+
+from . import charts
+from .evaluation import accuracy_table, compare, correctness, holm, read_predictions, summarise
+from .files import InputError, read_json, read_text, write_text
+from .provenance import provenance
+
+MENTOR = "mentor"
+
+
+def task_folders(run: Path) -> list[Path]:
+    """The folders of a run's tasks that have predictions, by name."""
+    return sorted({path.parent.parent.parent for path in Path(run).glob("*/students/*/predictions.jsonl")})
+
+
+def predictions(run: Path) -> list[dict]:
+    """All prediction rows of a run's mentors and students, with task, method, seed and protocol."""
+    folders = task_folders(run)
+    if not folders:
+        raise InputError(f"{run}: no student has been evaluated in this run; run notebook 06 first")
+    return [row for folder in folders for row in read_predictions(folder)]
+
+
+def accuracies(run: Path) -> pandas.DataFrame:
+    """Test accuracy of each task, method and seed of a run, the mentors among them, with Wilson intervals."""
+    return accuracy_table(predictions(run))
+
+
+def comparisons(rows: list[dict]) -> pandas.DataFrame:
+    """Every pair of methods on every task: difference b - a in points, paired by seed and question, with interval.
+
+    Seeds that only one of both has are left out, and `seeds` counts those compared. p is corrected by Holm over all
+    rows of the table. Columns: task, a, b, seeds, n, difference, low, high, p, p_holm.
+    """
+    right: dict[tuple, dict] = {}
+    grouped: dict[tuple, list] = {}
+    for row in rows:
+        if row["method"] != MENTOR:
+            grouped.setdefault((row["task"], row["method"], row["seed"]), []).append(row)
+    for (task, method, seed), group in grouped.items():
+        right.setdefault((task, method), {})[seed] = correctness(group)
+    lines = []
+    for task in dict.fromkeys(task for task, _ in right):
+        methods = [method for one, method in right if one == task]
+        for a, b in itertools.combinations(methods, 2):
+            seeds = sorted(set(right[task, a]) & set(right[task, b]))
+            if not seeds:
+                continue
+            found = compare({s: right[task, a][s] for s in seeds}, {s: right[task, b][s] for s in seeds})
+            n = len(next(iter(right[task, a].values())))
+            lines.append([task, a, b, len(seeds), n, found.value, found.low, found.high, found.p])
+    table = pandas.DataFrame(lines, columns=["task", "a", "b", "seeds", "n", "difference", "low", "high", "p"])
+    corrected = holm({str(i): p for i, p in enumerate(table["p"])}) if len(table) else {}
+    table["p_holm"] = [corrected[str(i)] for i in range(len(table))]
+    return table
+
+
+def references(run: Path, table: pandas.DataFrame) -> pandas.DataFrame:
+    """The mentors' accuracies, as reference lines of the accuracy chart."""
+    rows = table[table["method"] == MENTOR]
+    return pandas.DataFrame(
+        {"task": rows["task"], "label": ["mentor"] * len(rows), "accuracy": rows["accuracy"]}
+    ).reset_index(drop=True)
+
+
+def costs(run: Path) -> pandas.DataFrame:
+    """What each model was trained on and what it cost: rationales, steps, seconds, parameters, the step chosen."""
+    lines = []
+    for folder in task_folders(run):
+        for place in [folder / "mentor", *sorted((folder / "students").glob("*"))]:
+            if not (place / "manifest.json").exists():
+                continue
+            facts = read_json(place / "manifest.json")
+            training = facts["training"]
+            lines.append(
+                {
+                    "task": folder.name,
+                    "model": place.name,
+                    "base": Path(facts["base"]).name,
+                    "parameters": facts["parameters"],
+                    "rationales": facts["trained_on"],
+                    "left out as too long": len(facts["too_long"]),
+                    "steps": training["steps"],
+                    "chosen step": training["best_step"],
+                    "dev accuracy": training["dev_accuracy"],
+                    "seconds": training["seconds"],
+                    "padding": training["padding"],
+                }
+            )
+    return pandas.DataFrame(lines)
+
+
+def filter_counts(run: Path) -> dict[str, pandas.DataFrame]:
+    """Each task's counts of kept and dropped rationales, as notebook 04 left them."""
+    return {
+        folder.name: pandas.read_csv(folder / "filter_counts.csv", index_col=0)
+        for folder in task_folders(run)
+        if (folder / "filter_counts.csv").exists()
+    }
+
+
+def chart(table: pandas.DataFrame, run: Path) -> charts.Chart:
+    """The accuracy chart of a run's students, with their mentors as reference lines."""
+    return charts.accuracy_chart(table[table["method"] != MENTOR], references(run, table))
+
+
+TEMPLATE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{{ name }}</title><style>
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+table { border-collapse: collapse; margin: 1rem 0; font-size: .9rem }
+th, td { padding: .25rem .6rem; text-align: right } th { border-bottom: 2px solid #999 }
+tr:nth-child(even) { background: #f5f5f5 } td:first-child { text-align: left }
+img { max-width: 100% } pre { background: #f5f5f5; padding: 1rem; overflow: auto; font-size: .85rem }
+</style></head><body>
+<h1>{{ name }}</h1>
+<p>Students distilled by each method, on the test questions; intervals are 95%. Protocol: <b>{{ protocol }}</b>.</p>
+<img alt="Accuracy of each method on each task" src="data:image/png;base64,{{ picture }}">
+<h2>Accuracy</h2>{{ summary }}
+<h2>Paired comparisons</h2>
+<p>Points by which b is ahead of a, paired by seed and test question (bootstrap); p_holm is corrected for the number
+of rows.</p>{{ comparisons }}
+<h2>What each model learned from, and its cost</h2>{{ costs }}
+{% for task, table in counts.items() %}<h2>Rationales kept and dropped: {{ task }}</h2>{{ table }}{% endfor %}
+<h2>Notebooks of this run</h2><ul>
+{% for link in notebooks %}<li><a href="{{ link }}">{{ link }}</a></li>
+{% else %}<li>none was run headlessly</li>{% endfor %}
+</ul>
+<h2>From a number to its rows</h2>
+<p>Each accuracy above comes from a file of predictions, one row a question:</p><ul>
+{% for link in files %}<li><a href="{{ link }}">{{ link }}</a></li>{% endfor %}</ul>
+<h2>Parameters</h2><pre>{{ parameters }}</pre>
+<h2>Provenance</h2><pre>{{ provenance }}</pre>
+</body></html>
+"""
+
+
+def write(run: Path) -> Path:
+    """Write accuracy.csv, comparisons.csv, accuracy.png and index.html of a run; the path of index.html."""
+    run = Path(run)
+    rows = predictions(run)
+    table = accuracy_table(rows)
+    compared = comparisons(rows)
+    figure = chart(table, run)
+    charts.save(figure, table, run / "accuracy")
+    write_text(run / "comparisons.csv", compared.to_csv(index=False))
+    write_text(run / "costs.csv", costs(run).to_csv(index=False))
+
+    def html(frame: pandas.DataFrame, index: bool = False) -> str:
+        return frame.to_html(index=index, float_format=lambda x: f"{x:.2f}", border=0, escape=True)
+
+    parameters = run / "params.yaml"
+    made = read_json(run / "provenance.json") if (run / "provenance.json").exists() else provenance()
+    page = jinja2.Environment(autoescape=True).from_string(TEMPLATE)
+    text = page.render(
+        name=f"Run {run.name}",
+        protocol=", ".join(sorted(set(table["protocol"]))),
+        picture=base64.b64encode(charts.png(figure)).decode(),
+        summary=Markup(html(summarise(table))),
+        comparisons=Markup(html(compared)),
+        costs=Markup(html(costs(run))),
+        counts={task: Markup(html(frame, True)) for task, frame in filter_counts(run).items()},
+        notebooks=sorted(os.path.relpath(path, run) for path in run.glob("**/notebooks/*.html")),
+        files=sorted(os.path.relpath(path, run) for path in run.glob("*/**/predictions.jsonl")),
+        parameters=read_text(parameters) if parameters.exists() else "the notebooks' defaults",
+        provenance=yaml.safe_dump(made, sort_keys=False, allow_unicode=True),
+    )
+    write_text(run / "index.html", text)
+    return run / "index.html"

@@ -1,0 +1,303 @@
+"""Runs: notebooks executed headlessly by papermill, one subprocess each, with a status that can be trusted.
+
+A run's YAML gives each notebook the parameters that it knows; a key that none knows is refused, and so is a value of
+the wrong type. A notebook whose parameters, source and inputs are those of its last success is not run again.
+papermill's own metadata calls the cells of a killed kernel "completed", so the truth is in `status.json` here.
+"""
+
+import contextlib
+import ctypes
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import filelock
+import nbformat
+import yaml
+
+from . import report
+from .collecting import task_folder
+from .evaluation import summarise
+from .files import (
+    ROOT,
+    InputError,
+    digest,
+    official_root,
+    read_json,
+    read_text,
+    reports_root,
+    sha256,
+    write_json,
+    write_text,
+)
+from .progress import duration
+from .provenance import code_hash, provenance
+
+NOTEBOOKS = ROOT / "notebooks"
+PER_TASK = ("01_collect_rationales", "02_train_mentor", "03_augment_rationales", "04_inspect_and_filter")
+STUDENTS = "06_distill_student"
+CHART = "07_chart_accuracy"
+OWN_KEYS = {"tasks": "list", "cell_minutes": "float"}  # what a run's YAML may hold beside the notebooks' parameters
+TYPES = {"str": str, "int": int, "float": (int, float), "bool": bool, "list": list}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One notebook of a run: its name, the folder of its task (or of the run), and its parameters."""
+
+    notebook: str
+    folder: Path
+    parameters: dict
+    key: str
+
+
+class RunFailed(RuntimeError):
+    """A notebook of a run failed; the message says which, where, why, and how to go on."""
+
+
+def known_parameters(notebook: str) -> dict[str, dict]:
+    """A notebook's parameters as papermill sees them: name -> type, default, help. InputError if there is no such."""
+    import papermill
+
+    path = NOTEBOOKS / f"{notebook}.ipynb"
+    if not path.exists():
+        raise InputError(f"{path}: no such notebook; is MENTOR_KD_HOME the project's folder?")
+    found = papermill.inspect_notebook(str(path))
+    return {
+        name: {"type": facts["inferred_type_name"], "default": facts["default"], "help": facts["help"]}
+        for name, facts in found.items()
+    }
+
+
+def check(parameters: dict, notebooks: tuple[str, ...]) -> dict[str, dict]:
+    """Each notebook's own subset of the parameters; InputError for an unknown name or a value of the wrong type."""
+    known = {notebook: known_parameters(notebook) for notebook in notebooks}
+    types = {name: facts["type"] for facts_of in known.values() for name, facts in facts_of.items()} | OWN_KEYS
+    for name, value in parameters.items():
+        if name not in types:
+            raise InputError(
+                f"parameter {name!r} is known to no notebook of this run; known are {', '.join(sorted(types))}"
+            )
+        kind = TYPES.get(types[name])
+        wrong = isinstance(value, bool) and kind is not bool
+        if kind is not None and (wrong or not isinstance(value, kind)):
+            hint = ""
+            if isinstance(value, str):
+                hint = " (in YAML write numbers like 1.0e-3, not 1e-3, and true or false without quotes)"
+            raise InputError(
+                f"parameter {name!r} is of type {types[name]}, but {value!r} is of type {type(value).__name__}{hint}"
+            )
+    return {one: {name: value for name, value in parameters.items() if name in known[one]} for one in notebooks}
+
+
+def read_parameters(path: Path, overrides: list[str] = ()) -> dict:
+    """A run's parameters from YAML, with `name=value` overrides; InputError names the file or the override."""
+    path = Path(path)
+    try:
+        found = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())[:200]})") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: names and values were expected, such as `run: quick`")
+    for override in overrides:
+        name, separator, value = override.partition("=")
+        if not separator:
+            raise InputError(f"-p {override}: write it as name=value")
+        found[name] = yaml.safe_load(value) if value else ""
+    return found
+
+
+def plan(parameters: dict) -> list[Job]:
+    """The notebooks of a run in order: 01 to 06 for each task, then 07 for all. Checks every parameter first."""
+    notebooks = (*PER_TASK, STUDENTS, CHART)
+    tasks = parameters.get("tasks") or [parameters.get("task", known_parameters(PER_TASK[0])["task"]["default"])]
+    if not isinstance(tasks, list) or not all(isinstance(task, str) for task in tasks):
+        raise InputError(f"parameter 'tasks' is a list of names of tasks, not {tasks!r}")
+    run = str(parameters.get("run", known_parameters(PER_TASK[0])["run"]["default"]))
+    for name in ("data", "dev_file"):  # the notebooks run in their own folder: say whole paths
+        if parameters.get(name) and Path(str(parameters[name])).is_file():
+            parameters = {**parameters, name: str(Path(parameters[name]).resolve())}
+    subsets = check({**parameters, "run": run, "task": tasks[0]}, notebooks)
+    jobs = []
+    for task in tasks:
+        for notebook in (*PER_TASK, STUDENTS):
+            jobs.append(
+                Job(notebook, task_folder(run, task), {**subsets[notebook], "task": task}, f"{task}/{notebook}")
+            )
+    last = {**subsets[CHART], "tasks": list(tasks)}
+    last.pop("task", None)
+    return [*jobs, Job(CHART, reports_root() / run, last, CHART)]
+
+
+def _fingerprint(job: Job, before: str) -> str:
+    """What a notebook's result depends on: itself, its parameters, the package, the steps before, and verdicts."""
+    verdicts = job.folder / "verdicts.jsonl"
+    data = str(job.parameters.get("data", ""))
+    return digest(
+        {
+            "notebook": sha256(NOTEBOOKS / f"{job.notebook}.ipynb"),
+            "parameters": job.parameters,
+            "code": code_hash(),
+            "before": before,
+            "verdicts": sha256(verdicts) if verdicts.exists() and job.notebook >= PER_TASK[3] else "",
+            "data": sha256(Path(data)) if Path(data).is_file() else "",
+        }
+    )
+
+
+def _said(path: Path) -> str:
+    """The failing cell and its error in an executed notebook, or the last thing that it printed."""
+    try:
+        book = nbformat.read(path, as_version=4)
+    except (OSError, ValueError):
+        return ""
+    for number, cell in enumerate(book.cells):
+        for output in cell.get("outputs", []):
+            if output.get("output_type") == "error":
+                return f"cell {number}: {output.get('ename')}: {output.get('evalue')}"
+    ran = [i for i, cell in enumerate(book.cells) if cell.cell_type == "code" and cell.get("execution_count")]
+    return f"the kernel died or was stopped after cell {ran[-1]} had begun" if ran else ""
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to end this process when the run's own is killed, so that no orphan writes to the run's folder."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path):
+    """Hold the run's lock; InputError where another process holds it. The lock goes with the process."""
+    try:
+        with filelock.FileLock(folder / ".lock", timeout=0):
+            yield
+    except filelock.Timeout:
+        raise InputError(f"{folder}: another process is running this run; wait for it, or stop it") from None
+
+
+def execute(job: Job, cell_minutes: float = 0.0) -> tuple[int, str]:
+    """Execute one notebook in a subprocess of its own; its exit code and, where it failed, why."""
+    place = job.folder / "notebooks"
+    place.mkdir(parents=True, exist_ok=True)
+    write_text(place / f"{job.notebook}.yaml", yaml.safe_dump(job.parameters, sort_keys=False))
+    result, log = place / f"{job.notebook}.ipynb", place / f"{job.notebook}.log"
+    command = [
+        *(sys.executable, "-m", "papermill", str(NOTEBOOKS / f"{job.notebook}.ipynb"), str(result)),
+        *("-f", str(place / f"{job.notebook}.yaml"), "--cwd", str(NOTEBOOKS), "-k", "python3"),
+        *("--autosave-cell-every", "5", "--no-progress-bar", "--log-output"),
+    ]
+    if cell_minutes:
+        command += ["--execution-timeout", str(round(60 * cell_minutes))]
+    environment = {
+        **os.environ,
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "MENTOR_KD_REPORTS": str(reports_root().resolve()),  # the notebooks run in their own folder
+        "MENTOR_KD_OFFICIAL_DATA": str(official_root().resolve()),
+    }
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            command,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        )
+        try:
+            code = process.wait()
+        except BaseException:
+            # the notebook's own training saves a checkpoint on this signal
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGINT)
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+    if code == 0:
+        return 0, ""
+    tail = [line for line in re.split(r"[\r\n]+", read_text(log)) if line.strip()][-1:]
+    why = _said(result) or " ".join(tail)
+    if "Timeout" in " ".join(tail) or "TimeoutError" in read_text(log)[-2000:]:
+        why = f"timeout: a cell ran for more than {cell_minutes} minutes; {why}"
+    return code, f"{why} (exit {code}; log: {log})"
+
+
+def run(parameters: dict, say: Callable[[str], None] = print) -> Path:
+    """Execute a run and write its report; the path of index.html. Raises RunFailed where a notebook fails.
+
+    What succeeded before with the same inputs is not run again; what failed or was killed goes on where it was.
+    """
+    jobs = plan(parameters)
+    folder = jobs[-1].folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        write_text(folder / "params.yaml", yaml.safe_dump(parameters, sort_keys=False))
+        _run_jobs(jobs, folder / "status.json", float(parameters.get("cell_minutes", 0.0)), say)
+        seeds = {name: value for name, value in parameters.items() if "seed" in name}
+        places = {job.folder.name: job.folder / "collected" / "questions.jsonl" for job in jobs[:-1]}
+        data = {task: sha256(path)[:16] for task, path in places.items()}
+        write_json(folder / "provenance.json", provenance(code=code_hash(), seeds=seeds, questions=data))
+        return report.write(folder)
+
+
+def _run_jobs(jobs: list[Job], state_file: Path, cell_minutes: float, say: Callable[[str], None]) -> None:
+    """Execute the jobs that are not done, keeping their state on disk before and after each."""
+    state = read_json(state_file) if state_file.exists() else {}
+    before: dict[Path, str] = {}
+
+    def note(job: Job, **facts: object) -> None:
+        state[job.key] = {**state.get(job.key, {}), **facts}
+        write_json(state_file, state)
+
+    for number, job in enumerate(jobs, 1):
+        mark = _fingerprint(job, "".join(before.values()) if job.notebook == CHART else before.get(job.folder, ""))
+        before[job.folder] = mark
+        executed = job.folder / "notebooks" / f"{job.notebook}.ipynb"
+        known = state.get(job.key, {})
+        if known.get("state") == "ok" and known.get("fingerprint") == mark and executed.exists():
+            say(f"[{number}/{len(jobs)}] {job.key}: done before")
+            continue
+        say(f"[{number}/{len(jobs)}] {job.key} ...")
+        started = time.time()
+        state.pop(job.key, None)
+        note(job, state="running", started=round(started), fingerprint=mark)
+        try:
+            code, why = execute(job, cell_minutes)
+        except BaseException as error:
+            note(job, state="stopped", why=type(error).__name__, seconds=round(time.time() - started, 1))
+            raise
+        seconds = round(time.time() - started, 1)
+        if code:
+            note(job, state="failed", seconds=seconds, why=why, exit=code)
+            raise RunFailed(f"{job.key} failed: {why}. Mend it and run the same command: it goes on from there.")
+        _to_html(executed)
+        note(job, state="ok", seconds=seconds)
+        say(f"[{number}/{len(jobs)}] {job.key}: ok after {duration(seconds)}")
+
+
+def _to_html(path: Path) -> None:
+    """An executed notebook as one HTML file that opens offline, without its code."""
+    from nbconvert import HTMLExporter
+
+    with contextlib.redirect_stderr(io.StringIO()):  # it warns of pictures without alternative text
+        exporter = HTMLExporter(exclude_input=True, embed_images=True, sanitize_html=True)
+        page, _ = exporter.from_filename(str(path))
+    write_text(path.with_suffix(".html"), page)
+
+
+def table(run_folder: Path) -> str:
+    """The accuracies of a run as a text table for the terminal."""
+    frame = summarise(report.accuracies(run_folder))
+    lines = [f"{'task':<22}{'method':<26}{'accuracy':>9}   {'95% interval':<16}{'seeds':>5}{'questions':>11}"]
+    for row in frame.itertuples():
+        interval = f"{max(0, row.low):.1f} to {min(100, row.high):.1f}"
+        lines.append(f"{row.task:<22}{row.method:<26}{row.accuracy:>8.1f}%   {interval:<16}{row.seeds:>5}{row.n:>11}")
+    return "\n".join(lines)
