@@ -1,0 +1,26 @@
+"""For all tests: no network, one thread, and run folders in a temporary place."""
+
+import os
+
+# before the first import of transformers, which reads them once
+for _name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY"):
+    os.environ[_name] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import hypothesis
+import pytest
+import torch
+
+torch.set_num_threads(1)
+# a busy machine, or the first call of something that is built once, is no failure
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
+
+
+@pytest.fixture(autouse=True)
+def reports(tmp_path_factory, monkeypatch):
+    """A reports folder of the test's own, named to the package and to the processes that the test starts."""
+    folder = tmp_path_factory.mktemp("reports")
+    monkeypatch.setenv("MENTOR_KD_REPORTS", str(folder))
+    return folder

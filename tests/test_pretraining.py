@@ -1,0 +1,198 @@
+import random
+import re
+
+import pytest
+import tiny
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mentor_kd import models, pretraining, sandbox
+from mentor_kd.files import InputError, read_json, read_jsonl
+from mentor_kd.models import IGNORED, SEPARATOR
+from mentor_kd.pretraining import SIZES, PackedSkills, PretrainSettings, build_model, build_tokenizer, skill_text
+from mentor_kd.tasks import MARKER
+
+SMALL = PretrainSettings(steps=20, rows=2, length=64)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return tiny.sandbox_tokenizer()
+
+
+# the tokenizer
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=80))
+def test_any_text_survives_encoding(text):
+    tokenizer = tiny.sandbox_tokenizer()
+    if not any(special in text for special in tokenizer.all_special_tokens):
+        assert models.decode(tokenizer, tokenizer(text)["input_ids"]) == text
+
+
+def test_sandbox_texts_survive_and_are_short(tokenizer):
+    encoded = [tokenizer(text)["input_ids"] for text in tiny.texts()]
+    assert [models.decode(tokenizer, ids) for ids in encoded] == list(tiny.texts())
+    assert sum(map(len, encoded)) < 0.6 * sum(map(len, tiny.texts()))
+
+
+def test_the_tokenizer_is_the_same_each_time_it_is_built(tokenizer):
+    again = build_tokenizer()
+    assert again.backend_tokenizer.to_str() == tokenizer.backend_tokenizer.to_str()
+    assert len(again) == 1024
+
+
+def test_made_up_words_are_spelled_and_known_ones_are_not(tokenizer):
+    def pieces(text):
+        return [tokenizer.decode([i]) for i in tokenizer(text)["input_ids"]]
+
+    assert pieces(" Bobadik") == [" ", *"Bobadik"]
+    assert pieces(" apples") == [" apples"]
+    assert pieces("1204") == list("1204")
+    assert pieces(f"x{SEPARATOR}y") == ["x", SEPARATOR, "y"]
+    assert pieces(f"a {MARKER} b")[1:3] == [" ", MARKER]
+
+
+def test_the_tokenizer_has_an_end_and_a_pad_and_adds_nothing(tokenizer):
+    assert (tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.bos_token_id) == (0, 1, None)
+    assert tokenizer.eos_token_id not in tokenizer("apples")["input_ids"]
+
+
+# the text
+
+
+def test_no_question_of_the_sandbox_is_in_the_text():
+    shipped = {q.question for family in sandbox.FAMILIES for q in sandbox.load_questions(family)}
+    rng = random.Random(11)
+    for i in range(20_000):
+        question, reply = skill_text(rng, i / 20_000)
+        assert question and reply
+        assert MARKER not in question + reply and SEPARATOR not in question + reply
+        assert question not in shipped
+        for family in sandbox.FAMILIES:
+            with pytest.raises(InputError):
+                sandbox.read_question(family, question)
+
+
+def test_skills_teach_what_is_true():
+    rng, checked = random.Random(12), 0
+    for _ in range(4000):
+        question, reply = skill_text(rng)
+        for left, sign, right, value in re.findall(r"(\d+) ([-+*]) (\d+) = (-?\d+)", reply):
+            x, y = int(left), int(right)
+            assert {"+": x + y, "-": x - y, "*": x * y}[sign] == int(value)
+            checked += 1
+        if question.startswith("Copy: "):
+            assert question == f"Copy: {reply}"
+            checked += 1
+        if found := re.fullmatch(r"Spell (\w+)( backwards)?\.", question):
+            letters = reply.split(" ")
+            assert "".join(reversed(letters) if found[2] else letters) == found[1]
+            checked += 1
+        if found := re.fullmatch(r"Letter (\d) of (\w+)\?", question):
+            assert reply == found[2][int(found[1]) - 1]
+            checked += 1
+        if question.startswith("Write without spaces: "):
+            assert reply == question.removeprefix("Write without spaces: ").replace(" ", "")
+            checked += 1
+    assert checked > 2000
+
+
+def test_early_text_copies_and_late_text_reckons():
+    def share(progress, kind):
+        rng = random.Random(1)
+        return sum(skill_text(rng, progress)[0].startswith(kind) for _ in range(2000)) / 2000
+
+    assert share(0.0, "Copy: ") > 2 * share(1.0, "Copy: ")
+
+
+# packed rows
+
+
+def test_rows_follow_from_seed_and_number(tokenizer):
+    rows, again = PackedSkills(tokenizer, SMALL), PackedSkills(tokenizer, SMALL)
+    assert len(rows) == 40
+    for i in (0, 7, 39):
+        assert all(torch.equal(rows[i][key], again[i][key]) for key in rows[i])
+    assert not torch.equal(rows[0]["input_ids"], rows[1]["input_ids"])
+    other = PackedSkills(tokenizer, PretrainSettings(steps=20, rows=2, length=64, seed=1))
+    assert not torch.equal(rows[0]["input_ids"], other[0]["input_ids"])
+
+
+def test_only_replies_are_scored_and_positions_start_anew(tokenizer):
+    packed = PackedSkills(tokenizer, PretrainSettings(steps=1, rows=8, length=200))
+    separator, end = tokenizer(SEPARATOR)["input_ids"][0], tokenizer.eos_token_id
+    for row in (packed[i] for i in range(8)):
+        ids, labels, positions = (row[key].tolist() for key in ("input_ids", "labels", "position_ids"))
+        assert len(ids) == len(labels) == len(positions) == 200
+        replying, expected, place = False, [], 0
+        for token, position in zip(ids, positions, strict=True):
+            assert position == place
+            expected.append(token if replying else IGNORED)
+            replying = (replying or token == separator) and token != end
+            place = 0 if token == end else place + 1
+        assert labels == expected
+        assert any(label != IGNORED for label in labels) and IGNORED in labels
+
+
+# models
+
+
+@pytest.mark.parametrize(("size", "low", "high"), [("sandbox-small", 1e5, 3e5), ("sandbox-base", 4e5, 8e5)])
+def test_sizes(tokenizer, size, low, high):
+    model = build_model(size, tokenizer)
+    assert low < sum(p.numel() for p in model.parameters()) < high
+    same, other = build_model(size, tokenizer), build_model(size, tokenizer, seed=1)
+    weight = "model.layers.0.self_attn.q_proj.weight"
+    assert torch.equal(model.state_dict()[weight], same.state_dict()[weight])
+    assert not torch.equal(model.state_dict()[weight], other.state_dict()[weight])
+
+
+def test_an_unknown_size_is_named(tokenizer):
+    with pytest.raises(InputError, match="unknown sandbox model 'huge'; there are sandbox-small"):
+        build_model("huge", tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"steps": 0}, "steps .*0"),
+        ({"rows": "32"}, "rows .*'32'"),
+        ({"length": 5000}, "length .*1024.*5000"),
+        ({"learning_rate": 2}, "learning_rate .*2"),
+    ],
+)
+def test_wrong_settings_are_named(changes, named):
+    with pytest.raises(InputError, match=named):
+        PretrainSettings(**changes)
+
+
+def test_pretraining_goes_on_where_it_was_killed_and_ends_the_same(tmp_path, monkeypatch):
+    monkeypatch.setitem(SIZES, "sandbox-small", (16, 1, 2))
+    settings = PretrainSettings(steps=120, rows=1, length=32)
+    whole = pretraining.pretrain("sandbox-small", tmp_path / "whole", tmp_path / "whole-work", settings)
+
+    real = pretraining.append_jsonl
+
+    def killed(path, row):
+        real(path, row)
+        if row["step"] == 110:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(pretraining, "append_jsonl", killed)
+        pretraining.pretrain("sandbox-small", tmp_path / "again", tmp_path / "work", settings)
+    assert not (tmp_path / "again").exists()
+    again = pretraining.pretrain("sandbox-small", tmp_path / "again", tmp_path / "work", settings)
+    ours, theirs = whole.model.state_dict(), again.model.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    steps = [row["step"] for _, row in read_jsonl(tmp_path / "work" / "metrics.jsonl")]
+    assert steps == [1, *range(10, 121, 10)]
+
+    card = read_json(tmp_path / "again" / "model_card.json")
+    assert (card["name"], card["tokens"]) == ("sandbox-small", 120 * 32)
+    assert card["loss_curve"][-1][1] < card["loss_curve"][0][1]
+    loaded = models.load(tmp_path / "again")
+    assert torch.equal(loaded.model.state_dict()["lm_head.weight"], ours["lm_head.weight"])
+    assert models.same_tokenizer(loaded.tokenizer, again.tokenizer)

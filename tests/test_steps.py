@@ -1,0 +1,383 @@
+import os
+import shutil
+from dataclasses import replace
+
+import pandas
+import pytest
+import tiny
+
+from mentor_kd import filters, models, steps
+from mentor_kd.batches import Example
+from mentor_kd.collecting import CollectSettings, collect, questions, task_folder, task_of, teacher_rows
+from mentor_kd.files import InputError, read_json, read_jsonl
+from mentor_kd.filters import FilterSettings
+from mentor_kd.generation import Sampling
+from mentor_kd.rationales import read_rationales, target
+from mentor_kd.tasks import get_task
+from mentor_kd.training import METHODS, TrainSettings
+
+TASK = "sandbox-letters"
+COLLECT = CollectSettings(train_questions=12, dev_questions=3, test_questions=5)
+TRAINING = TrainSettings(epochs=2, batch_size=4, learning_rate=3e-3)
+SAMPLING = Sampling(n=2, temperature=0.9, top_k=50, max_new_tokens=20)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return str(tiny.llama(tmp_path_factory.mktemp("model")))
+
+
+@pytest.fixture(scope="module")
+def filtered(tmp_path_factory, model):
+    """A task's folder with everything up to the filters; tests work on copies of it."""
+    folder = tmp_path_factory.mktemp("chain") / TASK
+    collect(folder, TASK, COLLECT)
+    steps.train_mentor(folder, model, TRAINING)
+    steps.augment(folder, SAMPLING)
+    steps.filter_rationales(folder, FilterSettings())
+    return folder
+
+
+@pytest.fixture
+def folder(filtered, tmp_path):
+    return shutil.copytree(filtered, tmp_path / TASK)
+
+
+def times(folder):
+    return {str(path): os.stat(path).st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def keep_some_of_the_mentors(folder, n=9):
+    """A random mentor's texts are all wrong: let a person keep some, so that mentor-kd has more than the teacher's."""
+    rows = [row for row in steps.rationales(folder) if row.source == "mentor"][:n]
+    for row in rows:
+        filters.add_verdict(folder / "verdicts.jsonl", row.id, "keep")
+    return [row.id for row in rows]
+
+
+# collecting
+
+
+def test_what_was_collected(filtered):
+    assert [len(questions(filtered, split)) for split in ("train", "dev", "test")] == [12, 3, 5]
+    assert task_of(filtered) == get_task(TASK)
+    rows, train = teacher_rows(filtered), {q.id for q in questions(filtered, "train")}
+    assert len(rows) == 21  # 60% of 12 questions, three times
+    assert {row.question_id for row in rows} <= train
+    assert {row.source for row in rows} == {"teacher"}
+    assert all(row.rationale and row.prediction is not None for row in rows)
+    assert read_json(filtered / "collected" / "manifest.json")["questions"] == {"train": 12, "dev": 3, "test": 5}
+
+
+@pytest.mark.parametrize(
+    ("task", "settings", "message"),
+    [
+        ("chess", {}, "task 'chess' is unknown"),
+        ("svamp", {}, "task 'svamp' is not one of the sandbox .*set data to 'official'"),
+        (TASK, {"coverage": 0.0}, "coverage"),
+        (TASK, {"data": "/nowhere/table.csv"}, r"/nowhere/table\.csv: no such file"),
+    ],
+)
+def test_what_cannot_be_collected_is_said_and_leaves_no_manifest(tmp_path, task, settings, message):
+    with pytest.raises(InputError, match=message):
+        collect(tmp_path / TASK, task, replace(COLLECT, **settings))
+    assert not (tmp_path / TASK / "collected" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [({"train_questions": -1}, "train_questions .*-1"), ({"rationales": 0}, "rationales .*0")],
+)
+def test_wrong_settings_are_named(changes, named):
+    with pytest.raises(InputError, match=named):
+        CollectSettings(**changes)
+
+
+def test_data_of_ones_own_is_split_and_only_training_rationales_are_kept(tmp_path):
+    lines = [f"{i} and 1?,{i + 1},{i} + 1 = {i + 1}. --> {i + 1},{'test' if i > 8 else ''}" for i in range(12)]
+    table = tmp_path / "sums.csv"
+    table.write_text("question,answer,rationale,split\n" + "\n".join(lines) + "\n")
+    collect(tmp_path / "sums", "sums", CollectSettings(data=str(table), answer_type="number", dev_questions=2))
+    found = {split: questions(tmp_path / "sums", split) for split in ("train", "dev", "test")}
+    assert {split: len(rows) for split, rows in found.items()} == {"train": 7, "dev": 2, "test": 3}
+    rows = teacher_rows(tmp_path / "sums")
+    assert {row.question_id for row in rows} == {q.id for q in found["train"]} and len(rows) == 7
+    manifest = read_json(tmp_path / "sums" / "collected" / "manifest.json")
+    assert manifest["teacher_rows_of_dev_test_or_beyond_the_limits"] == 5
+
+
+@pytest.mark.parametrize("run", ["", "..", ".", "a/b", "a b", ".hidden"])
+def test_names_that_are_no_folders_are_refused(run):
+    with pytest.raises(InputError, match="run .*use letters"):
+        task_folder(run, TASK)
+
+
+# mentor and augmentation
+
+
+def test_the_mentor_learns_from_the_right_rationales_of_the_teacher(filtered):
+    rows = teacher_rows(filtered)
+    right = [row for row in filters.apply(rows, FilterSettings()) if row.kept]
+    manifest = read_json(filtered / "mentor" / "manifest.json")
+    assert 0 < len(right) < len(rows)
+    assert manifest["rationales"] == manifest["trained_on"] == len(right)
+    assert manifest["inputs"]["data"]["rows"] == [row.id for row in right]
+    assert manifest["training"]["steps"] == 2 * -(-len(right) // 4)
+    assert manifest["too_long"] == []
+
+
+def test_predictions_are_of_the_test_questions_and_accuracy_follows_from_them(filtered):
+    rows = [row for _, row in read_jsonl(filtered / "mentor" / "predictions.jsonl")]
+    assert [row["id"] for row in rows] == [q.id for q in questions(filtered, "test")]
+    manifest = read_json(filtered / "mentor" / "manifest.json")
+    assert manifest["test"]["value"] == 100 * sum(row["correct"] for row in rows) / 5
+    assert manifest["test"]["n"] == 5
+    card = read_json(filtered / "mentor" / "model_card.json")
+    assert card["protocol"].startswith("sound") and card["seed"] == 0 and card["provenance"]["versions"]["torch"]
+
+
+def test_a_finished_step_leaves_no_checkpoint(filtered):
+    assert not list(filtered.rglob("checkpoint-*"))
+    assert (filtered / "mentor" / "metrics.jsonl").read_text() == (
+        filtered / "mentor" / "work" / "metrics.jsonl"
+    ).read_text()
+
+
+def test_the_mentor_answers_every_training_question(filtered):
+    rows = read_rationales(filtered / "augmented" / "mentor.jsonl")
+    assert [(row.question_id, row.sampler["index"]) for row in rows] == [
+        (q.id, k) for q in questions(filtered, "train") for k in range(2)
+    ]
+    assert {row.source for row in rows} == {"mentor"}
+    assert rows[0].sampler["temperature"] == 0.9 and rows[0].sampler["top_k"] == 50
+
+
+def test_too_long_rationales_are_counted_and_named(folder, model):
+    shortest = min(len(e.target) for e in tiny.examples(models.load(model), 20, TASK))
+    longest = max(len(e.prompt) + len(e.target) for e in tiny.examples(models.load(model), 20, TASK))
+    manifest = steps.train_mentor(folder, model, replace(TRAINING, epochs=1), max_length=longest - 20)
+    assert manifest["trained_on"] + len(manifest["too_long"]) == manifest["rationales"]
+    assert manifest["too_long"] and set(manifest["too_long"]) <= {row.id for row in teacher_rows(folder)}
+    with pytest.raises(InputError, match=r"none of \d+ rationale\(s\) is left to train on \(too long: \d+\)"):
+        steps.train_mentor(folder, model, TRAINING, max_length=shortest // 2)
+
+
+def test_the_cap_of_answers_by_hand():
+    examples = [Example(str(i), [1], [1] * (i + 1)) for i in range(1000)]  # the 99.5th percentile is 996 tokens
+    assert steps.answer_cap(examples, 5000) == 1200
+    assert steps.answer_cap(examples, 512) == 512
+    assert steps.answer_cap([Example("a", [1], [1] * 10)], 512) == 16
+
+
+# filters and verdicts
+
+
+def test_counts_add_up(filtered):
+    table = steps.filter_rationales(filtered, FilterSettings())
+    assert list(table["total"]) == [21, 24]
+    assert (table.drop(columns="total").sum(axis=1) == table["total"]).all()
+    rows = steps.rationales(filtered)
+    assert len(rows) == 45 and all(row.kept is not None for row in rows)
+    saved = pandas.read_csv(filtered / "filter_counts.csv", index_col="source")
+    assert saved.equals(table)
+
+
+def test_a_verdict_changes_the_rationales_and_the_counts(folder):
+    before = steps.filter_rationales(folder, FilterSettings())
+    dropped = next(row for row in steps.rationales(folder) if row.kept)
+    filters.add_verdict(folder / "verdicts.jsonl", dropped.id, "drop", "guessed")
+    kept = keep_some_of_the_mentors(folder, 1)
+    now = {row.id: row for row in steps.rationales(folder)}  # without filtering again
+    assert (now[dropped.id].kept, now[dropped.id].reason) == (False, "verdict: drop")
+    assert (now[kept[0]].kept, now[kept[0]].reason) == (True, "verdict: keep")
+    after = steps.filter_rationales(folder, FilterSettings())
+    assert after.loc["mentor", "kept"] == before.loc["mentor", "kept"] + 1
+    assert after.loc["teacher", "verdict: drop"] == 1
+    assert after["total"].equals(before["total"])
+
+
+def test_settings_of_the_filters_are_kept(folder):
+    strict = steps.filter_rationales(folder, FilterSettings(max_words=3))
+    assert strict.loc["teacher", "kept"] == 0 and strict.loc["teacher", "too long"] > 0
+    assert not any(row.kept for row in steps.rationales(folder))
+
+
+def test_methods_take_the_rationales_of_their_sources(folder):
+    keep_some_of_the_mentors(folder)
+    rows = steps.rationales(folder)
+    kept = [row for row in rows if row.kept]
+    assert steps.rows_for(rows, "mentor-kd") == kept
+    assert steps.rows_for(rows, "vanilla-kd") == [row for row in kept if row.source == "teacher"]
+    assert steps.rows_for(rows, "vanilla-kd-step-matched") == steps.rows_for(rows, "vanilla-kd")
+    assert len(kept) > len(steps.rows_for(rows, "vanilla-kd"))
+
+
+# students
+
+
+def test_students_by_every_method_and_the_control_has_as_many_steps(folder, model):
+    keep_some_of_the_mentors(folder)
+    found = {name: steps.distil(folder, name, model, TRAINING) for name in METHODS}
+    count = {name: manifest["training"]["steps"] for name, manifest in found.items()}
+    assert count["vanilla-kd-step-matched"] == count["mentor-kd"] > count["vanilla-kd"]
+    assert found["vanilla-kd-step-matched"]["trained_on"] == found["vanilla-kd"]["trained_on"]
+    assert found["mentor-kd"]["trained_on"] == found["vanilla-kd"]["trained_on"] + 9
+    for name in METHODS:
+        place = folder / "students" / f"{name}-seed0"
+        rows = [row for _, row in read_jsonl(place / "metrics.jsonl")]
+        evaluated = [row["step"] for row in rows if "dev_accuracy" in row]
+        assert evaluated == [count[name] // 2, count[name]]
+        assert any("kl" in row for row in rows) is (name == "mentor-kd")
+        assert models.load(place).parameters == found[name]["parameters"]
+        assert len(list(read_jsonl(place / "predictions.jsonl"))) == 5
+
+    # run again: nothing is touched
+    before = times(folder)
+    again = {name: steps.distil(folder, name, model, TRAINING) for name in METHODS}
+    assert again == found and times(folder) == before
+
+
+def test_a_step_that_is_done_is_not_done_again(folder, model):
+    before = times(folder)
+    collect(folder, TASK, COLLECT)
+    steps.train_mentor(folder, model, TRAINING)
+    steps.augment(folder, SAMPLING)
+    assert times(folder) == before
+    rationales = (folder / "rationales.jsonl").read_bytes()
+    steps.filter_rationales(folder, FilterSettings())
+    assert (folder / "rationales.jsonl").read_bytes() == rationales
+
+
+def test_other_settings_make_a_step_anew_and_what_follows_from_it(folder, model):
+    def state():
+        return {
+            name: (folder / name).read_bytes()
+            for name in ("collected/manifest.json", "mentor/manifest.json", "augmented/mentor.jsonl")
+        }
+
+    first = state()
+    steps.train_mentor(folder, model, replace(TRAINING, seed=1))
+    second = state()
+    assert second["mentor/manifest.json"] != first["mentor/manifest.json"]
+    assert not (folder / "mentor" / "work" / "checkpoint-1").exists()
+    steps.augment(folder, SAMPLING)
+    third = state()
+    assert third["augmented/mentor.jsonl"] != second["augmented/mentor.jsonl"]
+    collect(folder, TASK, replace(COLLECT, test_questions=4))
+    steps.train_mentor(folder, model, replace(TRAINING, seed=1))
+    assert len(list(read_jsonl(folder / "mentor" / "predictions.jsonl"))) == 4
+
+
+def test_a_damaged_output_is_made_again(folder, model):
+    predictions = (folder / "mentor" / "predictions.jsonl").read_bytes()
+    (folder / "mentor" / "predictions.jsonl").write_bytes(predictions[:50])
+    steps.train_mentor(folder, model, TRAINING)
+    assert (folder / "mentor" / "predictions.jsonl").read_bytes() == predictions
+
+
+def test_a_verdict_makes_the_student_anew(folder, model):
+    settings = replace(TRAINING, epochs=1)
+    first = steps.distil(folder, "vanilla-kd", model, settings)
+    dropped = next(row for row in steps.rationales(folder) if row.kept)
+    filters.add_verdict(folder / "verdicts.jsonl", dropped.id, "drop")
+    second = steps.distil(folder, "vanilla-kd", model, settings)
+    assert second["rationales"] < first["rationales"]
+    assert dropped.id not in second["inputs"]["data"]["rows"]
+
+
+def test_a_stopped_step_has_no_manifest_and_goes_on(folder, model):
+    whole = steps.distil(folder, "vanilla-kd", model, TRAINING)
+    place = folder / "students" / "vanilla-kd-seed0"
+    weights = (place / "model.safetensors").read_bytes()
+    shutil.rmtree(place)
+    asked = iter([False, False, True])
+    with pytest.raises(KeyboardInterrupt, match="vanilla-kd, seed 0 was stopped at step 3"):
+        steps.distil(folder, "vanilla-kd", model, TRAINING, stop=lambda: next(asked))
+    assert not (place / "manifest.json").exists()
+    asked = []
+    again = steps.distil(folder, "vanilla-kd", model, TRAINING, stop=lambda: bool(asked.append(1)))
+    assert len(asked) == whole["training"]["steps"] - 3  # it went on and did not begin anew
+    assert (place / "model.safetensors").read_bytes() == weights
+    for facts in (whole, again):
+        facts["training"].pop("seconds")
+    assert again == whole | {"outputs": again["outputs"]}
+    assert again["outputs"]["predictions.jsonl"] == whole["outputs"]["predictions.jsonl"]
+
+
+def test_what_other_settings_left_half_done_is_not_gone_on_with(folder, model):
+    with pytest.raises(KeyboardInterrupt):
+        steps.distil(folder, "vanilla-kd", model, TRAINING, stop=lambda: True)
+    asked = []
+    other = replace(TRAINING, learning_rate=1e-3)
+    manifest = steps.distil(folder, "vanilla-kd", model, other, stop=lambda: bool(asked.append(1)))
+    assert len(asked) == manifest["training"]["steps"]
+
+
+def test_different_tokenizers_forbid_soft_labels_only(folder, tmp_path):
+    student = str(tiny.gpt2(tmp_path / "gpt2"))
+    with pytest.raises(InputError, match="soft labels need one tokenizer .*vanilla-kd, vanilla-kd-step-matched"):
+        steps.distil(folder, "mentor-kd", student, TRAINING)
+    assert not (folder / "students" / "mentor-kd-seed0").exists()
+    manifest = steps.distil(folder, "vanilla-kd", student, replace(TRAINING, epochs=1))
+    assert manifest["trained_on"] > 0
+
+
+def test_seeds_have_folders_of_their_own(folder, model):
+    for seed in (0, 3):
+        steps.distil(folder, "vanilla-kd", model, replace(TRAINING, epochs=1, seed=seed))
+    assert {path.name for path in (folder / "students").iterdir()} == {"vanilla-kd-seed0", "vanilla-kd-seed3"}
+
+
+# steps that come too early, and what is made for them
+
+
+def test_a_step_before_what_it_needs_says_so(tmp_path, model):
+    folder = tmp_path / TASK
+    early = [
+        lambda: steps.train_mentor(folder, model, TRAINING),
+        lambda: steps.augment(folder, SAMPLING),
+        lambda: steps.filter_rationales(folder, FilterSettings()),
+        lambda: steps.distil(folder, "vanilla-kd", model, TRAINING),
+    ]
+    for step in early:
+        with pytest.raises(InputError, match=str(folder)):
+            step()
+    collect(folder, TASK, COLLECT)
+    for step in early[1:]:
+        with pytest.raises(InputError, match=str(folder)):
+            step()
+    with pytest.raises(InputError, match="model './nothing' could not be loaded|model './nothing': no folder"):
+        steps.train_mentor(folder, "./nothing", TRAINING)
+
+
+def test_an_unknown_method_is_named(folder, model):
+    with pytest.raises(InputError, match="unknown method 'none'; there are vanilla-kd"):
+        steps.distil(folder, "none", model, TRAINING)
+
+
+def test_what_is_missing_is_made_at_smoke_size_and_said(tmp_path, model, monkeypatch, capsys):
+    monkeypatch.setattr(steps, "SMOKE_MODEL", model)
+    monkeypatch.setattr(steps, "SMOKE_COLLECT", COLLECT)
+    monkeypatch.setattr(steps, "SMOKE_TRAINING", replace(TRAINING, epochs=1))
+    monkeypatch.setattr(steps, "SMOKE_SAMPLING", SAMPLING)
+    folder = tmp_path / "run" / TASK
+    steps.ensure(folder, "rationales")
+    assert [line.split(" was missing in run/")[0] for line in capsys.readouterr().out.splitlines()] == [
+        "collected",
+        "mentor",
+        "augmented",
+        "rationales",
+    ]
+    assert (folder / "rationales.jsonl").exists() and not (folder / "students").exists()
+    steps.ensure(folder, "rationales")
+    assert capsys.readouterr().out == ""
+    steps.ensure(folder, "students")
+    assert {path.name for path in (folder / "students").iterdir()} == {f"{name}-seed0" for name in METHODS}
+    with pytest.raises(InputError, match="nothing is called 'dinner'; there are collected, mentor"):
+        steps.ensure(folder, "dinner")
+
+
+def test_training_texts_carry_the_gold_answer(filtered):
+    for row in teacher_rows(filtered):
+        assert target(row) == f"{row.rationale} --> {row.answer}"
+        assert "-->" not in row.rationale

@@ -1,0 +1,408 @@
+import contextlib
+import json
+import math
+import os
+import shutil
+import signal
+import threading
+from dataclasses import replace
+
+import pytest
+import tiny
+import torch
+
+from mentor_kd import models, training
+from mentor_kd.batches import Example
+from mentor_kd.files import InputError, read_jsonl
+from mentor_kd.losses import LossSettings
+from mentor_kd.training import METHODS, TrainSettings, get_method, planned_steps, stop_on_signal, train
+
+SETTINGS = TrainSettings(epochs=3, batch_size=4, learning_rate=3e-3)
+SOFT = LossSettings(soft_label_weight=0.3, soft_label_temperature=2.0)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("models")
+    return {
+        "llama": tiny.llama(root / "llama"),
+        "llama mentor": tiny.llama(root / "llama-mentor", seed=1, width=48),
+        "t5": tiny.t5(root / "t5", dropout_rate=0.0),
+        "t5 mentor": tiny.t5(root / "t5-mentor", seed=1, beyond=12, d_model=48),
+        "gpt2": tiny.gpt2(root / "gpt2"),
+        "gpt2 mentor": tiny.gpt2(root / "gpt2-mentor", seed=1, n_layer=2),
+    }
+
+
+def weights(loaded):
+    return {name: value.clone() for name, value in loaded.model.state_dict().items()}
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def rows_of(work):
+    return [row for _, row in read_jsonl(work / "metrics.jsonl")]
+
+
+# the loss
+
+
+def formula(loaded, examples, settings, mentor=None):
+    """The loss of one optimiser step and its parts, by the formula: text by text, token by token, no padding."""
+
+    def logits(one, example):
+        if one.encoder_decoder:
+            start = one.model.config.decoder_start_token_id
+            fed = {"input_ids": [example.prompt], "decoder_input_ids": [[start, *example.target[:-1]]]}
+            first = 0
+        else:
+            fed = {"input_ids": [example.prompt + example.target]}
+            first = len(example.prompt) - 1
+        found = one.model(**{key: torch.tensor(value) for key, value in fed.items()}).logits[0]
+        return found[first : first + len(example.target)]
+
+    tau, lam = settings.soft_label_temperature, settings.soft_label_weight
+    ce = kl = torch.tensor(0.0)
+    tokens = sum(len(example.target) for example in examples)
+    for example in examples:
+        student = logits(loaded, example)
+        for position, token in zip(student, example.target, strict=True):
+            ce = ce - position.log_softmax(-1)[token]
+        if mentor is not None:
+            with torch.no_grad():
+                taught = logits(mentor, example)
+            shared = min(student.shape[-1], taught.shape[-1])
+            for s, m in zip(student[:, :shared] / tau, taught[:, :shared] / tau, strict=True):
+                m = m.softmax(-1)
+                kl = kl + (m * (m.log() - s.log_softmax(-1))).sum()
+    loss = ce / tokens if mentor is None else ((1 - lam) * ce + lam * tau**2 * kl) / tokens
+    return loss, float(ce.detach()) / tokens, float(kl.detach()) / tokens
+
+
+def one_step(loaded, examples, settings, work, mentor=None):
+    """Gradients (before clipping) and the metrics row of a training of one step over all examples."""
+    gradients = {}
+
+    def keep(name):
+        def hook(parameter):
+            gradients[name] = parameter.grad.clone()
+
+        return hook
+
+    handles = [p.register_post_accumulate_grad_hook(keep(name)) for name, p in loaded.model.named_parameters()]
+    train(loaded, examples, None, settings, work, mentor)
+    for handle in handles:
+        handle.remove()
+    [row] = [row for row in rows_of(work) if "loss" in row]
+    return gradients, row
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("soft", [False, True], ids=["hard", "soft"])
+@pytest.mark.parametrize("shape", ["llama", "t5"])
+def test_a_step_follows_the_formula(folders, tmp_path, shape, soft, accumulation):
+    loaded = models.load(folders[shape])
+    mentor = models.load(folders[f"{shape} mentor"]) if soft else None
+    examples = tiny.examples(loaded, 4, "sandbox-sums")
+    assert len({len(example.target) for example in examples}) > 1
+    examples[0] = replace(examples[0], prompt=examples[0].prompt[-1:])  # whose very first position is scored
+    loss, ce, kl = formula(loaded, examples, SOFT, mentor)
+    loss.backward()
+    loss = loss.item()
+    expected = {name: p.grad.clone() for name, p in loaded.model.named_parameters()}
+    loaded.model.zero_grad()
+
+    settings = TrainSettings(epochs=1, batch_size=4, accumulation=accumulation, loss=SOFT)
+    gradients, row = one_step(loaded, examples, settings, tmp_path, mentor)
+    assert gradients.keys() == expected.keys()
+    size = max(float(g.abs().max()) for g in expected.values())
+    for name, gradient in gradients.items():
+        assert torch.allclose(gradient, expected[name], atol=1e-5 * max(1.0, size)), name
+    assert row["loss"] == pytest.approx(loss, rel=1e-4)
+    assert row["ce"] == pytest.approx(ce, rel=1e-4)
+    assert row.get("kl", 0.0) == pytest.approx(kl, rel=1e-4)
+    assert not soft or kl > 0.1
+
+
+def test_without_weight_the_mentor_changes_nothing(folders, tmp_path):
+    loaded = models.load(folders["llama"])
+    examples = tiny.examples(loaded, 4)
+    settings = TrainSettings(epochs=1, batch_size=4, loss=LossSettings(0.0, 2.0))
+    mentor = models.load(folders["llama mentor"])
+    with_mentor, row = one_step(models.load(folders["llama"]), examples, settings, tmp_path / "a", mentor)
+    without, plain = one_step(loaded, examples, settings, tmp_path / "b")
+    assert row["loss"] == pytest.approx(plain["loss"], abs=1e-6) and "kl" in row and "kl" not in plain
+    assert all(torch.allclose(with_mentor[name], without[name], atol=1e-6) for name in without)
+
+
+def test_the_mentor_speaks_without_dropout_and_does_not_learn(folders, tmp_path):
+    mentor = models.load(folders["gpt2 mentor"])
+    assert mentor.model.config.resid_pdrop > 0
+    student = models.load(tiny.gpt2(tmp_path / "model", resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0))
+    before, examples = weights(mentor), tiny.examples(student, 4)
+    _, _, kl = formula(student, examples, SOFT, mentor)
+    _, row = one_step(student, examples, TrainSettings(epochs=1, batch_size=4, loss=SOFT), tmp_path / "work", mentor)
+    assert row["kl"] == pytest.approx(kl, rel=1e-4)
+    assert same(before, weights(mentor))
+    assert all(p.grad is None for p in mentor.model.parameters())
+    assert not mentor.model.training and not student.model.training
+
+
+def test_dropout_is_on_while_training(folders, tmp_path):
+    loaded = models.load(folders["gpt2"])
+    examples = tiny.examples(loaded, 4)
+    still = float(formula(loaded, examples, SOFT)[0].detach())
+    _, row = one_step(loaded, examples, TrainSettings(epochs=1, batch_size=4), tmp_path)
+    assert abs(row["loss"] - still) > 1e-3
+
+
+def test_training_lowers_the_loss(folders, tmp_path):
+    loaded = models.load(folders["llama"])
+    examples = tiny.examples(loaded, 8)
+    settings = TrainSettings(epochs=15, batch_size=8, learning_rate=1e-2)
+    trained = train(loaded, examples, None, settings, tmp_path)
+    losses = [row["loss"] for row in rows_of(tmp_path)]
+    assert losses[-1] < 0.6 * losses[0]
+    assert (trained.steps, trained.best_step, trained.dev_accuracy, trained.stopped) == (15, 15, None, False)
+    assert 1 <= trained.padding < 1.5 and trained.seconds >= 0
+
+
+# the chosen evaluation
+
+
+@pytest.mark.parametrize(
+    ("scores", "chosen"), [((10, 50, 30), 1), ((50, 50, 30), 0), ((0, 0, 0), 0), ((10, 20, 30), 2)]
+)
+def test_the_best_evaluation_is_what_is_left_and_the_first_of_equals(folders, tmp_path, scores, chosen):
+    loaded = models.load(folders["gpt2"])
+    examples = tiny.examples(loaded, 8)
+    seen, shown = [], []
+
+    def dev():
+        seen.append(weights(loaded))
+        return float(scores[len(seen) - 1])
+
+    trained = train(loaded, examples, dev, SETTINGS, tmp_path, watch=shown.append)
+    assert len(seen) == 3
+    assert not same(seen[0], seen[1]) and not same(seen[1], seen[2])
+    assert same(weights(loaded), seen[chosen])
+    assert trained.best_step == 2 * (chosen + 1) and trained.steps == 6
+    assert trained.dev_accuracy == scores[chosen]
+    rows = rows_of(tmp_path)
+    assert shown == rows
+    assert [(r["step"], r["dev_accuracy"]) for r in rows if "dev_accuracy" in r] == list(
+        zip((2, 4, 6), scores, strict=True)
+    )
+
+
+def test_a_finished_training_called_again_keeps_its_choice_and_trains_no_more(folders, tmp_path):
+    loaded = models.load(folders["gpt2"])
+    examples, scores = tiny.examples(loaded, 8), iter((10.0, 50.0, 30.0))
+    first = train(loaded, examples, lambda: next(scores), SETTINGS, tmp_path)
+    rows = rows_of(tmp_path)
+    again = models.load(folders["gpt2"])
+    second = train(again, examples, lambda: pytest.fail("evaluated again"), SETTINGS, tmp_path)
+    assert same(weights(again), weights(loaded))
+    assert (second.best_step, second.dev_accuracy) == (first.best_step, first.dev_accuracy) == (4, 50.0)
+    assert rows_of(tmp_path) == rows
+
+
+def test_a_number_of_steps_with_as_many_evaluations_as_epochs(folders, tmp_path):
+    loaded = models.load(folders["llama"])
+    examples, calls = tiny.examples(loaded, 4), []
+    settings = replace(SETTINGS, steps=9)
+    assert planned_steps(4, settings) == 9
+    trained = train(loaded, examples, lambda: float(calls.append(1) or 0), settings, tmp_path)
+    assert (trained.steps, len(calls)) == (9, 3)
+
+
+# stopping and going on
+
+
+def after(steps):
+    """A stop that is asked after each step and comes after that many."""
+    left = iter(range(steps - 1))
+    return lambda: next(left, None) is None
+
+
+@pytest.fixture(scope="module")
+def undisturbed(folders, tmp_path_factory):
+    work = tmp_path_factory.mktemp("undisturbed")
+    loaded = models.load(folders["gpt2"])
+    mentor = models.load(folders["gpt2 mentor"])
+    scores = iter((10.0, 30.0, 20.0))
+    trained = train(loaded, tiny.examples(loaded, 12), lambda: next(scores), SETTINGS, work, mentor)
+    return trained, weights(loaded), rows_of(work)
+
+
+def kinds(rows):
+    return [(row["step"], "dev" if "dev_accuracy" in row else "loss") for row in rows]
+
+
+@pytest.mark.parametrize("stops", [[3], [8], [1, 1, 4]])
+def test_a_stopped_training_goes_on_and_ends_with_the_same_weights(folders, tmp_path, undisturbed, stops):
+    expected, final, rows = undisturbed
+    mentor = models.load(folders["gpt2 mentor"])
+    scores = iter((10.0, 30.0, 20.0))  # dev is called three times in all
+    done = 0
+    for steps in stops:
+        loaded = models.load(folders["gpt2"])
+        torch.manual_seed(99)  # whatever the process did before must not matter
+        examples = tiny.examples(loaded, 12)
+        stopped = train(loaded, examples, lambda: next(scores), SETTINGS, tmp_path, mentor, stop=after(steps))
+        done += steps
+        assert stopped.stopped and stopped.steps == done < expected.steps
+        assert (tmp_path / f"checkpoint-{done}").exists()  # also where the best evaluation is an earlier one
+    loaded = models.load(folders["gpt2"])
+    trained = train(loaded, examples, lambda: next(scores), SETTINGS, tmp_path, mentor)
+    assert not trained.stopped
+    assert (trained.steps, trained.best_step, trained.dev_accuracy) == (9, 6, 30.0)
+    assert same(weights(loaded), final)
+    assert kinds(rows_of(tmp_path)) == kinds(rows)
+    assert next(scores, None) is None
+
+
+def test_a_killed_run_leaves_nothing_twice_and_its_half_checkpoint_is_not_used(folders, tmp_path, undisturbed):
+    _, final, rows = undisturbed
+    mentor = models.load(folders["gpt2 mentor"])
+    scores = iter((10.0, 30.0, 20.0))
+    loaded = models.load(folders["gpt2"])
+    examples = tiny.examples(loaded, 12)
+    train(loaded, examples, lambda: next(scores), SETTINGS, tmp_path, mentor, stop=after(4))
+    # as if it had gone on to step 6, logged that, and died in the middle of its checkpoint and of a line
+    shutil.copytree(tmp_path / "checkpoint-4", tmp_path / "checkpoint-6")
+    (tmp_path / "checkpoint-6" / "trainer_state.json").write_text('{"global_step": ')
+    (tmp_path / "checkpoint-6" / "optimizer.pt").unlink()
+    with (tmp_path / "metrics.jsonl").open("a") as log:
+        for row in rows:
+            if row["step"] == 6:
+                log.write(json.dumps(row) + "\n")
+        log.write('{"step": 7, "lo')
+    loaded = models.load(folders["gpt2"])
+    train(loaded, examples, lambda: next(scores), SETTINGS, tmp_path, mentor)
+    assert same(weights(loaded), final)
+    assert kinds(rows_of(tmp_path)) == kinds(rows)
+
+
+def test_a_stop_after_the_last_step_is_none(folders, tmp_path):
+    loaded = models.load(folders["llama"])
+    trained = train(loaded, tiny.examples(loaded, 4), None, SETTINGS, tmp_path, stop=after(3))
+    assert (trained.steps, trained.stopped) == (3, False)
+
+
+def test_a_checkpoint_by_the_clock(folders, tmp_path):
+    loaded = models.load(folders["llama"])
+    seen = []
+
+    def stop():
+        seen.append(sorted(path.name for path in tmp_path.glob("checkpoint-*")))
+        return False
+
+    settings = TrainSettings(epochs=1, steps=4, batch_size=4, save_minutes=0)
+    train(loaded, tiny.examples(loaded, 4), None, settings, tmp_path, stop=stop)
+    one, two, three = "checkpoint-1", "checkpoint-2", "checkpoint-3"
+    assert seen == [[], [one], [one, two], [two, three]]  # two at the most
+    training.clean_up(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_a_signal_asks_training_to_stop_at_a_checkpoint(folders, tmp_path):
+    loaded = models.load(folders["llama"])
+    before = signal.getsignal(signal.SIGTERM)
+
+    def watch(row):
+        if row["step"] == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    trained = train(loaded, tiny.examples(loaded, 8), None, SETTINGS, tmp_path, watch=watch)
+    assert trained.stopped and trained.steps in (2, 3)
+    assert (tmp_path / f"checkpoint-{trained.steps}" / "trainer_state.json").exists()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_first_signal_asks_and_a_second_interrupts():
+    with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(stop_on_signal(lambda: False))
+        assert not stop()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_in_another_thread_only_the_given_stop_counts():
+    found = []
+
+    def work():
+        with stop_on_signal(lambda: "asked") as stop:
+            found.append(stop())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == ["asked"]
+
+
+# seeds, settings, methods
+
+
+def test_a_seed_moves_the_order_and_the_dropout(folders, tmp_path):
+    def trained(seed, name):
+        loaded = models.load(folders["gpt2"])
+        train(loaded, tiny.examples(loaded, 8), None, replace(SETTINGS, epochs=1, seed=seed), tmp_path / name)
+        return weights(loaded)
+
+    first = trained(0, "a")
+    assert same(first, trained(0, "b"))
+    assert not same(first, trained(1, "c"))
+
+
+def test_nothing_to_train_on_is_said(folders, tmp_path):
+    with pytest.raises(InputError, match="no rationale to train on"):
+        train(models.load(folders["llama"]), [], None, SETTINGS, tmp_path)
+
+
+@pytest.mark.parametrize(("rows", "settings", "steps"), [(10, {}, 9), (12, {}, 9), (13, {}, 12), (10, {"steps": 5}, 5)])
+def test_planned_steps_by_hand(rows, settings, steps):
+    assert planned_steps(rows, replace(SETTINGS, **settings)) == steps
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"epochs": 0}, "epochs .*0"),
+        ({"epochs": True}, "epochs .*True"),
+        ({"batch_size": "8"}, "batch_size .*'8'"),
+        ({"batch_size": 8, "accumulation": 3}, "batch_size 8 cannot be cut into 3"),
+        ({"learning_rate": "3e-4"}, "learning_rate .*'3e-4' .*YAML"),
+        ({"learning_rate": 0}, "learning_rate .*0"),
+        ({"learning_rate": math.nan}, "learning_rate .*nan"),
+        ({"schedule": "step"}, "schedule .*linear.*'step'"),
+        ({"warmup": 1.0}, "warmup .*1.0"),
+        ({"warmup": "0.1"}, "warmup .*'0.1'"),
+        ({"steps": -1}, "steps .*-1"),
+        ({"seed": "0"}, "seed .*'0'"),
+    ],
+)
+def test_wrong_settings_are_named(changes, named):
+    with pytest.raises(InputError, match=named):
+        TrainSettings(**changes)
+
+
+def test_the_control_takes_the_teachers_rationales_and_the_steps_of_the_method():
+    assert METHODS["mentor-kd"].soft_labels and METHODS["mentor-kd"].sources == ("teacher", "mentor")
+    control = METHODS["vanilla-kd-step-matched"]
+    assert (control.sources, control.soft_labels, control.steps_of) == (("teacher",), False, "mentor-kd")
+    with pytest.raises(InputError, match="unknown method 'mentor'; there are vanilla-kd"):
+        get_method("mentor")
+
+
+def test_examples_are_not_changed_by_training(folders, tmp_path):
+    loaded = models.load(folders["llama"])
+    examples = tiny.examples(loaded, 4)
+    copies = [Example(e.id, list(e.prompt), list(e.target)) for e in examples]
+    train(loaded, examples, None, replace(SETTINGS, epochs=1), tmp_path)
+    assert examples == copies

@@ -1,0 +1,163 @@
+"""Tiny models of three shapes, with tokenizers, saved to a folder as any model from a hub would be.
+
+Their weights are random: what is tested is how they are fed, trained and read, never what they know.
+"""
+
+import functools
+import json
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+from mentor_kd.batches import Example
+from mentor_kd.models import Loaded, encode_prompt, encode_target
+from mentor_kd.pretraining import build_tokenizer
+from mentor_kd.sandbox import FAMILIES, explain, make_questions, read_question
+
+sandbox_tokenizer = functools.cache(build_tokenizer)
+
+
+@functools.cache
+def texts() -> tuple[str, ...]:
+    """Sandbox questions and rationales, as training text for the tokenizers built here."""
+    rows = []
+    for family in FAMILIES:
+        for question in make_questions(family, 20, seed=7):
+            rows += [question.question, explain(read_question(family, question.question))]
+    return tuple(rows)
+
+
+def llama(folder: Path, seed: int = 0, width: int = 32, layers: int = 1, **config) -> Path:
+    """A decoder of the Llama shape with the sandbox's tokenizer."""
+    tokenizer = sandbox_tokenizer()
+    settings = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": width,
+        "intermediate_size": 2 * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 2,
+        "max_position_embeddings": 512,
+        "tie_word_embeddings": True,
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": None,
+        "eos_token_id": tokenizer.eos_token_id,
+        "initializer_range": 0.2,  # large, so that greedy texts differ from one another
+    }
+    torch.manual_seed(seed)
+    return _save(folder, LlamaForCausalLM(LlamaConfig(**settings | config)), tokenizer)
+
+
+@functools.cache
+def bpe_tokenizer() -> PreTrainedTokenizerFast:
+    """A byte-level BPE as GPT-2 has one: an end-of-text token, no pad token."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    tokenizer.train_from_iterator(
+        texts(), trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet, show_progress=False)
+    )
+    tokenizer.add_special_tokens([AddedToken("<|endoftext|>", special=True, normalized=False)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<|endoftext|>", eos_token="<|endoftext|>", unk_token="<|endoftext|>"
+    )
+
+
+def gpt2(folder: Path, seed: int = 0, **config) -> Path:
+    """A decoder of the GPT-2 shape: learned positions, dropout, no pad token."""
+    tokenizer = bpe_tokenizer()
+    settings = {
+        "vocab_size": len(tokenizer),
+        "n_embd": 32,
+        "n_layer": 1,
+        "n_head": 2,
+        "n_positions": 512,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "initializer_range": 0.2,
+    }
+    torch.manual_seed(seed)
+    return _save(folder, GPT2LMHeadModel(GPT2Config(**settings | config)), tokenizer)
+
+
+@functools.cache
+def unigram_tokenizer() -> PreTrainedTokenizerFast:
+    """A small Unigram tokenizer with T5's special tokens, closing its inputs with EOS as T5's does."""
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    special = ["<pad>", "</s>", "<unk>"]
+    trainer = trainers.UnigramTrainer(vocab_size=300, special_tokens=special, unk_token="<unk>", show_progress=False)
+    tokenizer.train_from_iterator(texts(), trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", padding_side="right"
+    )
+
+
+def t5(folder: Path, seed: int = 0, beyond: int = 4, **config) -> Path:
+    """An encoder-decoder of FlanT5's shape; its config's vocabulary is larger than its tokenizer by `beyond` entries.
+
+    With MENTOR_KD_T5_SPIECE it has the real SentencePiece model of T5, otherwise a small Unigram one built here.
+    """
+    folder = Path(folder)
+    spiece = os.environ.get("MENTOR_KD_T5_SPIECE")
+    tokenizer = None if spiece else unigram_tokenizer()
+    settings = {
+        "vocab_size": (32_100 if spiece else len(tokenizer)) + beyond,
+        "d_model": 32,
+        "d_kv": 16,
+        "d_ff": 48,
+        "num_layers": 2,
+        "num_heads": 2,
+        "feed_forward_proj": "gated-gelu",
+        "decoder_start_token_id": 0,
+        "pad_token_id": 0,
+        "eos_token_id": 1,
+    }
+    torch.manual_seed(seed)
+    model = T5ForConditionalGeneration(T5Config(**settings | config))
+    with torch.no_grad():
+        model.shared.weight[0] = 0  # with tied embeddings, a random model would repeat its start token for ever
+    _save(folder, model, tokenizer)
+    if spiece:
+        shutil.copyfile(spiece, folder / "spiece.model")
+        (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "T5Tokenizer", "extra_ids": 100}))
+    return folder
+
+
+SHAPES = {"llama": llama, "gpt2": gpt2, "t5": t5}
+
+
+def _save(folder: Path, model: torch.nn.Module, tokenizer: PreTrainedTokenizerFast | None) -> Path:
+    model.save_pretrained(folder)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(folder)
+    return Path(folder)
+
+
+def examples(loaded: Loaded, n: int = 8, family: str = "sandbox-letters") -> list[Example]:
+    """Sandbox questions with the teacher's right rationales as token ids."""
+    made = []
+    for question in make_questions(family, n, seed=3):
+        text = explain(read_question(family, question.question))
+        made.append(
+            Example(
+                question.id,
+                encode_prompt(loaded.tokenizer, loaded.encoder_decoder, question.question),
+                encode_target(loaded.tokenizer, text),
+            )
+        )
+    return made
