@@ -105,13 +105,15 @@ class BucketBatches:
     MEGA = 32  # optimiser steps that are sorted together: enough for little padding, few enough to stay random
 
     def __init__(self, lengths: list[int], batch_size: int, accumulation: int, steps: int, seed: int):
-        if len(lengths) < accumulation:
-            raise InputError(
-                f"{len(lengths)} rationale(s) cannot be spread over {accumulation} micro-batches; "
-                f"set accumulation to 1 or give more rationales"
-            )
         self.lengths, self.accumulation, self.steps, self.seed = lengths, accumulation, steps, seed
         self.steps_per_epoch = steps_per_epoch(len(lengths), batch_size)
+        smallest = len(lengths) // self.steps_per_epoch  # rows of a step, for steps are equal up to one row
+        if smallest < accumulation:
+            raise InputError(
+                f"accumulation {accumulation}: {len(lengths)} rationale(s) at batch_size {batch_size} make steps of "
+                f"{smallest}, which cannot be cut into {accumulation} micro-batches; set accumulation to {smallest} "
+                f"or less"
+            )
 
     def __len__(self) -> int:
         return self.steps * self.accumulation

@@ -138,11 +138,11 @@ def _lines(reference: pandas.DataFrame | None, task: str) -> list[tuple[str, flo
     return list(zip(rows["label"], map(float, rows["accuracy"]), strict=True))
 
 
-def learning_curve(frame: pandas.DataFrame, title: str = "Learning curves") -> Chart:
+def learning_curve(frame: pandas.DataFrame, title: str = "Learning curves", log: bool = False) -> Chart:
     """Loss, dev accuracy, cross-entropy and divergence over optimiser steps, as far as the table has them.
 
     Columns: step, optionally run (one line each), and any of loss, dev_accuracy (percent), ce, kl; NaN where a step has
-    no such value.
+    no such value. With `log` all but the dev accuracy stand on logarithmic axes.
     """
     _require(frame, "step")
     metrics = [name for name in METRICS if name in frame and frame[name].notna().any()]
@@ -162,8 +162,13 @@ def learning_curve(frame: pandas.DataFrame, title: str = "Learning curves") -> C
             style = {"linestyle": DASHES[k % len(DASHES)], "marker": marker, "markersize": 4}
             panel.plot(values["step"], values[name], color=colour, linewidth=1.6, label=run, **style)
             ends[run] = (values["step"].iloc[-1], values[name].iloc[-1], colour)
+        if log and name != "dev_accuracy":
+            panel.set_yscale("log")
         panel.set_title(METRICS[name], fontsize=10)
         panel.set_xlabel("Optimiser step")
+        panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        if name == "dev_accuracy" and frame[name].nunique() == 1:  # else a flat line gets an axis of 0.01 percent
+            panel.set_ylim(max(-0.5, frame[name].max() - 5), frame[name].max() + 5)
         if runs != [""] and (place % columns == columns - 1 or place == len(metrics) - 1):
             _label_ends(panel, ends)
     return figure
@@ -327,11 +332,11 @@ def _horizontal(panel: Axes, names: Sequence[str]) -> None:
 
 def _label_ends(panel: Axes, ends: dict[str, tuple[float, float, str]]) -> None:
     """Write each line's name to the right of the panel, at its end's height, moved apart where they would overlap."""
-    low, high = panel.get_ylim()
+    to_axes = panel.transData - panel.transAxes  # whatever the scale of the axis
     runs = sorted(ends, key=lambda run: ends[run][1])
     heights: list[float] = []
     for run in runs:
-        heights.append(max((ends[run][1] - low) / (high - low), heights[-1] + 0.065 if heights else 0))
+        heights.append(max(to_axes.transform(ends[run][:2])[1], heights[-1] + 0.065 if heights else 0))
     for run, height in zip(runs, heights, strict=True):
         x, y, colour = ends[run]
         arrow = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.6, "relpos": (0, 0.5)}

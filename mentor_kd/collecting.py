@@ -1,6 +1,7 @@
 """Collecting: questions with their splits and the teacher's rationales, from wherever they come, as files of a run."""
 
 import dataclasses
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -49,7 +50,7 @@ class CollectSettings:
 def task_folder(run: str, task: str) -> Path:
     """Where a run keeps a task: reports/<run>/<task>."""
     for name, value in (("run", run), ("task", task)):
-        if not value or not set(value) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."):
+        if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", value):
             raise InputError(f"{name} {value!r}: use letters, digits, '-', '_' and '.' only, for it names a folder")
     return reports_root() / run / task
 

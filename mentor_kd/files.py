@@ -123,8 +123,10 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict]]:
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file, or of a folder's files with their relative names, as hex."""
+    """The SHA-256 of a file, or of a folder's files with their relative names, as hex; InputError if it is missing."""
     path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
     total = hashlib.sha256()
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
         if file.is_file():

@@ -4,6 +4,7 @@ A shard is a few batches with a seed of its own, written as one file. A killed r
 makes the others, and so ends with the same rows as an undisturbed one.
 """
 
+import math
 import random
 import shutil
 import time
@@ -42,12 +43,12 @@ class Sampling:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InputError(f"{name} is a whole number from 1, not {value!r}")
-        if self.temperature < 0:
-            raise InputError(f"temperature is 0 (greedy) or above, not {self.temperature!r}")
+        if not isinstance(self.temperature, int | float) or not 0 <= self.temperature < math.inf:
+            raise InputError(f"temperature is 0 (greedy) or a number above, not {self.temperature!r}")
         if isinstance(self.top_k, bool) or not isinstance(self.top_k, int) or self.top_k < 0:
             raise InputError(f"top_k is a whole number, 0 for no limit, not {self.top_k!r}")
-        if not 0 < self.top_p <= 1:
-            raise InputError(f"top_p is in (0, 1], not {self.top_p!r}")
+        if not isinstance(self.top_p, int | float) or not 0 < self.top_p <= 1:
+            raise InputError(f"top_p is a number in (0, 1], not {self.top_p!r}")
         if self.greedy and self.n > 1:
             raise InputError(
                 f"greedy decoding (temperature 0) gives one text a prompt, not n={self.n}; raise temperature"

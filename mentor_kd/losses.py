@@ -5,6 +5,7 @@ sums over positions, so that the caller can divide by the number of target token
 its batches, accumulation and processes (method.md, Loss, protocol `sound`).
 """
 
+import math
 from dataclasses import dataclass
 
 import torch.nn.functional as F
@@ -21,10 +22,11 @@ class LossSettings:
     soft_label_temperature: float = 2.0
 
     def __post_init__(self):
-        if not 0 <= self.soft_label_weight <= 1:
-            raise InputError(f"soft_label_weight (lambda) is a number in [0, 1], not {self.soft_label_weight!r}")
-        if not self.soft_label_temperature > 0:
-            raise InputError(f"soft_label_temperature (tau) is above 0, not {self.soft_label_temperature!r}")
+        weight, temperature = self.soft_label_weight, self.soft_label_temperature
+        if not isinstance(weight, int | float) or not 0 <= weight <= 1:
+            raise InputError(f"soft_label_weight (lambda) is a number in [0, 1], not {weight!r}")
+        if not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
+            raise InputError(f"soft_label_temperature (tau) is a number above 0, not {temperature!r}")
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:

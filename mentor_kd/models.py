@@ -1,7 +1,7 @@
 """Models: a model and its tokenizer by sandbox size, local path or hub id; how text becomes tokens; saving with a card.
 
 Decoder-only and encoder-decoder models go through the same two functions: `encode_prompt` (what the model reads) and
-`encode_example` (what it learns to write). Everything else of the package sees token ids.
+`encode_target` (what it learns to write). Everything else of the package sees token ids.
 """
 
 import json
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -29,6 +30,7 @@ SEPARATOR = "\n###\n"  # between question and target of a decoder-only model
 SANDBOX_MODELS = ("sandbox-small", "sandbox-base", "sandbox-large")
 IGNORED = -100  # a label that no loss counts
 CARD = "model_card.json"
+UNLOADABLE = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)  # what transformers raises for a bad model
 NOT_MODEL = (CARD, MANIFEST)  # files in a model's folder that do not change what it computes
 
 
@@ -55,14 +57,29 @@ def model_path(name: str) -> str:
 
 
 def identity(name: str | Path) -> str:
-    """What a model is, for a manifest: a hash of its files where it is a local folder, else its hub id and commit."""
+    """What a model is, for a manifest: a hash of its files where it is a local folder, else its hub id and commit.
+
+    Raises InputError that names the model where it cannot be found.
+    """
     path = Path(model_path(str(name))).expanduser()
     if path.is_dir():
         files = sorted(
             f for f in path.iterdir() if f.suffix in (".safetensors", ".json", ".model") and f.name not in NOT_MODEL
         )
         return digest([[f.name, sha256(f)] for f in files])[:16]
-    return f"{name}@{getattr(AutoConfig.from_pretrained(str(name)), '_commit_hash', None)}"
+    try:
+        config = AutoConfig.from_pretrained(model_path(str(name)))
+    except UNLOADABLE as error:
+        raise _unloadable(name, error) from error
+    return f"{name}@{getattr(config, '_commit_hash', None)}"
+
+
+def _unloadable(name: str | Path, error: Exception) -> InputError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
+    return InputError(
+        f"model {str(name)!r} could not be loaded ({reason}); give one of {', '.join(SANDBOX_MODELS)}, a local folder "
+        f"with config, tokenizer and safetensors, or a hub id"
+    )
 
 
 def best_device() -> torch.device:
@@ -87,12 +104,14 @@ def load(name: str | Path, device: torch.device | str | None = None) -> Loaded:
         config = AutoConfig.from_pretrained(path)
         tokenizer = AutoTokenizer.from_pretrained(path)
         auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-        model = auto.from_pretrained(path, dtype=torch.float32, use_safetensors=True)
-    except (OSError, ValueError, KeyError) as error:
+        model, info = auto.from_pretrained(path, dtype=torch.float32, use_safetensors=True, output_loading_info=True)
+    except UNLOADABLE as error:
+        raise _unloadable(name, error) from error
+    if info["missing_keys"]:  # transformers would fill them with random numbers
         raise InputError(
-            f"model {str(name)!r} could not be loaded ({str(error).splitlines()[0][:300]}); give one of "
-            f"{', '.join(SANDBOX_MODELS)}, a local folder with config, tokenizer and safetensors, or a hub id"
-        ) from error
+            f"model {str(name)!r}: its file lacks {len(info['missing_keys'])} of the weights "
+            f"({', '.join(sorted(info['missing_keys'])[:3])}); is it complete, and made for writing text?"
+        )
     if tokenizer.eos_token_id is None:
         raise InputError(
             f"model {str(name)!r}: its tokenizer has no end-of-text token; a model could never learn to stop"
@@ -108,9 +127,11 @@ def load(name: str | Path, device: torch.device | str | None = None) -> Loaded:
 def plain_generation_config(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
     """Only token ids: a model's own sampling defaults must not change a run silently."""
     ends = model.generation_config.eos_token_id if model.generation_config is not None else None
+    ends = set(ends if isinstance(ends, list) else [] if ends is None else [ends])
+    ends.add(tokenizer.eos_token_id)  # what we train it to end with
     return GenerationConfig(
         pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=ends if ends is not None else tokenizer.eos_token_id,
+        eos_token_id=sorted(ends) if len(ends) > 1 else tokenizer.eos_token_id,
         bos_token_id=tokenizer.bos_token_id,
         decoder_start_token_id=getattr(model.config, "decoder_start_token_id", None),
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .files import InputError, read_jsonl, read_text
 from .rationales import Question, Rationale, new_question, new_rationale
-from .tasks import Task, judge
+from .tasks import Task, judge, split_target
 
 COLUMNS = ("question", "answer", "rationale", "split", "source")
 
@@ -27,7 +27,7 @@ def read_rows(path: Path) -> list[tuple[int, dict]]:
                 )
             rows.append((reader.line_num, row))
     except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num}: not valid CSV ({error})") from None
+        raise InputError(f"{path}, line {reader.reader.line_num}: not valid CSV ({error})") from None
     return rows
 
 
@@ -35,8 +35,8 @@ def read_table(path: Path, task: Task) -> tuple[list[Question], list[Rationale]]
     """Questions and the teacher's rationales of a table with the columns question, answer, [rationale], [split].
 
     A question may stand on several lines with several rationales. `split` is train, dev or test (train where it is
-    empty). A rationale's own answer is looked for in its text; where it states none after a marker, the row counts as
-    concluding with the line's answer. Raises InputError that names file and line.
+    empty). A rationale's own answer is looked for in its text; where the text has no marker and states none, the row
+    counts as concluding with the line's answer. Raises InputError that names file and line.
     """
     path = Path(path)
     rows = read_rows(path)
@@ -49,13 +49,17 @@ def read_table(path: Path, task: Task) -> tuple[list[Question], list[Rationale]]
         unknown = sorted(set(row) - set(COLUMNS))
         if unknown:
             raise InputError(f"{path}, line {line}: unknown column {unknown[0]!r}; there are {', '.join(COLUMNS)}")
+        for name in ("question", "answer"):
+            if name not in row:
+                raise InputError(f"{path}, line {line}: the column {name!r} is missing; add it")
+        for name, value in row.items():
+            number = name == "answer" and isinstance(value, int | float) and not isinstance(value, bool)
+            missing = value is None and name not in ("question", "answer")
+            if not (isinstance(value, str) or number or missing):
+                raise InputError(f"{path}, line {line}: {name}: a text was expected, not {value!r}")
+        split = (row.get("split") or "").strip() or "train"
         try:
-            text, gold = row["question"], row["answer"]
-        except KeyError as error:
-            raise InputError(f"{path}, line {line}: the column {error} is missing") from None
-        split = (row.get("split") or "train").strip()
-        try:
-            question = new_question(task.name, str(text), str(gold), split)
+            question = new_question(task.name, row["question"], str(row["answer"]), split)
         except InputError as error:
             raise InputError(f"{path}, line {line}: {error}") from None
         before = found.setdefault(question.id, question)
@@ -74,14 +78,16 @@ def read_table(path: Path, task: Task) -> tuple[list[Question], list[Rationale]]
 
 
 def _judged(question: Question, text: str, sampler: dict, task: Task) -> Rationale:
+    rationale, conclusion = split_target(text)
     found = judge(task, text, question.answer, question.question)
-    stated = found.prediction is not None
+    taken = conclusion is None and found.prediction is None
     return new_rationale(
         question,
-        text,
+        rationale,
         "teacher",
         sampler,
         prediction=found.prediction,
-        correct=found.correct if stated else True,
-        miss="" if stated else "no conclusion stated; the table's answer was taken",
+        correct=found.correct or taken,
+        miss="no conclusion stated; the table's answer was taken" if taken else found.reason,
+        original=text,
     )

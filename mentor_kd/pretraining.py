@@ -23,16 +23,18 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
+    PrinterCallback,
     Trainer,
     TrainerCallback,
     TrainingArguments,
 )
-from transformers.trainer_utils import get_last_checkpoint
 
 from . import sandbox
-from .files import InputError, append_jsonl, read_jsonl
+from .files import InputError, append_jsonl, read_jsonl, write_jsonl
 from .models import IGNORED, SEPARATOR, Loaded, encode_prompt, encode_target, save
+from .progress import Progress
 from .tasks import MARKER
+from .training import last_checkpoint, whole_rows
 
 # name: (width, layers, heads); about 0.15, 0.5 and 1.5 million parameters with the 1,024 tokens of the tokenizer
 SIZES = {"sandbox-small": (64, 2, 4), "sandbox-base": (104, 4, 4), "sandbox-large": (176, 4, 4)}
@@ -328,11 +330,19 @@ class PackedSkills(torch.utils.data.Dataset):
 
 
 class _LogLoss(TrainerCallback):
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, progress: Progress):
+        self.path, self.progress = path, progress
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.global_step:
+            self.progress.skip(state.global_step)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.progress.advance()
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if logs and "loss" in logs:
+            self.progress.note = f"loss {float(logs['loss']):.3f}"
             append_jsonl(self.path, {"step": state.global_step, "loss": logs["loss"], "time": round(time.time(), 1)})
 
 
@@ -361,11 +371,19 @@ def pretrain(size: str, folder: Path, work: Path, settings: PretrainSettings) ->
         dataloader_pin_memory=False,
     )
     model = build_model(size, tokenizer, settings.seed)
-    trainer = Trainer(
-        model=model, args=arguments, train_dataset=PackedSkills(tokenizer, settings), callbacks=[_LogLoss(log)]
-    )
-    last = get_last_checkpoint(str(work)) if work.is_dir() else None
-    trainer.train(resume_from_checkpoint=last)
+    last = last_checkpoint(work)
+    done = int(Path(last).name.split("-")[1]) if last else 0
+    if log.exists():  # what a killed run logged after its last checkpoint comes again
+        write_jsonl(log, [row for row in whole_rows(log) if row["step"] <= done])
+    with Progress(f"pre-training {size}", settings.steps) as progress:
+        trainer = Trainer(
+            model=model,
+            args=arguments,
+            train_dataset=PackedSkills(tokenizer, settings),
+            callbacks=[_LogLoss(log, progress)],
+        )
+        trainer.remove_callback(PrinterCallback)  # our progress line says it better
+        trainer.train(resume_from_checkpoint=last)
     losses = [row for _, row in read_jsonl(log)]
     loaded = Loaded(size, model.eval(), tokenizer)
     width, layers, heads = SIZES[size]

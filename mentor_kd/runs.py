@@ -5,6 +5,7 @@ the wrong type. A notebook whose parameters, source and inputs are those of its 
 papermill's own metadata calls the cells of a killed kernel "completed", so the truth is in `status.json` here.
 """
 
+import ast
 import contextlib
 import ctypes
 import io
@@ -71,7 +72,11 @@ def known_parameters(notebook: str) -> dict[str, dict]:
         raise InputError(f"{path}: no such notebook; is MENTOR_KD_HOME the project's folder?")
     found = papermill.inspect_notebook(str(path))
     return {
-        name: {"type": facts["inferred_type_name"], "default": facts["default"], "help": facts["help"]}
+        name: {
+            "type": facts["inferred_type_name"],
+            "default": ast.literal_eval(facts["default"]),
+            "help": facts["help"],
+        }
         for name, facts in found.items()
     }
 
@@ -146,7 +151,7 @@ def _fingerprint(job: Job, before: str) -> str:
             "parameters": job.parameters,
             "code": code_hash(),
             "before": before,
-            "verdicts": sha256(verdicts) if verdicts.exists() and job.notebook >= PER_TASK[3] else "",
+            "verdicts": sha256(verdicts) if verdicts.exists() and job.notebook >= "04" else "",
             "data": sha256(Path(data)) if Path(data).is_file() else "",
         }
     )
@@ -158,12 +163,17 @@ def _said(path: Path) -> str:
         book = nbformat.read(path, as_version=4)
     except (OSError, ValueError):
         return ""
-    for number, cell in enumerate(book.cells):
+    ran = [cell for cell in book.cells if cell.cell_type == "code" and cell.get("execution_count")]
+    for cell in ran:
         for output in cell.get("outputs", []):
             if output.get("output_type") == "error":
-                return f"cell {number}: {output.get('ename')}: {output.get('evalue')}"
-    ran = [i for i, cell in enumerate(book.cells) if cell.cell_type == "code" and cell.get("execution_count")]
-    return f"the kernel died or was stopped after cell {ran[-1]} had begun" if ran else ""
+                return f"{_where(cell)}: {output.get('ename')}: {output.get('evalue')}"
+    return f"the kernel died or was stopped after {_where(ran[-1])} had begun" if ran else ""
+
+
+def _where(cell) -> str:
+    """A cell as people find it: its number in the executed notebook and its first line."""
+    return f"cell [{cell.execution_count}] `{cell.source.strip().splitlines()[0][:60]}`"
 
 
 def _die_with_parent() -> None:

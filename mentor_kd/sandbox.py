@@ -170,6 +170,19 @@ _SHUFFLED = re.compile(
 def read_question(family: str, text: str) -> Facts:
     """What a sandbox question says; InputError where it is not a question of this family."""
     text = normalise(text)
+    try:
+        facts = _read(family, text)
+    except (KeyError, ValueError, OverflowError):  # no such month, no such day
+        facts = None
+    if facts is None:
+        raise InputError(
+            f"{text[:80]!r} is not a question of {family}; the rule-based teacher reads only questions that the "
+            f"sandbox made; for others use a language model as teacher"
+        )
+    return facts
+
+
+def _read(family: str, text: str) -> Facts | None:
     if family == "sandbox-letters" and (found := _LETTERS.fullmatch(text)):
         return Facts(family, {"words": found["words"].split()})
     if family == "sandbox-dates" and (found := _DATE.fullmatch(text)):
@@ -185,11 +198,10 @@ def read_question(family: str, text: str) -> Facts:
     if family == "sandbox-shuffled" and (found := _SHUFFLED.fullmatch(text)):
         held = dict(re.findall(r"(\w+) has a (\w+) ball", found["held"]))
         swaps = re.findall(r"(\w+) and (\w+) swap", found["swaps"])
-        return Facts(family, {"held": held, "swaps": swaps, "asked": found["asked"], "options": list(held.values())})
-    raise InputError(
-        f"{text[:80]!r} is not a question of {family}; the rule-based teacher reads only questions that the sandbox "
-        f"made; for others use a language model as teacher"
-    )
+        if len(held) == len(swaps) == 3 and {found["asked"], *itertools.chain(*swaps)} <= set(held):
+            options = list(held.values())
+            return Facts(family, {"held": held, "swaps": swaps, "asked": found["asked"], "options": options})
+    return None
 
 
 def _explain_letters(values: dict, style: int, slip: random.Random | None) -> str:

@@ -19,7 +19,18 @@ from . import filters, models
 from .batches import Example, encode
 from .collecting import CollectSettings, collect, judged, questions, task_of, teacher_rows
 from .evaluation import accuracy
-from .files import InputError, finish, is_done, read_json, read_jsonl, sha256, write_json, write_jsonl, write_text
+from .files import (
+    InputError,
+    digest,
+    finish,
+    is_done,
+    read_json,
+    read_jsonl,
+    sha256,
+    write_json,
+    write_jsonl,
+    write_text,
+)
 from .filters import FilterSettings
 from .generation import Sampling, Text, generate, generate_to
 from .models import Loaded
@@ -153,7 +164,10 @@ def train_mentor(
     """Train the mentor on the teacher's correct rationales, by cross-entropy, into mentor/."""
     folder = Path(folder)
     rows = [row for row in filters.apply(teacher_rows(folder), FilterSettings(), {}, task_of(folder)) if row.kept]
-    data = {"teacher": sha256(folder / "collected" / "teacher.jsonl")[:16], "rows": [row.id for row in rows]}
+    data = {
+        "teacher": sha256(folder / "collected" / "teacher.jsonl")[:16],
+        "rows": digest([row.id for row in rows])[:16],
+    }
     inputs = {
         "base": models.identity(mentor),
         "settings": asdict(settings),
@@ -258,7 +272,7 @@ def distil(
     every = rationales(folder)
     rows, row_settings = rows_for(every, method), matched(every, method, settings)
     soft = get_method(method).soft_labels
-    data = {"rows": [row.id for row in rows], "texts": sha256(folder / "rationales.jsonl")[:16]}
+    data = {"rows": digest([row.id for row in rows])[:16], "texts": sha256(folder / "rationales.jsonl")[:16]}
     inputs = {
         "method": method,
         "base": models.identity(student),

@@ -6,6 +6,7 @@ last one and ends with the same numbers.
 """
 
 import contextlib
+import json
 import shutil
 import signal
 import threading
@@ -16,10 +17,11 @@ from pathlib import Path
 
 import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
 from .batches import BucketBatches, Example, model_inputs, padding_waste, steps_per_epoch, target_logits
-from .files import InputError, append_jsonl, read_jsonl, write_jsonl
+from .files import InputError, append_jsonl, read_json, read_jsonl, read_text, write_jsonl
 from .losses import LossSettings, cross_entropy, distillation_loss, soft_label_divergence
 from .models import IGNORED, Loaded
 from .progress import Progress
@@ -79,12 +81,14 @@ class TrainSettings:
             )
         if self.schedule not in SCHEDULES:
             raise InputError(f"schedule is one of {', '.join(SCHEDULES)}, not {self.schedule!r}")
-        if not 0 <= self.warmup < 1:
+        if not isinstance(self.warmup, int | float) or not 0 <= self.warmup < 1:
             raise InputError(f"warmup is a share of the steps in [0, 1), not {self.warmup!r}")
         if self.batch_size % self.accumulation:
             raise InputError(f"batch_size {self.batch_size} cannot be cut into {self.accumulation} batches")
         if not isinstance(self.steps, int) or self.steps < 0:
             raise InputError(f"steps is a whole number, 0 to go by epochs, not {self.steps!r}")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise InputError(f"seed is a whole number from 0, not {self.seed!r}")
 
 
 @dataclass(frozen=True)
@@ -249,10 +253,10 @@ def train(
         lengths = [len(e.target) + len(e.prompt) for e in examples]
     batches = BucketBatches(lengths, settings.batch_size, settings.accumulation, total, settings.seed)
     every = max(1, total // settings.epochs)
-    last = get_last_checkpoint(str(work)) if work.is_dir() else None
+    last = last_checkpoint(work)
     done = int(Path(last).name.split("-")[1]) if last else 0
     if log.exists():  # what a killed run logged after its last checkpoint comes again
-        write_jsonl(log, [row for _, row in read_jsonl(log) if row["step"] <= done])
+        write_jsonl(log, [row for row in whole_rows(log) if row["step"] <= done])
     cuda = loaded.model.device.type == "cuda"
     arguments = TrainingArguments(
         output_dir=str(work),
@@ -272,7 +276,7 @@ def train(
         eval_steps=every,
         save_strategy="steps",
         save_steps=every,
-        save_total_limit=1,
+        save_total_limit=2,  # the best and the last; with 1, Trainer would remove the last where a run is stopped
         load_best_model_at_end=dev is not None,
         metric_for_best_model="eval_dev_accuracy",
         greater_is_better=True,
@@ -324,6 +328,25 @@ def _printer(trainer: Trainer):
     from transformers import PrinterCallback
 
     return PrinterCallback
+
+
+def last_checkpoint(work: Path) -> str | None:
+    """The last whole checkpoint; one whose writer was killed lacks the state that is written last, and is removed."""
+    for checkpoint in work.glob("checkpoint-*"):
+        try:
+            read_json(checkpoint / TRAINER_STATE_NAME)
+        except InputError:
+            shutil.rmtree(checkpoint)
+    return get_last_checkpoint(str(work)) if work.is_dir() else None
+
+
+def whole_rows(log: Path) -> list[dict]:
+    """The rows of a log whose writer may have been killed halfway through a line."""
+    rows = []
+    for line in read_text(log).split("\n"):
+        with contextlib.suppress(json.JSONDecodeError):
+            rows.append(json.loads(line))
+    return rows
 
 
 def state_seconds(log: Path) -> float:
