@@ -64,7 +64,9 @@ def identity(name: str | Path) -> str:
     path = Path(model_path(str(name))).expanduser()
     if path.is_dir():
         files = sorted(
-            f for f in path.iterdir() if f.suffix in (".safetensors", ".json", ".model") and f.name not in NOT_MODEL
+            f
+            for f in path.iterdir()
+            if f.suffix in (".safetensors", ".json", ".model", ".txt") and f.name not in NOT_MODEL
         )
         return digest([[f.name, sha256(f)] for f in files])[:16]
     try:
@@ -181,12 +183,19 @@ def same_tokenizer(a: PreTrainedTokenizerBase, b: PreTrainedTokenizerBase) -> bo
 
 def require_same_tokenizer(mentor: Loaded, student: Loaded, methods_without: list[str]) -> None:
     """InputError that names both models where soft labels cannot pass from one to the other."""
+    without = ", ".join(methods_without)
+    if mentor.encoder_decoder != student.encoder_decoder:
+        kinds = ("a decoder-only model", "an encoder-decoder")
+        raise InputError(
+            f"soft labels pass between models of one kind, but mentor {mentor.name!r} is "
+            f"{kinds[mentor.encoder_decoder]} and student {student.name!r} is {kinds[student.encoder_decoder]}; "
+            f"choose a pair of one kind, or a method without soft labels: {without}"
+        )
     if not same_tokenizer(mentor.tokenizer, student.tokenizer):
         raise InputError(
             f"soft labels need one tokenizer on both sides, but mentor {mentor.name!r} "
             f"({len(mentor.tokenizer)} tokens) and student {student.name!r} ({len(student.tokenizer)} tokens) have "
-            f"different ones; choose a pair of one family, or a method without soft labels: "
-            f"{', '.join(methods_without)}"
+            f"different ones; choose a pair of one family, or a method without soft labels: {without}"
         )
 
 

@@ -125,7 +125,8 @@ def _fit(
         "test": asdict(test),
         **card,
     }
-    data = {"questions": sha256(folder / "collected" / "questions.jsonl")[:16], **inputs["data"]}
+    hashes = {"questions": sha256(folder / "collected" / "questions.jsonl")[:16], **inputs["data"]}
+    hashes["rows"] = digest(inputs["data"]["rows"])[:16]  # the manifest lists them
     models.save(
         place,
         loaded,
@@ -136,7 +137,7 @@ def _fit(
             "accuracy": f"{test.value:.1f}% of {test.n} test questions (Wilson 95%: {test.low:.1f} to {test.high:.1f})",
             **facts,
             "settings": asdict(settings),
-            "data_hashes": data,
+            "data_hashes": hashes,
             "provenance": provenance(),
         },
     )
@@ -166,7 +167,7 @@ def train_mentor(
     rows = [row for row in filters.apply(teacher_rows(folder), FilterSettings(), {}, task_of(folder)) if row.kept]
     data = {
         "teacher": sha256(folder / "collected" / "teacher.jsonl")[:16],
-        "rows": digest([row.id for row in rows])[:16],
+        "rows": [row.id for row in rows],
     }
     inputs = {
         "base": models.identity(mentor),
@@ -272,7 +273,7 @@ def distil(
     every = rationales(folder)
     rows, row_settings = rows_for(every, method), matched(every, method, settings)
     soft = get_method(method).soft_labels
-    data = {"rows": digest([row.id for row in rows])[:16], "texts": sha256(folder / "rationales.jsonl")[:16]}
+    data = {"rows": [row.id for row in rows], "texts": sha256(folder / "rationales.jsonl")[:16]}
     inputs = {
         "method": method,
         "base": models.identity(student),

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -111,10 +111,10 @@ def planned_steps(rows: int, settings: TrainSettings) -> int:
 class DistillationTrainer(Trainer):
     """Trainer with our batches, our loss normalised over a whole optimiser step, and dev accuracy as its evaluation."""
 
-    def __init__(self, *, loaded, examples, batches, settings, mentor, dev, log_path, **kwargs):
+    def __init__(self, *, loaded, examples, batches, settings, mentor, dev, **kwargs):
         super().__init__(model=loaded.model, **kwargs)
         self.loaded, self.examples, self.batches, self.settings = loaded, examples, batches, settings
-        self.mentor, self.dev, self.log_path = mentor, dev, log_path
+        self.mentor, self.dev = mentor, dev
         # This makes Trainer count the labels of all micro-batches and processes of a step and leave scaling to us.
         # T5's forward takes that count and ignores it, so the model's own loss is never used.
         self.model_accepts_loss_kwargs = True
@@ -126,22 +126,17 @@ class DistillationTrainer(Trainer):
         return self.accelerator.prepare(loader)
 
     def _collate(self, examples: list[Example]) -> dict:
-        inputs = model_inputs(examples, self.loaded)
-        if self.mentor is not None and self.mentor.encoder_decoder != self.loaded.encoder_decoder:
-            inputs["mentor"] = model_inputs(examples, self.mentor)
-        return inputs
+        return model_inputs(examples, self.loaded)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        own = {key: value for key, value in inputs.items() if key != "mentor"}
-        labels = own["labels"]
-        targets = labels[labels != IGNORED]
-        logits = target_logits(self.loaded, own, model)
+        targets = inputs["labels"][inputs["labels"] != IGNORED]
+        logits = target_logits(self.loaded, inputs, model)
         tokens = targets.numel() if num_items_in_batch is None else num_items_in_batch
         ce = cross_entropy(logits, targets)
         loss = ce / tokens
         if self.mentor is not None:
             with torch.no_grad():
-                taught = target_logits(self.mentor, inputs.get("mentor", own))
+                taught = target_logits(self.mentor, inputs)
             # Families pad their vocabularies to different sizes beyond the shared tokenizer: compare what both have.
             shared = min(logits.shape[-1], taught.shape[-1])
             loss_settings = self.settings.loss
@@ -287,7 +282,6 @@ def train(
         dataloader_pin_memory=cuda,
         logging_nan_inf_filter=False,
     )
-    set_seed(settings.seed)
     started = time.monotonic()
     with Progress(label, total) as progress, stop_on_signal(stop) as stopping:
         watcher = _Watcher(log, progress, stopping, settings.save_minutes, watch)
@@ -298,13 +292,12 @@ def train(
             settings=settings,
             mentor=mentor,
             dev=dev,
-            log_path=log,
             args=arguments,
             train_dataset=examples,
             eval_dataset=examples if dev else None,
             callbacks=[watcher],
         )
-        trainer.remove_callback(_printer(trainer))
+        trainer.remove_callback(PrinterCallback)  # our progress line says it better
         if done:
             progress.skip(done)
         trainer.train(resume_from_checkpoint=last)
@@ -321,13 +314,6 @@ def train(
         padding=round(padding_waste(examples, batches.epoch(0), loaded.encoder_decoder), 3),
         stopped=stopped,
     )
-
-
-def _printer(trainer: Trainer):
-    """The callback class with which Trainer prints each log row; our progress line says it better."""
-    from transformers import PrinterCallback
-
-    return PrinterCallback
 
 
 def last_checkpoint(work: Path) -> str | None:

@@ -186,6 +186,12 @@ def test_different_tokenizers_are_refused_with_both_names_and_a_way_out(loaded, 
         assert part in said
 
 
+def test_models_of_two_kinds_are_refused_with_both_names_and_a_way_out(loaded, folders):
+    said = "mentor .* is an encoder-decoder and student .* is a decoder-only model; .*: vanilla-kd"
+    with pytest.raises(InputError, match=said):
+        models.require_same_tokenizer(loaded["t5"], loaded["llama"], ["vanilla-kd"])
+
+
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=60))
 def test_byte_level_targets_decode_to_themselves(text):
     # skip_special_tokens takes EOS away and nothing else
