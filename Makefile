@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: reproduce test lab lint setup clean
+.PHONY: reproduce test lab lint notebooks setup clean
 
 reproduce: setup
 	$(BIN)/python -m mentor_kd reproduce
@@ -14,6 +14,13 @@ test: setup lint
 
 lab: setup
 	$(BIN)/jupyter lab notebooks/00_tour.ipynb
+
+# execute every notebook at smoke size from nothing and keep clean outputs, for a commit
+notebooks: setup
+	set -e; for book in notebooks/*.ipynb; do \
+	  MENTOR_KD_REPORTS=$$(mktemp -d) $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace \
+	    --ClearMetadataPreprocessor.enabled=True --ClearMetadataPreprocessor.preserve_cell_metadata_mask tags $$book; \
+	done
 
 lint: setup
 	$(BIN)/ruff check .

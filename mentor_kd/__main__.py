@@ -40,10 +40,10 @@ def _reproduce(args: argparse.Namespace) -> int:
 
 
 def _fetch(args: argparse.Namespace) -> int:
-    from . import official
+    from .fetching import fetch
 
     destination = Path(args.to) if args.to else DATA / "official"
-    report = official.fetch(destination, Path(args.source) if args.source else None)
+    report = fetch(destination, Path(args.source) if args.source else None)
     print(report)
     return 0 if report.complete or (args.source and not report.failed) else 1
 

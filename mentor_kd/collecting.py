@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from . import official, own_data, sandbox
+from . import fetching, official, own_data, sandbox
 from .evaluation import split_dev
 from .files import InputError, finish, is_done, read_json, reports_root, sha256, write_json, write_text
 from .rationales import (
@@ -113,7 +113,7 @@ def _official(task: Task, settings: CollectSettings) -> tuple[list[Question], li
     rationales = official.teacher_rationales(task)
     rows = [r for r in rationales if r.question_id in ids and r.sampler["index"] < settings.rationales]
     facts = {
-        "official_files": official.hashes(),
+        "official_files": fetching.hashes(),
         "left_out": list(found.dropped) + list(rationales.dropped),
         "teacher_rows_read": len(rationales) + len(rationales.dropped),
         "teacher_rows_of_dev_or_beyond_the_limits": len(rationales) - len(rows),
@@ -164,7 +164,7 @@ def collect(folder: Path, task: str, settings: CollectSettings) -> None:
     if own:
         inputs["file"] = sha256(Path(settings.data)) if Path(settings.data).is_file() else None
     elif settings.data == "official":
-        inputs["files"] = official.hashes()
+        inputs["files"] = fetching.hashes()
     if is_done(place, inputs):
         return
     make = _own if own else {"sandbox": _sandbox, "official": _official}[settings.data]

@@ -8,9 +8,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import official_files
 import pytest
 
-from mentor_kd import official
-from mentor_kd.files import InputError
-from mentor_kd.official import fetch, load_task, mentor_rationales, prompt_rationales, read_dev, teacher_rationales
+from mentor_kd import fetching, official
+from mentor_kd.fetching import fetch
+from mentor_kd.files import InputError, official_root
+from mentor_kd.official import load_task, mentor_rationales, prompt_rationales, read_dev, teacher_rationales
 from mentor_kd.rationales import (
     new_question,
     normalise,
@@ -38,12 +39,12 @@ def relative_files(root) -> set[str]:
 
 
 def test_blob_hash_is_gits():
-    assert official.blob_hash(b"") == "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"  # git's well-known empty blob
-    assert official.blob_hash(b"hello\n") == "ce013625030ba8dba906f756967f9e9ca394464a"
+    assert fetching.blob_hash(b"") == "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"  # git's well-known empty blob
+    assert fetching.blob_hash(b"hello\n") == "ce013625030ba8dba906f756967f9e9ca394464a"
 
 
 def test_every_upstream_file_is_pinned():
-    pinned = official.upstream()
+    pinned = fetching.upstream()
     assert len(pinned) == 50
     assert all(re.fullmatch("[0-9a-f]{40}", value) for value in pinned.values())
     assert all(re.fullmatch(r"data/(main|skeleton|prompt|aug/(flan-)?t5_large)/\w+\.json", path) for path in pinned)
@@ -83,7 +84,7 @@ def test_a_wrong_file_in_the_source_installs_nothing(tmp_path, monkeypatch):
         fetch(tmp_path / "here", tmp_path / "copy", say=quiet)
     text = str(caught.value)
     assert f"copy/{SVAMP}" in text and "nothing was installed" in text
-    assert official.blob_hash(b"[]") in text and official.blob_hash(files[SVAMP]) in text
+    assert fetching.blob_hash(b"[]") in text and fetching.blob_hash(files[SVAMP]) in text
     assert not (tmp_path / "here").exists()
 
 
@@ -93,10 +94,10 @@ def test_a_wrong_file_in_place_is_replaced(tmp_path, monkeypatch):
     official_files.write_tree(tmp_path / "here")
     (tmp_path / "here" / SVAMP).write_bytes(b"edited")
     with pytest.raises(InputError, match=f"here/{SVAMP}: not the published file.*\n.*fetch"):
-        official.verify(tmp_path / "here")
+        fetching.verify(tmp_path / "here")
     assert fetch(tmp_path / "here", tmp_path / "copy", say=quiet).installed == (SVAMP,)
     assert (tmp_path / "here" / SVAMP).read_bytes() == files[SVAMP]
-    official.verify(tmp_path / "here")
+    fetching.verify(tmp_path / "here")
 
 
 def test_a_wrong_file_in_place_that_the_source_lacks_is_reported(tmp_path, monkeypatch):
@@ -214,8 +215,8 @@ def test_a_file_that_the_server_lacks_is_missing_and_not_tried_again(server, tmp
 def test_a_wrong_download_is_not_installed(server, tmp_path):
     server.faults = {SVAMP: "wrong"}
     report = download(server, tmp_path)
-    wrong = official.blob_hash(official_files.contents()[SVAMP].replace(b"a", b"b"))
-    assert f"git blob hash {wrong}, expected {official.upstream()[SVAMP]}" in report.failed[SVAMP]
+    wrong = fetching.blob_hash(official_files.contents()[SVAMP].replace(b"a", b"b"))
+    assert f"git blob hash {wrong}, expected {fetching.upstream()[SVAMP]}" in report.failed[SVAMP]
     assert not (tmp_path / SVAMP).exists()
 
 
@@ -229,7 +230,7 @@ def test_without_a_network_it_gives_up_at_once(server, tmp_path):
     server.close()
     report = download(server, tmp_path, attempts=2)
     reasons = list(report.failed.values())
-    assert len(reasons) == len(official.upstream())
+    assert len(reasons) == len(fetching.upstream())
     assert "cannot be reached" in reasons[0] and all(why.startswith("not tried: ") for why in reasons[1:])
     assert not relative_files(tmp_path)
 
@@ -425,14 +426,16 @@ def test_wrong_settings_are_named(tree):
         mentor_rationales("svamp", "gpt2")
     with pytest.raises(InputError, match="sandbox-sums has no official data; these have: gsm8k"):
         teacher_rationales("sandbox-sums")
-    with pytest.raises(InputError, match=r"gsm8k_test.json: no such file; run mentor_kd.official.fetch\(\)"):
+    with pytest.raises(InputError, match=r"gsm8k_test.json: no such file; run `python -m mentor_kd data fetch`"):
         load_task("gsm8k")
 
 
 # the real files, where they are
 
-REAL = official.hashes()
-real = pytest.mark.skipif(not REAL, reason=f"no official data in {official.official_root()}: run official.fetch()")
+REAL = fetching.hashes()
+real = pytest.mark.skipif(
+    not REAL, reason=f"no official data in {official_root()}: `python -m mentor_kd data fetch` gets it"
+)
 SIZES = {  # train and test questions (paper, table 6)
     "gsm8k": (7473, 659),
     "asdiv": (1462, 314),
@@ -465,7 +468,7 @@ DRAW = {"model": "any", "temperature": None, "top_k": None, "seed": None}
 
 @real
 def test_the_real_files_are_the_published_ones():
-    official.verify()
+    fetching.verify()
 
 
 @pytest.mark.parametrize("path", sorted(REAL) or [pytest.param("", marks=real)])
