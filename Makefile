@@ -18,7 +18,8 @@ lab: setup
 # execute every notebook at smoke size from nothing and keep clean outputs, for a commit
 notebooks: setup
 	set -e; for book in notebooks/*.ipynb; do \
-	  MENTOR_KD_REPORTS=$$(mktemp -d) $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace \
+	  MENTOR_KD_REPORTS=$$(mktemp -d) $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace --coalesce-streams \
+	    --ExecutePreprocessor.store_widget_state=False --ClearMetadataPreprocessor.clear_notebook_metadata=False \
 	    --ClearMetadataPreprocessor.enabled=True --ClearMetadataPreprocessor.preserve_cell_metadata_mask tags $$book; \
 	done
 
