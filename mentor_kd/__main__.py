@@ -66,6 +66,7 @@ def _predict(args: argparse.Namespace) -> int:
         questions += answering.read_list(Path(args.file))
     if not questions:
         raise InputError("no question was given; write one behind the model, or name a file with --file")
+    answering.check_out(args.out)
     answering.write_answers(answering.answer(Path(args.model), questions), Path(args.out) if args.out else None)
     return 0
 
@@ -155,7 +156,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:
-        print(f"stopped. {error or 'Run the same command again to go on from here.'}", file=sys.stderr)
+        print(f"stopped. {str(error) or 'Run the same command again to go on from here.'}", file=sys.stderr)
         return 130
 
 

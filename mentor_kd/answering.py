@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from pathlib import Path
 
 from . import models, own_data
@@ -55,6 +54,14 @@ def read_list(path: Path) -> list[str]:
     return [str(row["question"]) for _, row in rows]
 
 
+def check_out(path: str | None) -> None:
+    """InputError where answers could not be written there: said before the work, not after."""
+    if path is not None and Path(path).suffix.lower() not in (".csv", ".jsonl"):
+        raise InputError(f"{path}: answers go to .csv or .jsonl, not {Path(path).suffix!r}")
+    if path is not None and not Path(path).resolve().parent.is_dir():
+        raise InputError(f"{path}: there is no folder {Path(path).resolve().parent}")
+
+
 def write_answers(rows: list[dict], path: Path | None) -> None:
     """Print answers, or write them to a .csv or .jsonl file."""
     if path is None:
@@ -66,7 +73,5 @@ def write_answers(rows: list[dict], path: Path | None) -> None:
         writer.writeheader()
         writer.writerows(rows)
         write_text(path, stream.getvalue())
-    elif path.suffix.lower() == ".jsonl":
-        write_jsonl(path, rows)
     else:
-        raise InputError(f"{path}: answers go to .csv or .jsonl, not {json.dumps(path.suffix)}")
+        write_jsonl(path, rows)

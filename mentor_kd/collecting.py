@@ -19,7 +19,7 @@ from .rationales import (
     write_questions,
     write_rationales,
 )
-from .tasks import Task, get_task, judge, split_target
+from .tasks import TASKS, Task, judge, split_target
 
 
 @dataclass(frozen=True)
@@ -155,10 +155,22 @@ def judged(question: Question, text: str, source: str, sampler: dict, task: Task
     )
 
 
+def task_for(task: str, settings: CollectSettings) -> Task:
+    """The task of that name, or one's own by its answer type; InputError where task or data cannot be."""
+    if settings.data not in ("sandbox", "official") and not Path(settings.data).is_file():
+        raise InputError(f"data is 'sandbox', 'official', or the path of a CSV or JSONL file, not {settings.data!r}")
+    if task not in TASKS and not settings.answer_type:
+        raise InputError(
+            f"task {task!r} is none of {', '.join(TASKS)}; for a task of your own set answer_type to number, "
+            f"choice, yes/no or text"
+        )
+    return Task(task, settings.answer_type) if settings.answer_type else TASKS[task]
+
+
 def collect(folder: Path, task: str, settings: CollectSettings) -> None:
     """Questions with their splits, and the teacher's rationales, into collected/."""
     place = Path(folder) / "collected"
-    one = Task(task, settings.answer_type) if settings.answer_type else get_task(task)
+    one = task_for(task, settings)
     own = settings.data not in ("sandbox", "official")
     inputs = {"task": asdict(one), "settings": asdict(settings)}
     if own:
@@ -169,9 +181,17 @@ def collect(folder: Path, task: str, settings: CollectSettings) -> None:
         return
     make = _own if own else {"sandbox": _sandbox, "official": _official}[settings.data]
     questions, rows, facts = make(one, settings)
+    if not rows:
+        raise InputError(
+            f"task {one.name!r}: no training question has a rationale of the teacher; raise coverage, or, in a "
+            f"table of your own, add a column `rationale`"
+        )
     for split in ("train", "dev", "test"):
         if not any(q.split == split for q in questions):
-            raise InputError(f"task {one.name!r}: there is no {split} question; give some, or another limit")
+            raise InputError(
+                f"task {one.name!r}: there is no {split} question; give some (your own table marks them in its "
+                f"column `split`)"
+            )
     write_json(place / "task.json", asdict(one))
     write_questions(place / "questions.jsonl", questions)
     write_rationales(place / "teacher.jsonl", rows)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from .files import InputError, read_jsonl, read_text
 from .rationales import Question, Rationale, new_question, new_rationale
-from .tasks import Task, judge, split_target
+from .tasks import Task, judge, same_answer, split_target
 
-COLUMNS = ("question", "answer", "rationale", "split", "source")
+COLUMNS = ("question", "answer", "rationale", "split")
 
 
 def read_rows(path: Path) -> list[tuple[int, dict]]:
@@ -62,6 +62,11 @@ def read_table(path: Path, task: Task) -> tuple[list[Question], list[Rationale]]
             question = new_question(task.name, row["question"], str(row["answer"]), split)
         except InputError as error:
             raise InputError(f"{path}, line {line}: {error}") from None
+        if not same_answer(task, question.answer, question.answer):
+            raise InputError(
+                f"{path}, line {line}: the answer {question.answer!r} is none of type {task.answer_type!r}"
+                + (f" (one of the letters {task.choices})" if task.answer_type == "choice" else "")
+            )
         before = found.setdefault(question.id, question)
         if before != question:
             raise InputError(
@@ -80,7 +85,8 @@ def read_table(path: Path, task: Task) -> tuple[list[Question], list[Rationale]]
 def _judged(question: Question, text: str, sampler: dict, task: Task) -> Rationale:
     rationale, conclusion = split_target(text)
     found = judge(task, text, question.answer, question.question)
-    taken = conclusion is None and found.prediction is None
+    # An answer that is negated, or one of several, was stated: it is a miss. Only silence takes the table's answer.
+    taken = conclusion is None and found.reason.startswith("no ") and found.reason.endswith(" is stated")
     return new_rationale(
         question,
         rationale,

@@ -14,6 +14,7 @@ from . import charts
 from .evaluation import accuracy_table, compare, correctness, holm, read_predictions, summarise
 from .files import InputError, read_json, read_text, write_text
 from .provenance import provenance
+from .training import METHODS
 
 MENTOR = "mentor"
 
@@ -51,7 +52,9 @@ def comparisons(rows: list[dict]) -> pandas.DataFrame:
         right.setdefault((task, method), {})[seed] = correctness(group)
     lines = []
     for task in dict.fromkeys(task for task, _ in right):
+        known = list(METHODS)
         methods = [method for one, method in right if one == task]
+        methods.sort(key=lambda name: known.index(name) if name in known else len(known))
         for a, b in itertools.combinations(methods, 2):
             seeds = sorted(set(right[task, a]) & set(right[task, b]))
             if not seeds:
@@ -128,7 +131,8 @@ img { max-width: 100% } pre { background: #f5f5f5; padding: 1rem; overflow: auto
 <h2>Accuracy</h2>{{ summary }}
 <h2>Paired comparisons</h2>
 <p>Points by which b is ahead of a, paired by seed and test question (bootstrap); p_holm is corrected for the number
-of rows.</p>{{ comparisons }}
+of rows. With fewer than five seeds the interval is too narrow: look at the seeds' own spread above.</p>
+{{ comparisons }}
 <h2>What each model learned from, and its cost</h2>{{ costs }}
 {% for task, table in counts.items() %}<h2>Rationales kept and dropped: {{ task }}</h2>{{ table }}{% endfor %}
 <h2>Notebooks of this run</h2><ul>

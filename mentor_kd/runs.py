@@ -23,9 +23,11 @@ import filelock
 import nbformat
 import yaml
 
-from . import report
+from . import models, report
+from .checks import check_values
 from .collecting import task_folder
 from .evaluation import summarise
+from .fetching import hashes
 from .files import (
     ROOT,
     InputError,
@@ -45,6 +47,14 @@ NOTEBOOKS = ROOT / "notebooks"
 PER_TASK = ("01_collect_rationales", "02_train_mentor", "03_augment_rationales", "04_inspect_and_filter")
 STUDENTS = "06_distill_student"
 CHART = "07_chart_accuracy"
+MADE = {
+    "01_collect_rationales": "collected/manifest.json",
+    "02_train_mentor": "mentor/manifest.json",
+    "03_augment_rationales": "augmented/manifest.json",
+    "04_inspect_and_filter": "rationales.jsonl",
+    STUDENTS: "students/*/manifest.json",
+    CHART: "accuracy.csv",
+}
 OWN_KEYS = {"tasks": "list", "cell_minutes": "float"}  # what a run's YAML may hold beside the notebooks' parameters
 TYPES = {"str": str, "int": int, "float": (int, float), "bool": bool, "list": list}
 
@@ -70,7 +80,10 @@ def known_parameters(notebook: str) -> dict[str, dict]:
     path = NOTEBOOKS / f"{notebook}.ipynb"
     if not path.exists():
         raise InputError(f"{path}: no such notebook; is MENTOR_KD_HOME the project's folder?")
-    found = papermill.inspect_notebook(str(path))
+    try:
+        found = papermill.inspect_notebook(str(path))
+    except ValueError as error:
+        raise InputError(f"{path}: papermill cannot read it ({error}); save it again in JupyterLab") from None
     return {
         name: {
             "type": facts["inferred_type_name"],
@@ -94,7 +107,9 @@ def check(parameters: dict, notebooks: tuple[str, ...]) -> dict[str, dict]:
         wrong = isinstance(value, bool) and kind is not bool
         if kind is not None and (wrong or not isinstance(value, kind)):
             hint = ""
-            if isinstance(value, str):
+            if isinstance(value, str) and kind is list:
+                hint = f" (in YAML write a list as [{value}])"
+            elif isinstance(value, str):
                 hint = " (in YAML write numbers like 1.0e-3, not 1e-3, and true or false without quotes)"
             raise InputError(
                 f"parameter {name!r} is of type {types[name]}, but {value!r} is of type {type(value).__name__}{hint}"
@@ -115,7 +130,10 @@ def read_parameters(path: Path, overrides: list[str] = ()) -> dict:
         name, separator, value = override.partition("=")
         if not separator:
             raise InputError(f"-p {override}: write it as name=value")
-        found[name] = yaml.safe_load(value) if value else ""
+        try:
+            found[name] = yaml.safe_load(value) if value else ""
+        except yaml.YAMLError:
+            raise InputError(f"-p {override}: {value!r} is not valid YAML") from None
     return found
 
 
@@ -126,10 +144,11 @@ def plan(parameters: dict) -> list[Job]:
     if not isinstance(tasks, list) or not all(isinstance(task, str) for task in tasks):
         raise InputError(f"parameter 'tasks' is a list of names of tasks, not {tasks!r}")
     run = str(parameters.get("run", known_parameters(PER_TASK[0])["run"]["default"]))
-    for name in ("data", "dev_file"):  # the notebooks run in their own folder: say whole paths
-        if parameters.get(name) and Path(str(parameters[name])).is_file():
+    for name in ("data", "dev_file", "mentor", "student"):  # the notebooks run in their own folder: say whole paths
+        if parameters.get(name) and Path(str(parameters[name])).exists():
             parameters = {**parameters, name: str(Path(parameters[name]).resolve())}
     subsets = check({**parameters, "run": run, "task": tasks[0]}, notebooks)
+    check_values(subsets, tasks)
     jobs = []
     for task in tasks:
         for notebook in (*PER_TASK, STUDENTS):
@@ -153,8 +172,16 @@ def _fingerprint(job: Job, before: str) -> str:
             "before": before,
             "verdicts": sha256(verdicts) if verdicts.exists() and job.notebook >= "04" else "",
             "data": sha256(Path(data)) if Path(data).is_file() else "",
+            "official": hashes() if data == "official" else "",
+            "models": [models.identity(job.parameters[k]) for k in ("mentor", "student") if k in job.parameters],
         }
     )
+
+
+def _made(job: Job) -> dict[str, str]:
+    """The hashes of what a notebook leaves for the next ones: its manifests, or its table."""
+    found = sorted(job.folder.glob(MADE[job.notebook]))
+    return {path.relative_to(job.folder).as_posix(): sha256(path) for path in found}
 
 
 def _said(path: Path) -> str:
@@ -272,7 +299,8 @@ def _run_jobs(jobs: list[Job], state_file: Path, cell_minutes: float, say: Calla
         before[job.folder] = mark
         executed = job.folder / "notebooks" / f"{job.notebook}.ipynb"
         known = state.get(job.key, {})
-        if known.get("state") == "ok" and known.get("fingerprint") == mark and executed.exists():
+        same = known.get("state") == "ok" and known.get("fingerprint") == mark
+        if same and executed.exists() and _made(job) == known.get("made") != {}:
             say(f"[{number}/{len(jobs)}] {job.key}: done before")
             continue
         say(f"[{number}/{len(jobs)}] {job.key} ...")
@@ -289,8 +317,20 @@ def _run_jobs(jobs: list[Job], state_file: Path, cell_minutes: float, say: Calla
             note(job, state="failed", seconds=seconds, why=why, exit=code)
             raise RunFailed(f"{job.key} failed: {why}. Mend it and run the same command: it goes on from there.")
         _to_html(executed)
-        note(job, state="ok", seconds=seconds)
+        note(job, state="ok", seconds=seconds, made=_made(job))
         say(f"[{number}/{len(jobs)}] {job.key}: ok after {duration(seconds)}")
+
+
+def _clean_html(html: str) -> str:
+    """HTML with tables, headings and pictures, and without anything that runs; nbconvert's own list lacks tables."""
+    import bleach
+    from bleach.css_sanitizer import CSSSanitizer
+
+    tags = "a b blockquote br code del div em h1 h2 h3 h4 h5 h6 hr i img li ol p pre span strong u ul"
+    tags += " table thead tbody tfoot tr th td"
+    attributes = {"*": ["class", "id", "style", "title"], "a": ["href"], "img": ["src", "alt", "width", "height"]}
+    protocols = ["http", "https", "data", "mailto"]
+    return bleach.clean(html, set(tags.split()), attributes, protocols, css_sanitizer=CSSSanitizer())
 
 
 def _to_html(path: Path) -> None:
@@ -299,6 +339,7 @@ def _to_html(path: Path) -> None:
 
     with contextlib.redirect_stderr(io.StringIO()):  # it warns of pictures without alternative text
         exporter = HTMLExporter(exclude_input=True, embed_images=True, sanitize_html=True)
+        exporter.register_filter("clean_html", _clean_html)
         page, _ = exporter.from_filename(str(path))
     write_text(path.with_suffix(".html"), page)
 

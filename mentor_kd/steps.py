@@ -36,7 +36,7 @@ from .generation import Sampling, Text, generate, generate_to
 from .models import Loaded
 from .provenance import provenance
 from .rationales import Question, Rationale, read_rationales, target, write_rationales
-from .tasks import MARKER, Task, judge
+from .tasks import MARKER, TASKS, Task, judge
 from .training import METHODS, TrainSettings, clean_up, get_method, planned_steps, train
 
 Stop = Callable[[], bool]
@@ -45,6 +45,10 @@ Stop = Callable[[], bool]
 def never() -> bool:
     """The stop that never comes."""
     return False
+
+
+def _encode(loaded: Loaded, rows: list[Rationale], max_length: int) -> tuple[list[Example], list[str]]:
+    return encode(loaded, [(row.id, row.question, target(row)) for row in rows], max_length)
 
 
 def answer_cap(examples: list[Example], longest: int) -> int:
@@ -97,7 +101,7 @@ def _fit(
         return read_json(place / "manifest.json")
     _begin(place, inputs)
     loaded = models.load(name)
-    examples, too_long = encode(loaded, [(row.id, row.question, target(row)) for row in rows], max_length)
+    examples, too_long = _encode(loaded, rows, max_length)
     if not examples:
         raise InputError(f"{label}: none of {len(rows)} rationale(s) is left to train on (too long: {len(too_long)})")
     greedy = Sampling(max_new_tokens=answer_cap(examples, max_length), batch_size=64)
@@ -251,12 +255,39 @@ def rows_for(rows: list[Rationale], method: str) -> list[Rationale]:
     return [row for row in rows if row.kept and row.source in sources]
 
 
-def matched(rows: list[Rationale], method: str, settings: TrainSettings) -> TrainSettings:
+def planned(rows: list[Rationale], method: str, settings: TrainSettings, student: str, max_length: int) -> int:
+    """Optimiser steps of a method's student, rationales that are too long for it left out as in training."""
+    examples, _ = _encode(models.load(student), rows_for(rows, get_method(method).steps_of or method), max_length)
+    return planned_steps(len(examples), settings)
+
+
+def matched(
+    rows: list[Rationale], method: str, settings: TrainSettings, student: str, max_length: int
+) -> TrainSettings:
     """The settings with as many optimiser steps as the method that this one controls, where it controls one."""
-    other = get_method(method).steps_of
-    if not other:
+    if not get_method(method).steps_of:
         return settings
-    return dataclasses.replace(settings, steps=planned_steps(len(rows_for(rows, other)), settings))
+    return dataclasses.replace(settings, steps=planned(rows, method, settings, student, max_length))
+
+
+def _set_aside(folder: Path, inputs: dict) -> None:
+    """Move students of other settings or data to students/earlier/, so that no table mixes them with this one."""
+
+    def what(manifest: dict) -> dict:
+        settings = {k: v for k, v in manifest["settings"].items() if k not in ("seed", "steps")}
+        return {"settings": settings, "texts": manifest["data"]["texts"]} | {
+            k: manifest[k] for k in ("base", "max_length", "questions")
+        }
+
+    for place in sorted((folder / "students").glob("*-seed*")):
+        manifest = place / "manifest.json"
+        if manifest.exists() and what(read_json(manifest)["inputs"]) != what(inputs):
+            earlier = folder / "students" / "earlier" / f"{place.name}-{sha256(manifest)[:8]}"
+            earlier.parent.mkdir(exist_ok=True)
+            if earlier.exists():
+                shutil.rmtree(earlier)
+            place.rename(earlier)
+            print(f"{place.name} was trained with other settings or data: moved to {earlier.relative_to(folder)}")
 
 
 def distil(
@@ -271,7 +302,7 @@ def distil(
     """Train one student by one method with one seed, into students/<method>-seed<k>/; returns its manifest."""
     folder = Path(folder)
     every = rationales(folder)
-    rows, row_settings = rows_for(every, method), matched(every, method, settings)
+    rows, row_settings = rows_for(every, method), matched(every, method, settings, student, max_length)
     soft = get_method(method).soft_labels
     data = {"rows": [row.id for row in rows], "texts": sha256(folder / "rationales.jsonl")[:16]}
     inputs = {
@@ -285,6 +316,7 @@ def distil(
     }
     mentor = None
     place = folder / "students" / f"{method}-seed{settings.seed}"
+    _set_aside(folder, inputs)
     if soft and not is_done(place, inputs):
         mentor = models.load(folder / "mentor")
         without = [name for name, row in METHODS.items() if not row.soft_labels]
@@ -313,15 +345,22 @@ SMOKE_MODEL = "sandbox-small"
 
 
 def ensure(folder: Path, needed: str) -> None:
-    """Make what is missing up to "collected", "mentor", "augmented", "rationales" or "students", at smoke size."""
+    """Make what is missing up to "collected", "mentor", "augmented", "rationales" or "students", at smoke size.
+
+    Questions come from the sandbox or, for one of the paper's tasks, from its data. InputError for any other task.
+    """
     folder = Path(folder)
+    if not (folder / "collected" / "manifest.json").exists() and folder.name not in TASKS:
+        raise InputError(f"task {folder.name!r} is your own: run notebook 01 first, with data and answer_type")
+    source = "official" if folder.name in TASKS and TASKS[folder.name].official else "sandbox"
+    smoke = dataclasses.replace(SMOKE_COLLECT, data=source)
 
     def students() -> None:
         for method in METHODS:
             distil(folder, method, SMOKE_MODEL, SMOKE_TRAINING)
 
     steps = {
-        "collected": ("collected/manifest.json", lambda: collect(folder, folder.name, SMOKE_COLLECT)),
+        "collected": ("collected/manifest.json", lambda: collect(folder, folder.name, smoke)),
         "mentor": ("mentor/manifest.json", lambda: train_mentor(folder, SMOKE_MODEL, SMOKE_TRAINING)),
         "augmented": ("augmented/manifest.json", lambda: augment(folder, SMOKE_SAMPLING)),
         "rationales": ("rationales.jsonl", lambda: filter_rationales(folder, FilterSettings())),

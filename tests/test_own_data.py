@@ -131,3 +131,16 @@ def test_any_bytes_are_a_table_or_an_input_error(tmp_path_factory, text):
         assert str(path) in str(error)
     else:
         assert questions
+
+
+@pytest.mark.parametrize("text", ["It is either 44 or 52.", "The answer is not 47."])
+def test_an_unclear_conclusion_is_a_miss_and_not_the_tables_answer(tmp_path, text):
+    _, (row,) = read_table(jsonl(tmp_path, {"question": "q", "answer": "47", "rationale": text}), TASK)
+    assert not row.correct and row.prediction is None and row.miss
+
+
+def test_a_gold_answer_that_is_none_of_the_tasks_type_is_refused(tmp_path):
+    with pytest.raises(InputError, match="line 1: the answer 'many' is none of type 'number'"):
+        read_table(jsonl(tmp_path, {"question": "q", "answer": "many"}), TASK)
+    with pytest.raises(InputError, match="the answer 'F' is none of type 'choice' .one of the letters ABCDE"):
+        read_table(jsonl(tmp_path, {"question": "q", "answer": "F"}), Task("mine", "choice"))

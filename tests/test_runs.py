@@ -72,15 +72,20 @@ def test_a_value_of_the_wrong_type_is_refused(books, name, value, words):
 
 
 def test_each_notebook_gets_its_own_subset_for_each_task(books):
-    jobs = runs.plan({"run": "a", "tasks": ["t1", "t2"], "seeds": [0, 1], "learning_rate": 1, "epochs_02": 7})
+    jobs = runs.plan({"run": "a", "tasks": ["svamp", "gsm8k"], "seeds": [0, 1], "learning_rate": 0.5, "epochs_02": 7})
     assert [job.key for job in jobs][:6] == [
-        *("t1/01_collect_rationales", "t1/02_train_mentor", "t1/03_augment_rationales", "t1/04_inspect_and_filter"),
-        *("t1/06_distill_student", "t2/01_collect_rationales"),
+        *(
+            "svamp/01_collect_rationales",
+            "svamp/02_train_mentor",
+            "svamp/03_augment_rationales",
+            "svamp/04_inspect_and_filter",
+        ),
+        *("svamp/06_distill_student", "gsm8k/01_collect_rationales"),
     ]
     assert len(jobs) == 11
-    assert jobs[1].parameters == {"run": "a", "task": "t1", "epochs_02": 7}
-    assert jobs[4].parameters == {"run": "a", "task": "t1", "seeds": [0, 1], "learning_rate": 1}
-    assert jobs[-1].parameters == {"run": "a", "tasks": ["t1", "t2"]}
+    assert jobs[1].parameters == {"run": "a", "task": "svamp", "epochs_02": 7}
+    assert jobs[4].parameters == {"run": "a", "task": "svamp", "seeds": [0, 1], "learning_rate": 0.5}
+    assert jobs[-1].parameters == {"run": "a", "tasks": ["svamp", "gsm8k"]}
 
 
 def test_parameters_from_yaml_with_overrides(tmp_path):
@@ -95,6 +100,35 @@ def test_parameters_from_yaml_with_overrides(tmp_path):
     path.write_text("run: [a\n")
     with pytest.raises(InputError, match=r"p\.yaml: not valid YAML"):
         runs.read_parameters(path)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"task": "nope"}, "task 'nope' is none of"),
+        ({"seeds": []}, "seeds is an empty list"),
+        ({"seeds": ["a"]}, "seed is a whole number"),
+        ({"learning_rate": 5.0}, "learning_rate is a number between 0 and 1"),
+        ({"tasks": ["sandbox-letters", "other"]}, "task 'other' is none of"),
+    ],
+)
+def test_a_value_that_would_fail_later_is_refused_at_once(books, values, words):
+    with pytest.raises(InputError, match=words):
+        runs.plan({"run": "a", **values})
+
+
+def test_the_html_of_a_notebook_keeps_its_tables_and_runs_no_script(tmp_path):
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Title\n\nA paragraph.")])
+    cell = nbformat.v4.new_code_cell("x", execution_count=1)
+    html = "<table><thead><tr><th>a</th></tr></thead></table><script>alert(1)</script><img src=x onerror=alert(2)>"
+    cell.outputs = [nbformat.v4.new_output("display_data", {"text/html": html})]
+    cell.outputs.append(nbformat.v4.new_output("stream", text="<script>alert(3)</script>"))
+    book.cells.append(cell)
+    nbformat.write(book, tmp_path / "b.ipynb")
+    runs._to_html(tmp_path / "b.ipynb")
+    page = (tmp_path / "b.html").read_text()
+    assert "<th>a</th>" in page and ">A paragraph.</p>" in page and "&lt;thead" not in page and "&lt;p&gt;" not in page
+    assert "<script>alert" not in page and "onerror" not in page
 
 
 def test_a_run_name_cannot_leave_the_reports(books):
@@ -126,9 +160,11 @@ def counted(books: Path, name: str, body: str) -> None:
 def test_a_failed_run_says_so_in_status_and_goes_on_where_it_was(books, tmp_path, monkeypatch):
     monkeypatch.setattr(runs.report, "write", lambda folder: folder / "index.html")
     monkeypatch.setattr(runs, "PER_TASK", ("01_collect_rationales", "02_train_mentor"))
+    monkeypatch.setattr(runs, "MADE", dict.fromkeys(runs.MADE, "**/questions.jsonl"))
     counted(books, "02_train_mentor", "raise RuntimeError('no')")
     counted(books, runs.STUDENTS, "1")
-    made = "(place / 'collected').mkdir(parents=True)\n(place / 'collected' / 'questions.jsonl').write_text('{}')"
+    made = "folder = place / 'collected'\nfolder.mkdir(parents=True, exist_ok=True)\n"
+    made += "(folder / 'questions.jsonl').write_text('{}')"
     counted(books, "01_collect_rationales", MADE + made)  # the run hashes the questions at its end
     said = []
     with pytest.raises(
@@ -153,6 +189,9 @@ def test_a_failed_run_says_so_in_status_and_goes_on_where_it_was(books, tmp_path
     (folder / "sandbox-letters" / "verdicts.jsonl").write_text("{}\n")  # a verdict changes what comes after 01
     runs.run({"run": "r"}, said.append)
     assert (tmp_path / "count.txt").read_text().split()[4:] == [runs.STUDENTS]
+    (folder / "sandbox-letters" / "collected" / "questions.jsonl").unlink()  # what is gone is made again
+    runs.run({"run": "r"}, said.append)
+    assert (tmp_path / "count.txt").read_text().split()[5:] == ["01_collect_rationales"]
 
 
 def test_two_processes_cannot_run_the_same_run(books):

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import shutil
 from dataclasses import replace
@@ -72,10 +73,10 @@ def test_what_was_collected(filtered):
 @pytest.mark.parametrize(
     ("task", "settings", "message"),
     [
-        ("chess", {}, "task 'chess' is unknown"),
+        ("chess", {}, "task 'chess' is none of"),
         ("svamp", {}, "task 'svamp' is not one of the sandbox .*set data to 'official'"),
         (TASK, {"coverage": 0.0}, "coverage"),
-        (TASK, {"data": "/nowhere/table.csv"}, r"/nowhere/table\.csv: no such file"),
+        (TASK, {"data": "/nowhere/table.csv"}, r"data is .*, not ./nowhere/table\.csv"),
     ],
 )
 def test_what_cannot_be_collected_is_said_and_leaves_no_manifest(tmp_path, task, settings, message):
@@ -381,3 +382,39 @@ def test_training_texts_carry_the_gold_answer(filtered):
     for row in teacher_rows(filtered):
         assert target(row) == f"{row.rationale} --> {row.answer}"
         assert "-->" not in row.rationale
+
+
+def test_the_control_counts_steps_after_too_long_rationales_are_left_out(folder, model):
+    keep_some_of_the_mentors(folder)
+    lengths = sorted(
+        len(e.prompt) + len(e.target) for e in steps._encode(models.load(model), all_kept(folder), 10_000)[0]
+    )
+    limit = lengths[len(lengths) // 2]
+    found = {name: steps.distil(folder, name, model, TRAINING, max_length=limit) for name in METHODS}
+    assert found["mentor-kd"]["too_long"]
+    assert found["vanilla-kd-step-matched"]["training"]["steps"] == found["mentor-kd"]["training"]["steps"]
+
+
+def all_kept(folder):
+    return steps.rows_for(steps.rationales(folder), "mentor-kd")
+
+
+def test_students_of_other_settings_are_moved_aside_and_not_mixed(folder, model, capsys):
+    steps.distil(folder, "vanilla-kd", model, TRAINING)
+    same = dataclasses.replace(TRAINING, seed=1)
+    steps.distil(folder, "vanilla-kd", model, same)
+    assert sorted(p.name for p in (folder / "students").iterdir()) == ["vanilla-kd-seed0", "vanilla-kd-seed1"]
+    other = dataclasses.replace(TRAINING, seed=2, learning_rate=0.002)
+    steps.distil(folder, "vanilla-kd", model, other)
+    left = sorted(p.name for p in (folder / "students").glob("*-seed*"))
+    assert left == ["vanilla-kd-seed2"]
+    assert len(list((folder / "students" / "earlier").iterdir())) == 2
+    assert "moved to students/earlier/" in capsys.readouterr().out
+
+
+def test_ensure_takes_the_papers_data_for_the_papers_tasks_and_refuses_unknown_ones(tmp_path, monkeypatch):
+    monkeypatch.setenv("MENTOR_KD_OFFICIAL_DATA", str(tmp_path))
+    with pytest.raises(InputError, match="mentor_kd data fetch"):
+        steps.ensure(tmp_path / "run" / "svamp", "collected")
+    with pytest.raises(InputError, match="'mine' is your own: run notebook 01 first"):
+        steps.ensure(tmp_path / "run" / "mine", "mentor")

@@ -1,0 +1,51 @@
+"""Checks of a run's values before anything starts, so that nothing fails after hours that could be seen at once."""
+
+from . import models
+from .collecting import CollectSettings, task_for
+from .files import InputError
+from .filters import FilterSettings
+from .generation import Sampling
+from .losses import LossSettings
+from .training import TrainSettings, get_method
+
+
+def _given(parameters: dict, **names: str) -> dict:
+    """The settings among these parameters, by the names that the settings' class has for them."""
+    return {setting: parameters[name] for setting, name in names.items() if name in parameters}
+
+
+def check_values(subsets: dict[str, dict], tasks: list[str]) -> None:
+    """Build every settings object of a run from its notebooks' parameters; InputError for the first that is wrong."""
+    parameters = {name: value for subset in subsets.values() for name, value in subset.items()}
+    names = ("data", "answer_type", "train_questions", "dev_questions", "test_questions", "coverage", "rationales")
+    collect = CollectSettings(**_given(parameters, **{name: name for name in names}, seed="data_seed"))
+    for task in tasks:
+        task_for(task, collect)
+    TrainSettings(
+        **_given(
+            parameters,
+            epochs="mentor_epochs",
+            batch_size="mentor_batch_size",
+            learning_rate="mentor_learning_rate",
+            seed="mentor_seed",
+        )
+    )
+    LossSettings(**_given(parameters, **{n: n for n in ("soft_label_weight", "soft_label_temperature")}))
+    TrainSettings(**_given(parameters, **{n: n for n in ("epochs", "batch_size", "learning_rate", "accumulation")}))
+    cap = {"max_new_tokens": parameters.get("max_new_tokens") or 1}  # 0: as long as the mentor's own answers
+    Sampling(
+        **{"n": 3, "temperature": 0.7}
+        | _given(parameters, n="samples", temperature="temperature", top_k="top_k", top_p="top_p")
+        | cap
+    )
+    FilterSettings(**_given(parameters, duplicates="duplicates", conclusion="conclusion", arithmetic="arithmetic"))
+    for name in ("methods", "seeds"):
+        if parameters.get(name) == []:
+            raise InputError(f"{name} is an empty list; give at least one")
+    for method in parameters.get("methods", []):
+        get_method(method)
+    for seed in parameters.get("seeds", []):
+        TrainSettings(seed=seed)
+    for name in ("mentor", "student"):
+        if name in parameters:
+            models.identity(parameters[name])
