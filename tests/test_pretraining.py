@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from mentor_kd import models, pretraining, sandbox
 from mentor_kd.files import InputError, read_json, read_jsonl
 from mentor_kd.models import IGNORED, SEPARATOR
-from mentor_kd.pretraining import SIZES, PackedSkills, PretrainSettings, build_model, build_tokenizer, skill_text
+from mentor_kd.pretraining import SIZES, PackedSkills, PretrainSettings, build_model, build_tokenizer
+from mentor_kd.skills import skill_text
 from mentor_kd.tasks import MARKER
 
 SMALL = PretrainSettings(steps=20, rows=2, length=64)
