@@ -24,3 +24,11 @@ def reports(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("reports")
     monkeypatch.setenv("MENTOR_KD_REPORTS", str(folder))
     return folder
+
+
+SLOW = ("test_runs", "test_notebooks", "test_chain", "test_kill")
+
+
+def pytest_collection_modifyitems(items):
+    """Quick things first: a mistake shows in seconds, the notebooks and the kills come last."""
+    items.sort(key=lambda item: SLOW.index(item.path.stem) + 1 if item.path.stem in SLOW else 0)
