@@ -160,7 +160,10 @@ def write(run: Path) -> Path:
     write_text(run / "costs.csv", costs(run).to_csv(index=False))
 
     def html(frame: pandas.DataFrame, index: bool = False) -> str:
-        return frame.to_html(index=index, float_format=lambda x: f"{x:.2f}", border=0, escape=True)
+        def shown(x: float) -> str:
+            return f"{x:.2f}" if x == 0 or abs(x) >= 0.005 else f"{x:.4f}"  # a small p is not zero
+
+        return frame.to_html(index=index, float_format=shown, border=0, escape=True)
 
     parameters = run / "params.yaml"
     made = read_json(run / "provenance.json") if (run / "provenance.json").exists() else provenance()
