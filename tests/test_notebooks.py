@@ -77,16 +77,7 @@ def test_the_defaults_are_the_smoke_size_that_the_package_uses():
 @pytest.mark.parametrize("name", BOOKS)
 def test_a_notebook_runs_alone(name, tmp_path):
     """nbval, with a reports folder of its own: as on a clean checkout."""
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "--nbval-lax",
-        "--nbval-cell-timeout=120",
-    ]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--nbval-lax", "--nbval-cell-timeout=120"]
     environment = {**os.environ, "MENTOR_KD_REPORTS": str(tmp_path)}
     done = subprocess.run(
         [*command, f"{name}.ipynb"], cwd=ROOT / "notebooks", env=environment, capture_output=True, text=True
