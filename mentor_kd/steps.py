@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas
 import yaml
 
-from . import filters, models
+from . import fast, filters, models
 from .batches import Example, encode
 from .collecting import CollectSettings, collect, judged, questions, task_of, teacher_rows
 from .evaluation import accuracy
@@ -196,27 +196,39 @@ def train_mentor(
     )
 
 
-def augment(folder: Path, sampling: Sampling, stop: Stop = never) -> None:
-    """Have the mentor answer every training question several times, into augmented/mentor.jsonl."""
+def augment(folder: Path, sampling: Sampling, stop: Stop = never, backend: str = fast.REFERENCE) -> None:
+    """Have the mentor answer every training question several times, into augmented/mentor.jsonl.
+
+    `backend` is one of fast.BACKENDS; which it was stands in the manifest and in each row's sampler.
+    """
     folder, place = Path(folder), Path(folder) / "augmented"
     inputs = {
         "mentor": models.identity(folder / "mentor"),
         "sampling": asdict(sampling),
+        "backend": backend,
         "questions": sha256(folder / "collected" / "questions.jsonl"),
     }
     if is_done(place, inputs):
         return
-    task, loaded = task_of(folder), models.load(folder / "mentor")
+    fast.check_backend(backend)
+    # another backend needs of this only the tokenizer: leave the GPU to it
+    task, loaded = task_of(folder), models.load(folder / "mentor", None if backend == fast.REFERENCE else "cpu")
     asked = questions(folder, "train")
     base = read_json(folder / "mentor" / "manifest.json")["base"]
     texts = generate_to(
-        place / "shards", loaded, [(q.id, q.question) for q in asked], sampling, {"mentor": inputs["mentor"]}, stop=stop
+        place / "shards",
+        loaded,
+        [(q.id, q.question) for q in asked],
+        sampling,
+        {"mentor": inputs["mentor"], "backend": backend},
+        stop=stop,
+        backend=fast.get_backend(backend, loaded, folder / "mentor" / backend),
     )
     by_id = {q.id: q for q in asked}
     rows = []
     for text in texts:
         sampler = {
-            "model": f"mentor {base}",
+            "model": f"mentor {base}" + (f" by {backend}" if backend != fast.REFERENCE else ""),
             "temperature": sampling.temperature,
             "top_k": sampling.top_k,
             "seed": sampling.seed,
