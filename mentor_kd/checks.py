@@ -6,7 +6,8 @@ from .files import InputError
 from .filters import FilterSettings
 from .generation import Sampling
 from .losses import LossSettings
-from .training import TrainSettings, get_method
+from .methods import get_method
+from .training import TrainSettings
 
 
 def _given(parameters: dict, **names: str) -> dict:

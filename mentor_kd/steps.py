@@ -33,11 +33,13 @@ from .files import (
 )
 from .filters import FilterSettings
 from .generation import Sampling, Text, generate, generate_to
+from .methods import METHODS, get_method
 from .models import Loaded
 from .provenance import provenance
 from .rationales import Question, Rationale, read_rationales, target, write_rationales
+from .soft_labels import SoftLabels, SoftLabelSettings, cached, with_temperature
 from .tasks import MARKER, TASKS, Task, judge
-from .training import METHODS, TrainSettings, clean_up, get_method, planned_steps, train
+from .training import TrainSettings, clean_up, plan_batches, train
 
 Stop = Callable[[], bool]
 
@@ -87,7 +89,7 @@ def _fit(
     rows: list[Rationale],
     settings: TrainSettings,
     max_length: int,
-    mentor: Loaded | None,
+    soft: bool,
     card: dict,
     inputs: dict,
     label: str,
@@ -110,6 +112,7 @@ def _fit(
     def dev_accuracy() -> float:
         return accuracy(row["correct"] for row in predict(loaded, dev, task, greedy)).value
 
+    mentor = _soft_labels(folder, loaded, examples, settings, stop) if soft else None
     trained = train(loaded, examples, dev_accuracy, settings, place / "work", mentor, label, stop, watch)
     if trained.stopped:
         raise KeyboardInterrupt(f"{label} was stopped at step {trained.steps}; run the same again to go on from there")
@@ -150,6 +153,19 @@ def _fit(
     return read_json(place / "manifest.json")
 
 
+def _soft_labels(
+    folder: Path, student: Loaded, examples: list[Example], settings: TrainSettings, stop: Stop
+) -> Loaded | SoftLabels:
+    """The mentor's soft labels for these examples, from the cache under soft_labels/; or the live mentor for k = 0."""
+    place = folder / "mentor"
+    if not settings.soft_label_k:
+        return models.load(place)
+    vocabulary = min(student.vocabulary, models.outline(place).vocabulary)
+    kept = with_temperature(SoftLabelSettings(settings.soft_label_k), settings.loss.soft_label_temperature)
+    where, identity = folder / "soft_labels", models.identity(place)
+    return cached(where, identity, lambda: models.load(place), vocabulary, examples, kept, stop=stop)
+
+
 def _begin(place: Path, inputs: dict) -> None:
     """Make ready for a step: unfinished work of the same inputs stays, anything else is removed."""
     begun = place / "work" / "inputs.json"
@@ -187,7 +203,7 @@ def train_mentor(
         rows,
         settings,
         max_length,
-        None,
+        False,
         {"name": f"mentor for {task_of(folder).name}", "method": "mentor", "seed": settings.seed},
         inputs,
         f"mentor {mentor}",
@@ -269,8 +285,9 @@ def rows_for(rows: list[Rationale], method: str) -> list[Rationale]:
 
 def planned(rows: list[Rationale], method: str, settings: TrainSettings, student: str, max_length: int) -> int:
     """Optimiser steps of a method's student, rationales that are too long for it left out as in training."""
-    examples, _ = _encode(models.load(student), rows_for(rows, get_method(method).steps_of or method), max_length)
-    return planned_steps(len(examples), settings)
+    outline = models.outline(student)
+    examples, _ = _encode(outline, rows_for(rows, get_method(method).steps_of or method), max_length)
+    return plan_batches(examples, outline.encoder_decoder, settings).steps
 
 
 def matched(
@@ -326,13 +343,11 @@ def distil(
         "questions": sha256(folder / "collected" / "questions.jsonl"),
         "mentor": models.identity(folder / "mentor") if soft else None,
     }
-    mentor = None
     place = folder / "students" / f"{method}-seed{settings.seed}"
     _set_aside(folder, inputs)
     if soft and not is_done(place, inputs):
-        mentor = models.load(folder / "mentor")
         without = [name for name, row in METHODS.items() if not row.soft_labels]
-        models.require_same_tokenizer(mentor, models.load(student), without)
+        models.require_same_tokenizer(models.outline(folder / "mentor"), models.outline(student), without)
     return _fit(
         place,
         folder,
@@ -340,7 +355,7 @@ def distil(
         rows,
         row_settings,
         max_length,
-        mentor,
+        soft,
         {"name": f"{method} student for {task_of(folder).name}", "method": method, "seed": settings.seed},
         inputs,
         f"{method}, seed {settings.seed}",

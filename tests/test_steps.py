@@ -13,9 +13,10 @@ from mentor_kd.collecting import CollectSettings, collect, questions, task_folde
 from mentor_kd.files import InputError, read_json, read_jsonl
 from mentor_kd.filters import FilterSettings
 from mentor_kd.generation import Sampling
+from mentor_kd.methods import METHODS
 from mentor_kd.rationales import read_rationales, target
 from mentor_kd.tasks import get_task
-from mentor_kd.training import METHODS, TrainSettings
+from mentor_kd.training import TrainSettings
 
 TASK = "sandbox-letters"
 COLLECT = CollectSettings(train_questions=12, dev_questions=3, test_questions=5)
