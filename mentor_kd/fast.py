@@ -44,7 +44,8 @@ def check_backend(backend: str) -> None:
 def get_backend(backend: str, loaded: Loaded, cache: Path) -> Draw:
     """What draws texts of a saved model by this backend; a converted model is kept in `cache`.
 
-    `loaded` gives the tokenizer and the model's name; what it was changed to after loading is not seen by CTranslate2.
+    CTranslate2 reads the model that was saved under the name of `loaded`, and needs of `loaded` only what an outline
+    (models.outline) has.
     Raises InputError as `check_backend` and `convert` do.
     """
     check_backend(backend)

@@ -227,8 +227,9 @@ def augment(folder: Path, sampling: Sampling, stop: Stop = never, backend: str =
     if is_done(place, inputs):
         return
     fast.check_backend(backend)
-    # another backend needs of this only the tokenizer: leave the GPU to it
-    task, loaded = task_of(folder), models.load(folder / "mentor", None if backend == fast.REFERENCE else "cpu")
+    task = task_of(folder)
+    # any other backend than the reference brings the weights itself
+    loaded = (models.load if backend == fast.REFERENCE else models.outline)(folder / "mentor")
     asked = questions(folder, "train")
     base = read_json(folder / "mentor" / "manifest.json")["base"]
     texts = generate_to(
