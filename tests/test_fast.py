@@ -288,7 +288,7 @@ def test_a_torn_conversion_is_made_again(tmp_path):
 def test_an_architecture_that_cannot_be_converted_is_named(tmp_path):
     folder = tiny.llama(tmp_path / "m")
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"model_type": "olmo", "architectures": ["OlmoForCausalLM"]}))
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "olmo", "architectures": ["Olmo"]}))
     with pytest.raises(InputError, match=r"CTranslate2 cannot convert it .*OlmoConfig.*; choose backend hf"):
         fast.convert(folder, tmp_path / "c", "float32")
     assert not (tmp_path / "c").exists()
