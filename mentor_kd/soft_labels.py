@@ -124,12 +124,16 @@ def _compress(logits: Tensor, settings: SoftLabelSettings, vocabulary: int) -> d
     """Top-k ids, their logits below the highest (float16), and the log mass of the rest at each temperature."""
     logits = logits[:, :vocabulary].float()
     best, ids = logits.topk(min(settings.k, vocabulary), dim=-1)
-    rest = logits.scatter(-1, ids, -math.inf)
-    tails = [(rest / t).logsumexp(-1) - (logits / t).logsumexp(-1) for t in settings.temperatures]
+    best -= best[:, :1].clone()
+    rest = (logits - logits.amax(-1, keepdim=True)).scatter_(-1, ids, -math.inf)
+    tails = []
+    for temperature in settings.temperatures:
+        mass = torch.div(rest, temperature).exp_().sum(-1)
+        tails.append(mass.log() - (mass + (best / temperature).exp_().sum(-1)).log())
     kind = torch.uint16 if vocabulary <= 65_536 else torch.int32
     return {
         "ids": ids.to(torch.int32).to(kind).cpu(),
-        "logits": (best - best[:, :1]).clamp_min(-60_000).half().cpu(),
+        "logits": best.clamp_min(-60_000).half().cpu(),
         "log_tail": torch.stack(tails, dim=-1).cpu(),
     }
 
