@@ -285,6 +285,21 @@ def run(parameters: dict, say: Callable[[str], None] = print) -> Path:
         return report.write(folder)
 
 
+def run_one(notebook: str, parameters: dict, say: Callable[[str], None] = print) -> Path:
+    """Execute one notebook outside the story's order; its task's folder. Raises RunFailed where it fails."""
+    known = known_parameters(notebook)
+    given = {name: parameters.get(name, known[name]["default"]) for name in ("run", "task")}
+    job = Job(notebook, task_folder(**given), check(parameters, (notebook,))[notebook] | given, notebook)
+    say(f"{notebook} for {given['task']} ...")
+    job.folder.mkdir(parents=True, exist_ok=True)
+    with _alone(job.folder):
+        code, why = execute(job)
+    if code:
+        raise RunFailed(f"{notebook} failed: {why}")
+    _to_html(job.folder / "notebooks" / f"{notebook}.ipynb")
+    return job.folder
+
+
 def _run_jobs(jobs: list[Job], state_file: Path, cell_minutes: float, say: Callable[[str], None]) -> None:
     """Execute the jobs that are not done, keeping their state on disk before and after each."""
     state = read_json(state_file) if state_file.exists() else {}
