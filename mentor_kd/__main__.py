@@ -126,7 +126,7 @@ def parser() -> argparse.ArgumentParser:
         _bench,
         "Measure speed: the paper's loop, ours, and the floor, side by side on this machine.",
         "\n\nRuns notebook 90 and prints its tables: padding, time, memory, soft-label cache, sampling. Without\n"
-        "--params it takes sandbox models and some minutes; bench-svamp.yaml is the paper's data with T5's tokenizer\nand shapes."
+        "--params it takes sandbox models and some minutes; bench-svamp.yaml has the paper's data and true shapes."
         "\n\nexample: python -m mentor_kd bench --params notebooks/params/bench-svamp.yaml",
     )
     sizes = ROOT / "notebooks" / "params" / "bench-sandbox.yaml"
