@@ -137,6 +137,13 @@ def read_parameters(path: Path, overrides: list[str] = ()) -> dict:
     return found
 
 
+def _whole_paths(parameters: dict) -> dict:
+    """The parameters with paths that do not depend on the folder: notebooks run in their own."""
+    paths = ("data", "dev_file", "mentor", "student", "tokenizer")
+    found = {name: parameters[name] for name in paths if parameters.get(name) and Path(str(parameters[name])).exists()}
+    return {**parameters, **{name: str(Path(path).resolve()) for name, path in found.items()}}
+
+
 def plan(parameters: dict) -> list[Job]:
     """The notebooks of a run in order: 01 to 06 for each task, then 07 for all. Checks every parameter first."""
     notebooks = (*PER_TASK, STUDENTS, CHART)
@@ -144,9 +151,7 @@ def plan(parameters: dict) -> list[Job]:
     if not isinstance(tasks, list) or not all(isinstance(task, str) for task in tasks):
         raise InputError(f"parameter 'tasks' is a list of names of tasks, not {tasks!r}")
     run = str(parameters.get("run", known_parameters(PER_TASK[0])["run"]["default"]))
-    for name in ("data", "dev_file", "mentor", "student"):  # the notebooks run in their own folder: say whole paths
-        if parameters.get(name) and Path(str(parameters[name])).exists():
-            parameters = {**parameters, name: str(Path(parameters[name]).resolve())}
+    parameters = _whole_paths(parameters)
     subsets = check({**parameters, "run": run, "task": tasks[0]}, notebooks)
     check_values(subsets, tasks)
     jobs = []
@@ -283,6 +288,21 @@ def run(parameters: dict, say: Callable[[str], None] = print) -> Path:
         data = {task: sha256(path)[:16] for task, path in places.items()}
         write_json(folder / "provenance.json", provenance(code=code_hash(), seeds=seeds, questions=data))
         return report.write(folder)
+
+
+def run_one(notebook: str, parameters: dict, say: Callable[[str], None] = print) -> Path:
+    """Execute one notebook outside the story's order; its task's folder. Raises RunFailed where it fails."""
+    known, parameters = known_parameters(notebook), _whole_paths(parameters)
+    given = {name: parameters.get(name, known[name]["default"]) for name in ("run", "task")}
+    job = Job(notebook, task_folder(**given), check(parameters, (notebook,))[notebook] | given, notebook)
+    say(f"{notebook} for {given['task']} ...")
+    job.folder.mkdir(parents=True, exist_ok=True)
+    with _alone(job.folder):
+        code, why = execute(job)
+    if code:
+        raise RunFailed(f"{notebook} failed: {why}")
+    _to_html(job.folder / "notebooks" / f"{notebook}.ipynb")
+    return job.folder
 
 
 def _run_jobs(jobs: list[Job], state_file: Path, cell_minutes: float, say: Callable[[str], None]) -> None:
