@@ -18,6 +18,7 @@ import yaml
 from . import filters, models
 from .batches import Example, encode
 from .collecting import CollectSettings, collect, judged, questions, task_of, teacher_rows
+from .confidence import confidences
 from .evaluation import accuracy
 from .files import (
     InputError,
@@ -38,6 +39,7 @@ from .provenance import provenance
 from .rationales import Question, Rationale, read_rationales, target, write_rationales
 from .tasks import MARKER, TASKS, Task, judge
 from .training import METHODS, TrainSettings, clean_up, get_method, planned_steps, train
+from .verdicts import read_verdicts
 
 Stop = Callable[[], bool]
 
@@ -231,8 +233,7 @@ def filter_rationales(folder: Path, settings: FilterSettings) -> pandas.DataFram
     """Apply filters and verdicts to the teacher's and the mentor's rationales, into rationales.jsonl; the counts."""
     folder = Path(folder)
     rows = teacher_rows(folder) + read_rationales(folder / "augmented" / "mentor.jsonl")
-    verdicts = filters.read_verdicts(folder / "verdicts.jsonl")
-    kept = filters.apply(rows, settings, verdicts, task_of(folder))
+    kept = _filtered(folder, rows, settings)
     write_rationales(folder / "rationales.jsonl", kept)
     write_text(folder / "filters.yaml", yaml.safe_dump(asdict(settings)))
     table = filters.counts(kept)
@@ -245,8 +246,13 @@ def rationales(folder: Path) -> list[Rationale]:
     folder = Path(folder)
     rows = read_rationales(folder / "rationales.jsonl")
     settings = FilterSettings(**yaml.safe_load((folder / "filters.yaml").read_text(encoding="utf-8")))
-    verdicts = filters.read_verdicts(folder / "verdicts.jsonl")
-    return filters.apply(rows, settings, verdicts, task_of(folder))
+    return _filtered(folder, rows, settings)
+
+
+def _filtered(folder: Path, rows: list[Rationale], settings: FilterSettings) -> list[Rationale]:
+    """The rows under the settings, the folder's verdicts and, where it is asked for, its mentor's confidence."""
+    confidence = confidences(folder, rows) if settings.min_confidence is not None else None
+    return filters.apply(rows, settings, read_verdicts(folder / "verdicts.jsonl"), task_of(folder), confidence)
 
 
 def rows_for(rows: list[Rationale], method: str) -> list[Rationale]:
