@@ -36,7 +36,7 @@ class Columns:
     def __init__(
         self, rows: Sequence[Rationale], tasks: Mapping[str, Task] | None = None, confidence: Mapping | None = None
     ):
-        self.rows, tasks = list(rows), tasks or {}
+        self.rows, self.tasks, self.ngram = list(rows), dict(tasks or {}), FilterSettings().ngram
         n, texts = len(self.rows), [row.rationale for row in self.rows]
         self.number = {row.id: i for i, row in enumerate(self.rows)}
         self.task = pandas.Categorical([row.task for row in self.rows])
@@ -48,14 +48,14 @@ class Columns:
         self.words = numpy.fromiter((text.count(" ") + bool(text) for text in texts), "int32", n)  # normalised texts
         self.wrong_step = numpy.fromiter(("=" in text and bool(wrong_steps(text)) for text in texts), bool, n)
         self.contradicts = numpy.fromiter(
-            (row.correct and filters.contradicts(row, tasks.get(row.task)) for row in self.rows), bool, n
+            (row.correct and filters.contradicts(row, self.tasks.get(row.task)) for row in self.rows), bool, n
         )
         self.confidence = None
         if confidence is not None:
             self.confidence = numpy.fromiter((confidence.get(row.id, numpy.nan) for row in self.rows), "float64", n)
         self.said = numpy.zeros(n, dtype="int8")  # SAID of the verdict that counts on each row
         self._pairs: dict[int, tuple] = {}
-        first, second, alike, _ = self.pairs(FilterSettings().ngram)
+        first, second, alike, _ = self.pairs(self.ngram)
         self.similarity = numpy.zeros(n)  # to the most similar other rationale of the same question
         numpy.maximum.at(self.similarity, first, alike)
         numpy.maximum.at(self.similarity, second, alike)
