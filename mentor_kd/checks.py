@@ -3,7 +3,8 @@
 from . import models
 from .collecting import CollectSettings, task_for
 from .files import InputError
-from .filters import FilterSettings
+from .filters import FilterSettings, from_parameters
+from .filters import parameters as filter_parameters
 from .generation import Sampling
 from .losses import LossSettings
 from .training import TrainSettings, get_method
@@ -38,7 +39,8 @@ def check_values(subsets: dict[str, dict], tasks: list[str]) -> None:
         | _given(parameters, n="samples", temperature="temperature", top_k="top_k", top_p="top_p")
         | cap
     )
-    FilterSettings(**_given(parameters, duplicates="duplicates", conclusion="conclusion", arithmetic="arithmetic"))
+    off = filter_parameters(FilterSettings())
+    from_parameters(**off | {name: parameters[name] for name in off if name in parameters})
     for name in ("methods", "seeds"):
         if parameters.get(name) == []:
             raise InputError(f"{name} is an empty list; give at least one")

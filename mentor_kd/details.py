@@ -11,6 +11,7 @@ from .markup import CUT, MARK, WRONG, around, cut_notice, differences, escaped, 
 from .tasks import extract
 
 SIBLINGS = 8
+LEFT = "text-align:left;vertical-align:top"
 LONG = 100_000  # characters; in a longer text no sums are looked for while somebody waits
 
 
@@ -78,3 +79,19 @@ def siblings(columns: Columns, row: int) -> str:
     more = f"<p>and {len(others) - SIBLINGS:,} more</p>" if len(others) > SIBLINGS else ""
     legend = "<i>underlined: only here · struck through: only in the one at the left</i>"
     return f"<h4>{len(others):,} sibling(s)</h4>{legend if cards else ''}{''.join(cards)}{more}"
+
+
+def twin(heads: list, rows: list[dict], counts: Mapping[str, Mapping[str, int]], looked_at: str) -> str:
+    """What the explorer shows, as plain tables for where no widget runs: facets, a page of rows, the row looked at."""
+    facets = "".join(
+        f"<tr><th style='{LEFT}'>{name}</th><td style='{LEFT}'>"
+        + ", ".join(f"{escaped(label)} {n:,}" for label, n in labels.items() if n)
+        + "</td></tr>"
+        for name, labels in counts.items()
+    )
+    top = "".join(f"<th style='{LEFT}'>{html.escape(label)}</th>" for _, label, _ in heads)
+    lines = "".join(
+        "<tr>" + "".join(f"<td style='{LEFT}'>{escaped(row[key], 100)}</td>" for key, _, _ in heads) + "</tr>"
+        for row in rows
+    )
+    return f"<table>{facets}</table><table><tr>{top}</tr>{lines}</table>{looked_at}"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import ipywidgets
 import numpy
+from IPython.display import HTML
 
 from . import details
 from .collecting import task_of, teacher_rows
@@ -90,6 +91,12 @@ class Explorer(ipywidgets.VBox):
     def __repr__(self) -> str:
         return f"The rationale explorer over {len(self.columns):,} rationales: run this cell in JupyterLab to use it."
 
+    def twin(self) -> HTML:
+        """What the widget shows now, as tables: for GitHub, HTML exports and headless runs, which show no widget."""
+        read, row = self.reading, self.row
+        looked_at = "" if row is None else details.detail(self.columns, row, REASONS[self.view.reasons[row]])
+        return HTML(details.twin(read.rows.heads, read.rows.rows, self.view.counts, looked_at))
+
     @property
     def settings(self) -> FilterSettings:
         """The filters as they stand."""
@@ -148,7 +155,7 @@ class Explorer(ipywidgets.VBox):
         ]
         c, kept = self.columns, numpy.isin(self.view.reasons, (0, CODE["verdict: keep"]))
         self.headline.value = (
-            f"<div class='mkd-headline'><b>{len(self.view.rows):,}</b> of {len(c):,} rationales shown"
+            f"<div class='mkd-headline'><span><b>{len(self.view.rows):,}</b> of {len(c):,} rationales shown</span>"
             f"<span><b>{kept.sum():,}</b> kept</span><span><b>{len(c) - kept.sum():,}</b> dropped</span>"
             f"<span><b>{(c.said != 0).sum():,}</b> judged</span></div>"
         )

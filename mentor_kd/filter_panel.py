@@ -12,45 +12,11 @@ import yaml
 from .charts import PART_COLOURS
 from .columns import CODE, REASONS, Columns
 from .files import write_text
-from .filters import FilterSettings
+from .filters import FilterSettings, parameters
 from .markup import escaped
 
 EXAMPLES = 4
-WIDE = ipywidgets.Layout(width="340px")
-
-
-def parameters(settings: FilterSettings) -> dict:
-    """The settings as notebook 04 has them as parameters, where 0 stands for off."""
-    return {
-        "duplicates": settings.duplicates,
-        "near_duplicates": float(settings.near_duplicates or 0),
-        "min_words": settings.min_words or 0,
-        "max_words": settings.max_words or 0,
-        "conclusion": settings.conclusion,
-        "arithmetic": settings.arithmetic,
-        "min_confidence": float(settings.min_confidence or 0),
-    }
-
-
-def from_parameters(
-    duplicates: bool,
-    near_duplicates: float,
-    min_words: int,
-    max_words: int,
-    conclusion: bool,
-    arithmetic: bool,
-    min_confidence: float,
-) -> FilterSettings:
-    """The settings of notebook 04's parameters; the inverse of `parameters`."""
-    return FilterSettings(
-        duplicates=duplicates,
-        near_duplicates=near_duplicates or None,
-        min_words=min_words or None,
-        max_words=max_words or None,
-        conclusion=conclusion,
-        arithmetic=arithmetic,
-        min_confidence=min_confidence or None,
-    )
+WIDE = ipywidgets.Layout(width="350px")
 
 
 def write_parameters(folder: Path, settings: FilterSettings) -> Path:
@@ -78,7 +44,7 @@ class FilterPanel(ipywidgets.HBox):
         for line in lines:
             line.add_class("mkd-filter")
             line.children[0].layout = WIDE
-        left = ipywidgets.VBox(lines, layout=ipywidgets.Layout(flex="0 0 480px"))
+        left = ipywidgets.VBox(lines, layout=ipywidgets.Layout(flex="0 0 540px"))
         super().__init__([left, self.effect])
         self.add_class("mkd-filters")
         self.show()

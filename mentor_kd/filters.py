@@ -76,6 +76,40 @@ class FilterSettings:
             raise InputError(f"filter min_words: {self.min_words} is above max_words, {self.max_words}; swap them")
 
 
+def parameters(settings: FilterSettings) -> dict:
+    """The settings as notebook 04 has them as parameters, where 0 stands for off."""
+    return {
+        "duplicates": settings.duplicates,
+        "near_duplicates": float(settings.near_duplicates or 0),
+        "min_words": settings.min_words or 0,
+        "max_words": settings.max_words or 0,
+        "conclusion": settings.conclusion,
+        "arithmetic": settings.arithmetic,
+        "min_confidence": float(settings.min_confidence or 0),
+    }
+
+
+def from_parameters(
+    duplicates: bool,
+    near_duplicates: float,
+    min_words: int,
+    max_words: int,
+    conclusion: bool,
+    arithmetic: bool,
+    min_confidence: float,
+) -> FilterSettings:
+    """The settings of notebook 04's parameters; the inverse of `parameters`."""
+    return FilterSettings(
+        duplicates=duplicates,
+        near_duplicates=near_duplicates or None,
+        min_words=min_words or None,
+        max_words=max_words or None,
+        conclusion=conclusion,
+        arithmetic=arithmetic,
+        min_confidence=min_confidence or None,
+    )
+
+
 def apply(
     rows: Iterable[Rationale],
     settings: FilterSettings,

@@ -14,7 +14,8 @@ COMPARED = 400  # words that are compared with a sibling's
 _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
-_STEP = re.compile(r"(?<=[.!?;])\s+(?=\S)|\s*\n\s*")
+_SENTENCE = re.compile(r"(?<=[.!?;])\s+(?=\S)|\n\s*|\s(?=-->)")
+_POINT = re.compile(r"(?<!\S)(\d{1,3})[.)]\s+(?=\S)|\s(?=-->)")
 MARK = "background:#FFE08A;color:#222;border-radius:3px;padding:0 2px"
 ADDED = "background:#CFE8FC;color:#003A5D;border-radius:2px;text-decoration:underline"
 LACKING = "color:#8A4B00;text-decoration:line-through;opacity:.75"
@@ -49,13 +50,25 @@ def cut_notice(text: str, limit: int) -> str:
 
 def steps(text: str, limit: int = CUT, marks: Iterable[tuple[int, int, str]] = ()) -> str:
     """A text by its steps (sentences or lines) as a numbered list; `marks` are (start, end, style) spans of it."""
-    shown = text[:limit]
-    cuts = [0, *(match.end() for match in _STEP.finditer(shown)), len(shown)]
-    marks, items = sorted(marks), []
+    shown, marks, items = text[:limit], sorted(marks), []
+    cuts = [0, *_cuts(shown), len(shown)]
     for start, end in zip(cuts, cuts[1:], strict=False):
         if shown[start:end].strip():
             items.append(f'<li><bdi dir="auto">{_marked(text, start, end, marks)}</bdi></li>')
-    return f'<ol style="margin:.2em 0;padding-left:1.6em">{"".join(items)}</ol>{cut_notice(text, limit)}'
+    own = "list-style:none;padding-left:.4em" if _POINT.match(shown) else "padding-left:1.6em"
+    return f'<ol style="margin:.2em 0;{own}">{"".join(items)}</ol>{cut_notice(text, limit)}'
+
+
+def _cuts(text: str) -> list[int]:
+    """Where steps begin: at the points of a list (1. ... 2. ...) where there is one, else at sentences and lines."""
+    points, expected = [], 1
+    for match in _POINT.finditer(text):
+        if match[1] is None:
+            points.append(match.end())
+        elif int(match[1]) == expected:  # counting up, so that "= 5. Then" is no point
+            points.append(match.start())
+            expected += 1
+    return points if expected > 2 else [match.end() for match in _SENTENCE.finditer(text)]
 
 
 def _marked(text: str, start: int, end: int, marks: list[tuple[int, int, str]]) -> str:

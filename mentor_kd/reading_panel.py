@@ -80,8 +80,8 @@ def _heads(columns: Columns) -> list:
     heads = [["status", "status", "status"], ["source", "source", "source"], ["answer", "answer", "answer"]]
     heads += [["words", "words", "words"], ["similarity", "similar", "similarity"]]
     if columns.confidence is not None:
-        heads.append(["confidence", "confidence", "confidence"])
-    return [*heads, ["verdict", "verdict", "verdict"], ["text", "rationale", "question"]]
+        heads.append(["confidence", "confident", "confidence"])
+    return [*heads, ["verdict", "verdict", "verdict"], ["text", "rationale, by question", "question"]]
 
 
 def _range(name: str, values: numpy.ndarray) -> ipywidgets.Widget:

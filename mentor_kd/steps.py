@@ -237,7 +237,7 @@ def filter_rationales(folder: Path, settings: FilterSettings) -> pandas.DataFram
     write_rationales(folder / "rationales.jsonl", kept)
     write_text(folder / "filters.yaml", yaml.safe_dump(asdict(settings)))
     table = filters.counts(kept)
-    table.to_csv(folder / "filter_counts.csv")
+    write_text(folder / "filter_counts.csv", table.to_csv())
     return table
 
 
@@ -308,6 +308,7 @@ def distil(
     """Train one student by one method with one seed, into students/<method>-seed<k>/; returns its manifest."""
     folder = Path(folder)
     every = rationales(folder)
+    write_text(folder / "filter_counts.csv", filters.counts(every).to_csv())  # verdicts were perhaps given since
     rows, row_settings = rows_for(every, method), matched(every, method, settings, student, max_length)
     soft = get_method(method).soft_labels
     data = {"rows": [row.id for row in rows], "texts": sha256(folder / "rationales.jsonl")[:16]}
