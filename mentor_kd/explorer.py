@@ -197,8 +197,6 @@ class Explorer(ipywidgets.VBox):
     def show_detail(self) -> None:
         """Show the row that is looked at, whole, beside its siblings."""
         row = self.row
-        for button in (*self.reading.buttons.values(), self.reading.withdraw, self.reading.save):
-            button.disabled = row is None
         self.reading.more.layout.display = "none"
         if row is None:
             self.reading.detail.value = ""

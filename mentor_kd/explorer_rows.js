@@ -84,13 +84,17 @@ function render({ model, el }) {
     event.stopPropagation();
   }
 
+  // JupyterLab's command mode (x cuts the cell!) gets no key from here. Its selectors match what has the focus before
+  // they look at what is around it, so the mark must stand on the focused element itself.
+  const ours = (event) => (event.target.dataset.lmSuppressShortcuts = "true");
+
   let root = null;
   let gone = false;
   (function attach() {  // the widget around this one comes into the page a little later
     if (gone) return;
     root = el.closest(".mkd-explorer");
     if (!root) return void requestAnimationFrame(attach);
-    root.dataset.lmSuppressShortcuts = "true";  // JupyterLab's command mode gets no key from here
+    root.addEventListener("focusin", ours);
     root.addEventListener("keydown", onKey);
   })();
   box.addEventListener("click", () => box.focus({ preventScroll: true }));
@@ -99,6 +103,7 @@ function render({ model, el }) {
   draw();
   return () => {
     gone = true;
+    root?.removeEventListener("focusin", ours);
     root?.removeEventListener("keydown", onKey);
   };
 }
