@@ -57,14 +57,20 @@ def guarded(method: Callable) -> Callable:
 
     @functools.wraps(method)
     def call(self: "Explorer", *given: object) -> None:
+        if self.guarding:  # one callback calls another: the outer one shows the error
+            return method(self, *given)
+        self.guarding = True
         try:
             method(self, *given)
+            self.problem.value = ""
         except Exception as error:  # whatever it is, the person at the page must see it
             text = html.escape("".join(traceback.format_exception(error)))
             what = html.escape(f"{type(error).__name__}: {error}")
             self.problem.value = (
                 f"<div class='mkd-problem' role='alert'><b>{what}</b><details><pre>{text}</pre></details></div>"
             )
+        finally:
+            self.guarding = False
 
     return call
 
@@ -74,7 +80,7 @@ class Explorer(ipywidgets.VBox):
 
     def __init__(self, columns: Columns, judging: Judging, settings: FilterSettings, folders: Sequence[Path]):
         self.columns, self.judging, self.folders = columns, judging, list(folders)
-        self.page, self.cursor, self.limit, self.wanted = 0, 0, CUT, ""
+        self.cursor, self.limit, self.wanted, self.guarding = 0, CUT, "", False
         self.problem, self.headline = ipywidgets.HTML(), ipywidgets.HTML()
         self.panel = FilterPanel(columns, settings, self.on_filter)
         self.view = View(columns, self.panel.reasons)

@@ -95,7 +95,7 @@ function render({ model, el }) {
     root = el.closest(".mkd-explorer");
     if (!root) return void requestAnimationFrame(attach);
     root.addEventListener("focusin", ours);
-    root.addEventListener("keydown", onKey);
+    root.addEventListener("keydown", onKey, true);  // before a text field, which passes none of its keys on
   })();
   box.addEventListener("click", () => box.focus({ preventScroll: true }));
   for (const name of ["rows", "cursor", "heads", "where"]) model.on(`change:${name}`, draw);
@@ -104,7 +104,7 @@ function render({ model, el }) {
   return () => {
     gone = true;
     root?.removeEventListener("focusin", ours);
-    root?.removeEventListener("keydown", onKey);
+    root?.removeEventListener("keydown", onKey, true);
   };
 }
 export default { render };

@@ -51,9 +51,10 @@ class FilterPanel(ipywidgets.HBox):
 
     def _controls(self, now: FilterSettings) -> dict[str, ipywidgets.Widget]:
         c, style = self.columns, {"description_width": "130px"}
-        longest = max(int(c.words.max(initial=1)), now.max_words or 0, (now.min_words or 0) + 1)
-        usual = int(3 * numpy.quantile(c.words, 0.95)) if len(c) else 1
-        self.top = max(min(longest, usual), now.max_words or 0, (now.min_words or 0) + 1)  # which stands for no limit
+        longest = int(c.words.max(initial=1))
+        usual = int(3 * numpy.quantile(c.words, 0.95)) if len(c) else 1  # one endless text leaves the slider usable
+        given = 1 + max(now.min_words or 0, now.max_words or 0)
+        self.top = max(min(longest, usual), given)  # where the slider ends: no limit
         sure = numpy.zeros(1) if c.confidence is None else c.confidence[~numpy.isnan(c.confidence)]
         self.floor = min(float(numpy.floor(20 * sure.min(initial=-0.05)) / 20), now.min_confidence or 0)
         slider = {"continuous_update": True, "style": style}

@@ -32,8 +32,8 @@ def test_notebook_04_filter_judge_reload_and_find_the_verdicts(lab, page):
     open_explorer(book, page)
 
     # facets and search, with counts
-    page.get_by_role("checkbox", name="teacher").check()
-    page.get_by_role("checkbox", name="kept").check()
+    page.locator('[data-facet="source/teacher"]').check()
+    page.locator('[data-facet="status/kept"]').check()
     page.wait_for_function("document.querySelectorAll('.mkd-table td.mkd-status[data-kept=false]').length === 0")
     shown = headline(page)
     assert shown.startswith("43 of 192")
@@ -73,7 +73,7 @@ def test_notebook_04_filter_judge_reload_and_find_the_verdicts(lab, page):
     open_explorer(book, page)
     assert f"{len(before)} judged" in headline(page)
     dropped = sum(row.verdict == "drop" for row in before.values())
-    page.get_by_role("checkbox", name="drop").check()
+    page.locator('[data-facet="verdict/drop"]').check()
     page.wait_for_function(
         "document.querySelectorAll('.mkd-table td:not([data-verdict=drop]).mkd-verdict').length === 0"
     )
