@@ -1,11 +1,15 @@
 """The rationale explorer in a real browser: judged by button and by key, and found again after reload and restart."""
 
+import subprocess
+import sys
+
+import hostile
 import pytest
 from browser import needs_browser
 
-from mentor_kd import steps
+from mentor_kd import pages, steps
 from mentor_kd.collecting import task_folder
-from mentor_kd.verdicts import read_rows, read_verdicts
+from mentor_kd.verdicts import add_verdict, read_rows, read_verdicts
 
 pytestmark = [needs_browser, pytest.mark.timeout(300)]
 
@@ -94,4 +98,48 @@ def test_a_slider_shows_at_once_what_it_would_drop(lab, page):
     page.get_by_text("The last change drops").wait_for()
     page.wait_for_function("(old) => document.querySelector('.mkd-key').innerText !== old", arg=kept)
     page.get_by_role("button", name="Write settings").click()
-    page.get_by_text("chosen_filters.yaml").first.wait_for()
+    page.locator(".mkd-explorer code", has_text="chosen_filters.yaml").wait_for()
+
+
+def test_texts_that_would_run_are_shown_as_text_in_the_notebook_and_in_its_page(lab, page, tmp_path):
+    folder = task_folder("smoke", "sandbox-letters")
+    steps.ensure(folder, "augmented")
+    planted = hostile.plant(folder)
+    add_verdict(folder / "verdicts.jsonl", planted[0], "keep", hostile.IMAGE, who=hostile.SCRIPT)
+    asked = []  # what an image or a script would fetch
+    page.on("request", lambda request: asked.append(request.url))
+    book = lab.open(page, "04_inspect_and_filter")
+    open_explorer(book, page)
+    seen = ""
+    for words in ("window.__ran = 1</script>", "onerror", "javascript:", "isolated", "a NUL", "word word word"):
+        page.locator(".mkd-search input").fill(words)
+        page.wait_for_function("document.querySelector('.mkd-headline').innerText.match(/^[12345] of/)")
+        page.locator(".mkd-table").focus()
+        for _ in range(rows(page).count()):
+            seen += page.locator(".mkd-explorer .mkd-read").inner_text() + page.locator(".mkd-table").inner_text()
+            page.keyboard.press("ArrowDown")
+            page.wait_for_timeout(150)
+    page.get_by_role("tab", name="Filters").click()
+    page.get_by_role("tab", name="People").click()
+    for text in (
+        hostile.SCRIPT,
+        "<img src=x onerror=",
+        "</pre>",
+        "שלום",
+        "😀",
+        "a NUL ␀, a bell ␇",
+        "⟨U+202E⟩",
+        "are shown",
+    ):
+        assert text in seen, text
+    assert page.evaluate("window.__ran") is None
+    assert not [url for url in asked if url.endswith("/x")]
+
+    # headless, then as the page that a run leaves
+    done = tmp_path / "out.ipynb"
+    command = [sys.executable, "-m", "papermill", str(lab.notebooks / "04_inspect_and_filter.ipynb"), str(done)]
+    subprocess.run(command, check=True, capture_output=True, cwd=lab.notebooks)
+    pages.to_html(done)
+    page.goto(done.with_suffix(".html").as_uri())
+    assert hostile.SCRIPT in page.locator("body").inner_text()
+    assert page.evaluate("window.__ran") is None
