@@ -58,7 +58,7 @@ class Judging:
         if not self.past:
             return None
         rows, codes, notes = self.past[-1]
-        self._write(rows, [NAMES[code] or WITHDRAWN for code in codes], notes)
+        self._write(rows, [NAMES[code] or WITHDRAWN for code in codes.tolist()], notes)
         self._set(rows, codes, notes)
         self.past.pop()
         return rows
@@ -73,7 +73,7 @@ class Judging:
         return [row for row in self.others if len({verdict for verdict, _ in self.people(row).values()}) > 1]
 
     def _write(self, rows: numpy.ndarray, verdicts: Sequence[str], notes: Sequence[str]) -> None:
-        given = [(self.columns.rows[row].id, *rest) for row, *rest in zip(rows, verdicts, notes, strict=True)]
+        given = list(zip([self.columns.rows[row].id for row in rows.tolist()], verdicts, notes, strict=True))
         tasks = self.columns.task.codes[rows]
         for code in numpy.unique(tasks):
             mine = given if (tasks == code).all() else [given[i] for i in numpy.flatnonzero(tasks == code)]
@@ -82,6 +82,6 @@ class Judging:
     def _set(self, rows: numpy.ndarray, codes: numpy.ndarray, notes: numpy.ndarray) -> None:
         self.mine[rows], self.note[rows] = codes, notes
         self.columns.said[rows] = codes  # mine is the latest; where I have none, that of the others counts
-        for row in rows[codes == 0] if self.others else ():
+        for row in rows[codes == 0].tolist() if self.others else ():
             if row in self.others:
                 self.columns.said[row] = SAID[settled(self.others[row]).verdict]
