@@ -38,7 +38,8 @@ class Columns:
     ):
         self.rows, self.tasks, self.ngram = list(rows), dict(tasks or {}), FilterSettings().ngram
         n, texts = len(self.rows), [row.rationale for row in self.rows]
-        self.number = {row.id: i for i, row in enumerate(self.rows)}
+        self.ids = numpy.array([row.id for row in self.rows], dtype=object)
+        self.number = {identity: i for i, identity in enumerate(self.ids)}
         self.task = pandas.Categorical([row.task for row in self.rows])
         self.source = pandas.Categorical([row.source for row in self.rows], categories=["teacher", "mentor"])
         self.question = _codes(row.question_id for row in self.rows)
@@ -217,11 +218,16 @@ class _Joined:
         self.bytes = self.END.join([*parts, b""])
 
     def having(self, words: str) -> numpy.ndarray:
-        wanted, found, place = _folded(normalise(words)), numpy.zeros(len(self.ends), dtype=bool), 0
-        while (place := self.bytes.find(wanted, place)) >= 0 and place < len(self.bytes):
-            row = bisect.bisect_right(self.ends, place)
-            found[row] = True
-            place = self.ends[row]  # one find is enough for a row
+        wanted, ends, find = _folded(normalise(words)), self.ends, self.bytes.find
+        hits, row, place = [], 0, find(wanted)
+        while 0 <= place < len(self.bytes):
+            if place >= ends[row]:  # else the next row has it too
+                row = bisect.bisect_right(ends, place, row)
+            hits.append(row)
+            place = find(wanted, ends[row])  # one find is enough for a row
+            row += 1
+        found = numpy.zeros(len(ends), dtype=bool)
+        found[hits] = True
         return found
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy
+import pandas
 
 from .columns import SAID, Columns
 from .files import InputError
@@ -49,7 +50,7 @@ class Judging:
         rows = numpy.asarray(rows, dtype="int64")
         before = (rows, self.mine[rows], self.note[rows])
         code = 0 if verdict == WITHDRAWN else SAID.get(verdict, 0)
-        self._write(rows, [verdict] * len(rows), [note] * len(rows))
+        self._write(rows, {(verdict, note): numpy.arange(len(rows))})
         self._set(rows, numpy.full(len(rows), code, "int8"), numpy.full(len(rows), note if code else "", dtype=object))
         self.past.append(before)
 
@@ -58,7 +59,11 @@ class Judging:
         if not self.past:
             return None
         rows, codes, notes = self.past[-1]
-        self._write(rows, [NAMES[code] or WITHDRAWN for code in codes.tolist()], notes)
+        kinds, kind = pandas.factorize(notes)[0] * len(NAMES) + codes, {}
+        for value in numpy.unique(kinds):
+            same = numpy.flatnonzero(kinds == value)
+            kind[NAMES[codes[same[0]]] or WITHDRAWN, notes[same[0]]] = same
+        self._write(rows, kind)
         self._set(rows, codes, notes)
         self.past.pop()
         return rows
@@ -72,12 +77,13 @@ class Judging:
         """The rows on which people's verdicts differ."""
         return [row for row in self.others if len({verdict for verdict, _ in self.people(row).values()}) > 1]
 
-    def _write(self, rows: numpy.ndarray, verdicts: Sequence[str], notes: Sequence[str]) -> None:
-        given = list(zip([self.columns.rows[row].id for row in rows.tolist()], verdicts, notes, strict=True))
+    def _write(self, rows: numpy.ndarray, given: Mapping[tuple[str, str], numpy.ndarray]) -> None:
+        """Append each task's share; `given` maps (verdict, note) to places in `rows`."""
         tasks = self.columns.task.codes[rows]
         for code in numpy.unique(tasks):
-            mine = given if (tasks == code).all() else [given[i] for i in numpy.flatnonzero(tasks == code)]
-            add_verdicts(self.files[self.columns.task.categories[code]], mine, self.who)
+            mine = {said: self.columns.ids[rows[places[tasks[places] == code]]] for said, places in given.items()}
+            path = self.files[self.columns.task.categories[code]]
+            add_verdicts(path, {said: ids for said, ids in mine.items() if len(ids)}, self.who)
 
     def _set(self, rows: numpy.ndarray, codes: numpy.ndarray, notes: numpy.ndarray) -> None:
         self.mine[rows], self.note[rows] = codes, notes

@@ -9,7 +9,7 @@ file tells all that happened. Where several people judged the same rationale, th
 import datetime
 import json
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -105,23 +105,22 @@ def add_verdict(path: Path, id: str, verdict: str, note: str = "", who: str = ""
     return row
 
 
-def add_verdicts(path: Path, given: Iterable[tuple[str, str, str]], who: str = "") -> str:
-    """Append (id, verdict, note) rows in one write, wait until they are on disk, and return their time.
+def add_verdicts(path: Path, given: Mapping[tuple[str, str], Sequence[str]], who: str = "") -> None:
+    """Append what `given` maps (verdict, note) to, the ids, in one write, and wait until it is on disk.
 
     100,000 rows are one click in the explorer, so what rows have in common is checked and written out once.
     Raises InputError before anything is written.
     """
-    time, tails, lines = now(), {}, []
-    for id, verdict, note in given:
-        if (tail := tails.get((verdict, note))) is None:
-            row = Verdict(id, verdict, note, time, who)
-            tail = tails[verdict, note] = _line(row).removeprefix(f'{{"id": {_quoted(id)}')
-        if not isinstance(id, str) or not id:
-            raise InputError(f"id: {id!r} is not the id of a rationale")
-        lines.append(f'{{"id": {_quoted(id)}{tail}')
-    if lines:
-        append_text(path, "".join(lines))
-    return time
+    time, parts = now(), []
+    for (verdict, note), ids in given.items():
+        first, *_ = ids
+        head = '{"id": '
+        tail = _line(Verdict(first, verdict, note, time, who)).removeprefix(head + _quoted(first))
+        if not all(ids):
+            raise InputError("id: an empty text is not the id of a rationale")
+        parts.append(head + (tail + head).join(map(_quoted, ids)) + tail)
+    if parts:
+        append_text(path, "".join(parts))
 
 
 _quoted = json.encoder.encode_basestring

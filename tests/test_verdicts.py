@@ -75,14 +75,16 @@ def test_a_withdrawn_verdict_no_longer_counts_and_its_row_stays(tmp_path):
 
 
 def test_many_verdicts_are_one_write_of_the_same_rows(tmp_path):
-    given = [('a"\\\u2028', "keep", ""), ("b", "drop", "no\n"), ("c", "drop", "no\n")]
+    given = {("keep", ""): ['a"\\\u2028'], ("drop", "no\n"): ["b", "c"]}
     add_verdicts(tmp_path / "many.jsonl", given, "anna")
-    for one in given:
-        add_verdict(tmp_path / "single.jsonl", *one, who="anna")
+    for (verdict, note), ids in given.items():
+        for one in ids:
+            add_verdict(tmp_path / "single.jsonl", one, verdict, note, who="anna")
     many, single = (read_rows(tmp_path / f"{name}.jsonl") for name in ("many", "single"))
     assert [(r.id, r.verdict, r.note, r.who) for r in many] == [(r.id, r.verdict, r.note, r.who) for r in single]
-    with pytest.raises(InputError, match="verdict: 'maybe'"):
-        add_verdicts(tmp_path / "none.jsonl", [("a", "keep", ""), ("b", "maybe", "")])
+    for wrong in ({("keep", ""): ["a"], ("maybe", ""): ["b"]}, {("keep", ""): ["a", ""]}, {("keep", ""): [""]}):
+        with pytest.raises(InputError, match="verdict: 'maybe'|id: "):
+            add_verdicts(tmp_path / "none.jsonl", wrong)
     assert not (tmp_path / "none.jsonl").exists()
 
 
