@@ -28,7 +28,9 @@ def detail(
     ]
     for name, (verdict, note) in (people or {}).items():
         facts.append((f"{name or 'you'}", f"<b>{verdict}</b> {escaped(note, 500)}"))
-    table = "".join(f"<tr><th>{escaped(name, 60)}</th><td>{value}</td></tr>" for name, value in facts)
+    table = "".join(
+        f"<tr><th style='{LEFT}'>{escaped(name, 60)}</th><td style='{LEFT}'>{value}</td></tr>" for name, value in facts
+    )
     return (
         f'<div class="mkd-one"><div class="mkd-read"><h4>Question</h4><p>{escaped(one.question, CUT)}</p>'
         f"{cut_notice(one.question, CUT)}<table>{table}</table><h4>Rationale</h4>{text(columns, row, limit)}</div>"
@@ -77,7 +79,7 @@ def siblings(columns: Columns, row: int) -> str:
         title = f"<b>{sibling.source}</b> {answer} <i>similar {similarity[other]:.2f}</i>"
         cards.append(f'<div class="mkd-card">{title}<br>{differences(one.rationale, sibling.rationale)}</div>')
     more = f"<p>and {len(others) - SIBLINGS:,} more</p>" if len(others) > SIBLINGS else ""
-    legend = "<i>underlined: only here · struck through: only in the one at the left</i>"
+    legend = "<i>underlined: only here · struck through: only in the rationale looked at</i>"
     return f"<h4>{len(others):,} sibling(s)</h4>{legend if cards else ''}{''.join(cards)}{more}"
 
 

@@ -36,7 +36,11 @@ def _clean_html(html: str) -> str:
     from bleach.css_sanitizer import CSSSanitizer
 
     tags = "a b blockquote br code del div em h1 h2 h3 h4 h5 h6 hr i img li ol p pre span strong u ul"
-    tags += " table thead tbody tfoot tr th td"
-    attributes = {"*": ["class", "id", "style", "title"], "a": ["href"], "img": ["src", "alt", "width", "height"]}
+    tags += " table thead tbody tfoot tr th td bdi ins mark"
+    attributes = {
+        "*": ["class", "dir", "id", "style", "title"],
+        "a": ["href"],
+        "img": ["src", "alt", "width", "height"],
+    }
     protocols = ["http", "https", "data", "mailto"]
     return bleach.clean(html, set(tags.split()), attributes, protocols, css_sanitizer=CSSSanitizer())

@@ -140,3 +140,4 @@ def test_the_html_page_of_a_notebook_shows_them_as_text(explorer, tmp_path):
     page = (tmp_path / "b.html").read_text()
     assert "<script>window" not in page and "<img src=x" not in page and "<svg onload" not in page
     assert page.count("&lt;script&gt;window.__ran") > 3
+    assert '<bdi dir="auto">' in page and "&lt;bdi" not in page  # our own tags stay
