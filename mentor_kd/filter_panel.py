@@ -33,7 +33,7 @@ class FilterPanel(ipywidgets.HBox):
     def __init__(self, columns: Columns, settings: FilterSettings, changed: Callable[[], None]):
         self.columns, self.changed = columns, changed
         self.settings, self.reasons = settings, columns.reasons(settings)
-        self.before = self.reasons
+        self.before, self.known = self.reasons, {}
         self.controls = self._controls(settings)
         self.drops = {name: ipywidgets.HTML() for name in self.controls}
         self.effect = ipywidgets.HTML(layout=ipywidgets.Layout(flex="1 1 0", min_width="0"))
@@ -110,9 +110,12 @@ class FilterPanel(ipywidgets.HBox):
 
     def alone(self, **one: object) -> int:
         """How many right rationales a filter would drop, were it the only one."""
-        nobody = numpy.zeros_like(self.columns.said)
-        reasons = self.columns.reasons(FilterSettings(**{"duplicates": False} | one), nobody)
-        return int(((reasons != 0) & self.columns.correct).sum())
+        asked = tuple(one.items())
+        if asked not in self.known:  # verdicts play no part in it, so it need not be counted again
+            nobody = numpy.zeros_like(self.columns.said)
+            reasons = self.columns.reasons(FilterSettings(**{"duplicates": False} | one), nobody)
+            self.known[asked] = int(((reasons != 0) & self.columns.correct).sum())
+        return self.known[asked]
 
     def show(self) -> None:
         """Draw counts, chart and examples."""
