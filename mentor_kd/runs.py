@@ -8,7 +8,6 @@ papermill's own metadata calls the cells of a killed kernel "completed", so the 
 import ast
 import contextlib
 import ctypes
-import io
 import os
 import re
 import signal
@@ -23,7 +22,7 @@ import filelock
 import nbformat
 import yaml
 
-from . import models, report
+from . import models, pages, report
 from .checks import check_values
 from .collecting import task_folder
 from .evaluation import summarise
@@ -301,7 +300,7 @@ def run_one(notebook: str, parameters: dict, say: Callable[[str], None] = print)
         code, why = execute(job)
     if code:
         raise RunFailed(f"{notebook} failed: {why}")
-    _to_html(job.folder / "notebooks" / f"{notebook}.ipynb")
+    pages.to_html(job.folder / "notebooks" / f"{notebook}.ipynb")
     return job.folder
 
 
@@ -336,32 +335,9 @@ def _run_jobs(jobs: list[Job], state_file: Path, cell_minutes: float, say: Calla
         if code:
             note(job, state="failed", seconds=seconds, why=why, exit=code)
             raise RunFailed(f"{job.key} failed: {why}. Mend it and run the same command: it goes on from there.")
-        _to_html(executed)
+        pages.to_html(executed)
         note(job, state="ok", seconds=seconds, made=_made(job))
         say(f"[{number}/{len(jobs)}] {job.key}: ok after {duration(seconds)}")
-
-
-def _clean_html(html: str) -> str:
-    """HTML with tables, headings and pictures, and without anything that runs; nbconvert's own list lacks tables."""
-    import bleach
-    from bleach.css_sanitizer import CSSSanitizer
-
-    tags = "a b blockquote br code del div em h1 h2 h3 h4 h5 h6 hr i img li ol p pre span strong u ul"
-    tags += " table thead tbody tfoot tr th td"
-    attributes = {"*": ["class", "id", "style", "title"], "a": ["href"], "img": ["src", "alt", "width", "height"]}
-    protocols = ["http", "https", "data", "mailto"]
-    return bleach.clean(html, set(tags.split()), attributes, protocols, css_sanitizer=CSSSanitizer())
-
-
-def _to_html(path: Path) -> None:
-    """An executed notebook as one HTML file that opens offline, without its code."""
-    from nbconvert import HTMLExporter
-
-    with contextlib.redirect_stderr(io.StringIO()):  # it warns of pictures without alternative text
-        exporter = HTMLExporter(exclude_input=True, embed_images=True, sanitize_html=True)
-        exporter.register_filter("clean_html", _clean_html)
-        page, _ = exporter.from_filename(str(path))
-    write_text(path.with_suffix(".html"), page)
 
 
 def table(run_folder: Path) -> str:
