@@ -148,14 +148,16 @@ def picture(rows: dict[str, list[dict]], title: str = "Training") -> Chart:
     begun = [run for run, found in rows.items() if found]
     _parts(left, begun[-1] if begun else "", rows)
     _accuracies(right, begun, rows)
+    furthest = max((row["step"] for found in rows.values() for row in found), default=1)
     for panel in (left, right):
+        panel.set_xlim(0, 1.03 * furthest)
         panel.spines[["top", "right"]].set_visible(False)
         panel.spines[["left", "bottom"]].set_color(GREY)
         panel.tick_params(colors=INK, labelsize=8)
         panel.grid(color=PALE, linewidth=0.7)
         panel.set_axisbelow(True)
         panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        panel.yaxis.set_major_locator(MaxNLocator(5))
+        panel.yaxis.set_major_locator(MaxNLocator(5, integer=panel is right))
         panel.text(1, -0.2, "optimiser step", transform=panel.transAxes, ha="right", va="top", fontsize=8, color=GREY)
     return figure
 

@@ -3,8 +3,8 @@ function render({ model, el }) {
   const button = document.createElement("button");
   button.type = "button";
   button.className = "jupyter-button";
-  button.style.cssText = "font-size: 13px; padding: 2px 14px; width: auto; border: 1px solid currentColor; border-radius: 3px";
-  el.setAttribute("data-lm-suppress-shortcuts", "true");
+  button.style.cssText = "font-size: 13px; padding: 0 14px; width: auto; height: 28px; line-height: 26px; margin: 2px 0 6px; border: 1px solid currentColor; border-radius: 3px";
+  button.setAttribute("data-lm-suppress-shortcuts", "true"); // on what has the focus: further up it has no effect
   const show = () => {
     button.textContent = model.get("label");
     button.disabled = model.get("asked");
