@@ -143,7 +143,7 @@ function render({ model, el }) {
     const page = model.get("page");
     question.replaceChildren();
     make("span", "", question, page.question);
-    make("span", "lens-source", question, ` (rationale of the ${page.source})`);
+    if (page.source) make("span", "lens-source", question, ` (rationale of the ${page.source})`);
     root.classList.remove("lens-busy");
     numbers();
   };
@@ -186,6 +186,7 @@ function render({ model, el }) {
   const drawBars = () => {
     const { title, tokens, columns } = model.get("bars");
     bars.replaceChildren();
+    if (!tokens) return;
     write(make("div", "lens-title", bars), title.replaceAll(" ", "\u00a0"));
     const grid = make("div", "lens-grid", bars);
     grid.style.gridTemplateColumns = `max-content repeat(${columns.length}, minmax(70px, 1fr))`;
@@ -224,12 +225,10 @@ function render({ model, el }) {
   listeners.error = drawError;
   for (const [name, draw] of Object.entries(listeners)) model.on(`change:${name}`, draw);
   drawError();
-  if (model.get("page").tokens) {
-    drawPage();
-    drawLegend();
-    drawStrips();
-    drawBars();
-  }
+  drawPage();
+  if (model.get("strips").length) drawLegend();
+  drawStrips();
+  drawBars();
 }
 
 export default { render };

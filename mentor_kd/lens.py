@@ -5,6 +5,7 @@ the student is taught, EOS included. Entropies, divergences and losses are in na
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas
 import torch
@@ -12,10 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from . import models
 from .batches import Example, model_inputs, target_logits
-from .files import InputError
+from .files import InputError, read_json
 from .losses import LossSettings
 from .models import Loaded, same_tokenizer
+from .training import get_method
 
 REST = "all others"
 MEASURES = {
@@ -35,6 +38,35 @@ class Look:
     mentor: Tensor  # logits [T, V]
     students: dict[str, Tensor]  # logits [T, V] by the student's name
     tokenizer: PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """What the lens looks through: a mentor, its student before and after distillation, and how it was distilled."""
+
+    method: str
+    mentor: Loaded
+    students: dict[str, Loaded]
+    settings: LossSettings
+    max_length: int
+
+
+def subjects(folder: Path, student: str = "") -> Subjects:
+    """A task's mentor and one of its students; `student` names a folder in students/, "" the first with soft labels.
+
+    Raises InputError that lists the students where there is none such.
+    """
+    folder = Path(folder)
+    manifests = {path.parent.name: read_json(path) for path in sorted(folder.glob("students/*-seed*/manifest.json"))}
+    taught = [name for name, facts in manifests.items() if get_method(facts["method"]).soft_labels]
+    name = student or next(iter(taught), "")
+    if name not in manifests:
+        missing = f"no student {student!r}" if student else "no student with soft labels"
+        raise InputError(f"{folder}: there is {missing}; trained are {', '.join(manifests) or 'none'} (notebook 06)")
+    facts = manifests[name]
+    pair = {"before": models.load(facts["base"]), "after": models.load(folder / "students" / name)}
+    settings = LossSettings(**facts["inputs"]["settings"]["loss"])
+    return Subjects(facts["method"], models.load(folder / "mentor"), pair, settings, facts["max_length"])
 
 
 def entropy(logits: Tensor, temperature: float = 1.0) -> Tensor:

@@ -88,6 +88,7 @@ class Lens(anywidget.AnyWidget):
 
     def _look_at_another(self, change: object = None) -> None:
         """Run the models on another rationale and go to the token of which the mentor is least sure."""
+        self.seen = None
         with self._said():
             row = self.rows[min(max(self.index, 0), self.count - 1)]
             examples, too_long = encode(self.mentor, [(row.id, row.question, target(row))], self.max_length)
@@ -97,12 +98,16 @@ class Lens(anywidget.AnyWidget):
             facts = {"id": row.id, "question": lens.visible(row.question).replace(lens.SHOWN[" "], " ")}
             self.page = {**facts, "source": row.source, "tokens": list(self.seen.texts)}
             self.token = int(lens.entropy(self.seen.mentor).argmax())
-        if not self.error:
-            self._colour()
-            self._weigh()
+        if self.error:  # nothing of the rationale before stays, or it would be taken for this one
+            self.page, self.strips, self.bars = {"question": "", "tokens": []}, [], {}
+            return
+        self._colour()
+        self._weigh()
 
     def _colour(self, change: object = None) -> None:
         """The strips: one of the mentor, or one of each student, on one scale."""
+        if self.seen is None:
+            return
         with self._said():
             table = lens.tokens(self.seen, self._settings().soft_label_temperature)
             names, highest = scale(table, self.measure)
@@ -119,6 +124,8 @@ class Lens(anywidget.AnyWidget):
 
     def _weigh(self, change: object = None) -> None:
         """The bars of the token chosen."""
+        if self.seen is None:
+            return
         with self._said():
             settings = self._settings()
             place = min(max(self.token, 0), len(self.seen.texts) - 1)
