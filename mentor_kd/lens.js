@@ -79,7 +79,7 @@ function render({ model, el }) {
     field(label, input, value);
   };
   slider("temperature τ", "temperature", 0.25, 8, 0.25);
-  slider("weight λ of the soft labels", "weight", 0, 1, 0.05);
+  slider("weight λ", "weight", 0, 1, 0.05);
 
   const error = make("div", "lens-error", root);
   error.setAttribute("role", "alert");

@@ -150,9 +150,10 @@ def tokens(seen: Look, temperature: float = 1.0) -> pandas.DataFrame:
 def candidates(seen: Look, position: int, settings: LossSettings, count: int = 8) -> pandas.DataFrame:
     """The likeliest tokens of a position, and what hard label, mentor, target and students say of each.
 
-    Rows: the hard label's token and the tokens that mentor or a student finds likeliest at tau, best first by the
-    target's share, then everything else as one. Columns: token, hard label, mentor, target, then for each student its
-    name (its share at tau) and "push on <name>" (the logit's, by the loss). Shares of a column sum to 1, pushes to 0.
+    Rows: the hard label's token, then those that mentor or a student finds likeliest, in the mentor's order, then
+    everything else as one; tau and lambda do not change them. Columns: token, hard label, mentor, target, then for
+    each student its name (its share at tau) and "push on <name>" (the logit's, by the loss). Shares of a column sum
+    to 1, pushes to 0.
     """
     here = slice(position, position + 1)
     mentor, target = seen.mentor[here], seen.targets[here]
@@ -162,13 +163,13 @@ def candidates(seen: Look, position: int, settings: LossSettings, count: int = 8
         "mentor": softened(mentor, temperature),
         "target": mixture(mentor, target, settings),
     }
-    says = [columns["hard label"], columns["mentor"]]
+    says = [columns["hard label"], softened(mentor, 1.0)]
     for name, logits in seen.students.items():
         columns[name] = softened(logits[here], temperature)
         columns[f"push on {name}"] = push(logits[here], mentor, target, settings)
-        says.append(columns[name])
+        says.append(softened(logits[here], 1.0))
     likeliest = torch.stack(says).amax(0)[0].topk(min(count, mentor.shape[-1])).indices
-    ids = sorted(likeliest.tolist(), key=lambda token: -float(columns["target"][0, token]))
+    ids = sorted(likeliest.tolist(), key=lambda token: (token != int(target), -float(mentor[0, token])))
     table = pandas.DataFrame({name: values[0, ids].tolist() for name, values in columns.items()})
     table.insert(0, "token", readable(seen.tokenizer, ids))
     rest = {name: float(values[0].sum()) - table[name].sum() for name, values in columns.items()}

@@ -73,12 +73,13 @@ class Live:
         asked = threading.Event()
         button.observe(lambda change: asked.set(), "asked")
         work = functools.partial(step, *arguments, stop=asked.is_set, watch=rows.append, **named)
-        # A copied context takes what the thread prints to this cell. Not a task: one that a KeyboardInterrupt ends
-        # would end the kernel's loop as well.
-        future = asyncio.get_running_loop().run_in_executor(None, contextvars.copy_context().run, work)
         self._show("control", button)
         try:
             with _signals(asked.set):
+                # A copied context takes what the thread prints to this cell. Not a task: one that a KeyboardInterrupt
+                # ends would end the kernel's loop as well.
+                loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+                future = loop.run_in_executor(None, context.run, work)
                 while not future.done():
                     try:
                         await asyncio.wait([future], timeout=EVERY / 2)
