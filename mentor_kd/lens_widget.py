@@ -120,7 +120,8 @@ class Lens(anywidget.AnyWidget):
                 strips.append({"name": name, "mean": mean, "values": values, "faces": faces, "inks": inks})
             self.strips = strips
             ramp = [colour(i, 15)[0] for i in range(16)]
-            self.legend = {"title": MEASURES[self.measure], "high": f"{highest:.2f}", "unit": UNIT, "ramp": ramp}
+            title = MEASURES[self.measure] + (f" at τ = {self.temperature:g}" if self.measure != "loss" else "")
+            self.legend = {"title": title, "high": f"{highest:.2f}", "unit": UNIT, "ramp": ramp}
 
     def _weigh(self, change: object = None) -> None:
         """The bars of the token chosen."""

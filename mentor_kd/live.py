@@ -88,7 +88,7 @@ class Live:
                     self._draw()
             return future.result()
         except KeyboardInterrupt as error:
-            raise Stopped(f"{error}. Its checkpoint is on disk: run this cell again.") from None
+            raise Stopped(str(error)) from None
         finally:
             self._draw(last=True)
             self._show("control", _html("" if rows else f"{run or self.title}: was trained before"))
@@ -140,7 +140,7 @@ def _signals(ask: Callable[[], None]) -> Iterator[None]:
 def picture(rows: dict[str, list[dict]], title: str = "Training") -> Chart:
     """Loss parts of the last run that has rows, and the dev accuracy of all; rows are those of metrics.jsonl, by run.
 
-    Plain and small, for it is drawn again and again: 50 ms, a fifth of `charts.learning_curve`.
+    Plain and small, for it is drawn again and again: no layout is computed, as `charts.learning_curve` does.
     """
     figure = Chart(figsize=(8, 2.75), dpi=100, facecolor="white")
     figure.subplots_adjust(left=0.065, right=0.985, bottom=0.17, top=0.8, wspace=0.16)
@@ -157,8 +157,8 @@ def picture(rows: dict[str, list[dict]], title: str = "Training") -> Chart:
         panel.tick_params(colors=INK, labelsize=8)
         panel.grid(color=PALE, linewidth=0.7)
         panel.set_axisbelow(True)
-        panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        panel.yaxis.set_major_locator(MaxNLocator(5, integer=panel is right))
+        panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        panel.yaxis.set_major_locator(MaxNLocator(4, integer=panel is right))
         panel.text(1, -0.2, "optimiser step", transform=panel.transAxes, ha="right", va="top", fontsize=8, color=GREY)
     return figure
 

@@ -2,6 +2,7 @@
 
 import re
 
+import nbformat
 from browser import needs_browser
 
 pytestmark = needs_browser
@@ -97,3 +98,39 @@ def test_the_lens_by_mouse_keys_and_sliders(lab, page, reports):
     assert number.input_value() == "4"
     assert page.locator(".lens-error").is_hidden()
     assert book.cells() == cells
+
+
+HOSTILE = """
+from mentor_kd import models
+from mentor_kd.lens_widget import Lens
+from mentor_kd.rationales import new_question, new_rationale
+
+mark = "<script>window.ran = 1</script><img src=x onerror='window.ran = 2'>"
+question = new_question("sandbox-letters", f"{mark} \\u202eabc?", "a")
+sampler = {"model": mark, "temperature": 0.7, "top_k": 50, "seed": 0, "index": 0}
+texts = [f"{mark} \\x00 \\u202ecba \\U0001f600 \\u05e9\\u05dc\\u05d5\\u05dd", "x" * 1_000_000]
+rows = [new_rationale(question, text, "teacher", sampler, prediction="a", correct=True) for text in texts]
+small = models.load("sandbox-small")
+Lens(rows, small, {mark: small, "after": small})
+"""
+
+
+def test_what_models_and_data_write_is_shown_as_text(lab, page):
+    cell = nbformat.v4.new_code_cell(HOSTILE)
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    book = nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel})
+    nbformat.write(book, lab.notebooks / "hostile.ipynb")
+    book = lab.open(page, "hostile")
+    book.run_all()
+    page.locator(".lens-token").first.wait_for()
+    text = "".join(page.locator(".lens-token").all_text_contents())
+    assert "<script>window.ran" in text.replace("\u2423", " ").replace("\u2400", "") and "\u202e" not in text
+    assert "<script>window.ran = 1</script>" in page.locator(".lens-question").text_content()
+    page.get_by_label("colour").select_option("loss")
+    page.wait_for_function("() => document.querySelectorAll('.lens-strip').length === 2")
+    assert page.locator(".lens-head b").first.text_content().startswith("<script>")
+    page.get_by_role("button", name="next rationale").click()
+    page.get_by_text("longer than 512 tokens").wait_for()
+    assert page.locator(".lens-token").count() == 0
+    assert page.evaluate("() => window.ran") is None
+    assert page.locator(".lens script, .lens img").count() == 0

@@ -93,7 +93,7 @@ def test_the_button_stops(shown):
         assert button(shown).label.startswith("Stopping")
         await training
 
-    with pytest.raises(Stopped, match="stopped at step 5; .*run this cell again"):
+    with pytest.raises(Stopped, match="stopped at step 5; run the same again to go on"):
         asyncio.run(press())
     assert len(shown[1][-1].axes[0].lines[0].get_xdata()) == 5  # the last picture has every row
 
