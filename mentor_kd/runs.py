@@ -155,7 +155,7 @@ def plan(parameters: dict) -> list[Job]:
             parameters = {**parameters, name: str(Path(parameters[name]).resolve())}
     subsets = check({**parameters, "run": run, "task": tasks[0]}, notebooks)
     check_values(subsets, tasks)
-    methods = parameters.get("methods", known_parameters(STUDENTS)["methods"]["default"])
+    methods = parameters.get("methods", known_parameters(STUDENTS).get("methods", {}).get("default", []))
     soft = [LENS] if any(get_method(method).soft_labels for method in methods) else []
     jobs = []
     for task in tasks:
