@@ -41,10 +41,12 @@ from .files import (
 )
 from .progress import duration
 from .provenance import code_hash, provenance
+from .training import get_method
 
 NOTEBOOKS = ROOT / "notebooks"
 PER_TASK = ("01_collect_rationales", "02_train_mentor", "03_augment_rationales", "04_inspect_and_filter")
 STUDENTS = "06_distill_student"
+LENS = "05_look_inside_soft_labels"
 CHART = "07_chart_accuracy"
 MADE = {
     "01_collect_rationales": "collected/manifest.json",
@@ -52,6 +54,7 @@ MADE = {
     "03_augment_rationales": "augmented/manifest.json",
     "04_inspect_and_filter": "rationales.jsonl",
     STUDENTS: "students/*/manifest.json",
+    LENS: "figures/soft_labels.csv",
     CHART: "accuracy.csv",
 }
 OWN_KEYS = {"tasks": "list", "cell_minutes": "float"}  # what a run's YAML may hold beside the notebooks' parameters
@@ -144,8 +147,11 @@ def _whole_paths(parameters: dict) -> dict:
 
 
 def plan(parameters: dict) -> list[Job]:
-    """The notebooks of a run in order: 01 to 06 for each task, then 07 for all. Checks every parameter first."""
-    notebooks = (*PER_TASK, STUDENTS, CHART)
+    """The notebooks of a run in order: 01 to 06 for each task, then 07 for all. Checks every parameter first.
+
+    05 looks into the students as well, so it comes after 06, and only where a method has soft labels.
+    """
+    notebooks = (*PER_TASK, STUDENTS, LENS, CHART)
     tasks = parameters.get("tasks") or [parameters.get("task", known_parameters(PER_TASK[0])["task"]["default"])]
     if not isinstance(tasks, list) or not all(isinstance(task, str) for task in tasks):
         raise InputError(f"parameter 'tasks' is a list of names of tasks, not {tasks!r}")
@@ -153,9 +159,11 @@ def plan(parameters: dict) -> list[Job]:
     parameters = _whole_paths(parameters)
     subsets = check({**parameters, "run": run, "task": tasks[0]}, notebooks)
     check_values(subsets, tasks)
+    methods = parameters.get("methods", known_parameters(STUDENTS).get("methods", {}).get("default", []))
+    soft = [LENS] if any(get_method(method).soft_labels for method in methods) else []
     jobs = []
     for task in tasks:
-        for notebook in (*PER_TASK, STUDENTS):
+        for notebook in (*PER_TASK, STUDENTS, *soft):
             jobs.append(
                 Job(notebook, task_folder(run, task), {**subsets[notebook], "task": task}, f"{task}/{notebook}")
             )

@@ -38,9 +38,11 @@ def books(tmp_path, monkeypatch):
     notebook(
         folder,
         runs.STUDENTS,
-        BASE + "learning_rate: float = 3.0e-4  # rate\nseeds: list = [0]  # seeds\nfast: bool = True  # quick\n",
+        BASE + "learning_rate: float = 3.0e-4  # rate\nseeds: list = [0]  # seeds\nfast: bool = True  # quick\n"
+        'methods: list = ["vanilla-kd"]  # methods\n',
         MADE + "print(place)",
     )
+    notebook(folder, runs.LENS, BASE + 'lens_student: str = ""  # a student\n', "1 + 1")
     notebook(folder, runs.CHART, 'run: str = "smoke"  # the run\ntasks: list = []  # the tasks\n', "len(tasks)")
     return folder
 
@@ -86,6 +88,14 @@ def test_each_notebook_gets_its_own_subset_for_each_task(books):
     assert jobs[1].parameters == {"run": "a", "task": "svamp", "epochs_02": 7}
     assert jobs[4].parameters == {"run": "a", "task": "svamp", "seeds": [0, 1], "learning_rate": 0.5}
     assert jobs[-1].parameters == {"run": "a", "tasks": ["svamp", "gsm8k"]}
+
+
+def test_soft_labels_are_looked_into_after_the_students_and_only_where_there_are_any(books):
+    soft = runs.plan({"run": "a", "methods": ["vanilla-kd", "mentor-kd"], "lens_student": "mentor-kd-seed1"})
+    assert [job.notebook for job in soft][-3:] == [runs.STUDENTS, runs.LENS, runs.CHART]
+    assert soft[-2].parameters == {"run": "a", "task": "sandbox-letters", "lens_student": "mentor-kd-seed1"}
+    hard = runs.plan({"run": "a", "methods": ["vanilla-kd"], "lens_student": "mentor-kd-seed1"})
+    assert runs.LENS not in [job.notebook for job in hard]
 
 
 def test_parameters_from_yaml_with_overrides(tmp_path):
