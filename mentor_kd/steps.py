@@ -26,6 +26,7 @@ from .files import (
     is_done,
     read_json,
     read_jsonl,
+    read_text,
     sha256,
     write_json,
     write_jsonl,
@@ -236,8 +237,15 @@ def filter_rationales(folder: Path, settings: FilterSettings) -> pandas.DataFram
     kept = _filtered(folder, rows, settings)
     write_rationales(folder / "rationales.jsonl", kept)
     write_text(folder / "filters.yaml", yaml.safe_dump(asdict(settings)))
-    table = filters.counts(kept)
-    write_text(folder / "filter_counts.csv", table.to_csv())
+    return _write_counts(folder, kept)
+
+
+def _write_counts(folder: Path, rows: list[Rationale]) -> pandas.DataFrame:
+    """Count what is kept and why the rest is dropped; the file is touched only if the counts have changed."""
+    table = filters.counts(rows)
+    path, text = folder / "filter_counts.csv", table.to_csv()
+    if not path.exists() or read_text(path) != text:
+        write_text(path, text)
     return table
 
 
@@ -309,7 +317,7 @@ def distil(
     """Train one student by one method with one seed, into students/<method>-seed<k>/; returns its manifest."""
     folder = Path(folder)
     every = rationales(folder)
-    write_text(folder / "filter_counts.csv", filters.counts(every).to_csv())  # verdicts were perhaps given since
+    _write_counts(folder, every)  # verdicts were perhaps given since
     rows, row_settings = rows_for(every, method), matched(every, method, settings, student, max_length)
     soft = get_method(method).soft_labels
     data = {"rows": [row.id for row in rows], "texts": sha256(folder / "rationales.jsonl")[:16]}
