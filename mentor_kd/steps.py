@@ -308,7 +308,6 @@ def distil(
     """Train one student by one method with one seed, into students/<method>-seed<k>/; returns its manifest."""
     folder = Path(folder)
     every = rationales(folder)
-    write_text(folder / "filter_counts.csv", filters.counts(every).to_csv())  # verdicts were perhaps given since
     rows, row_settings = rows_for(every, method), matched(every, method, settings, student, max_length)
     soft = get_method(method).soft_labels
     data = {"rows": [row.id for row in rows], "texts": sha256(folder / "rationales.jsonl")[:16]}
@@ -324,6 +323,8 @@ def distil(
     mentor = None
     place = folder / "students" / f"{method}-seed{settings.seed}"
     _set_aside(folder, inputs)
+    if not is_done(place, inputs):  # verdicts were perhaps given since the filters were applied
+        write_text(folder / "filter_counts.csv", filters.counts(every).to_csv())
     if soft and not is_done(place, inputs):
         mentor = models.load(folder / "mentor")
         without = [name for name, row in METHODS.items() if not row.soft_labels]
