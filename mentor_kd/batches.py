@@ -1,6 +1,8 @@
 """Batches: rationales as token ids, in batches of similar length, padded only to the longest of their batch."""
 
+import contextlib
 import itertools
+import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -83,6 +85,42 @@ def target_logits(loaded: Loaded, inputs: dict[str, Tensor], model: torch.nn.Mod
     return logits[inputs["labels"] != IGNORED]
 
 
+@contextlib.contextmanager
+def _headless(loaded: Loaded):
+    """The model with its output layer passing on what it gets: its "logits" are then what that layer would read."""
+    head = loaded.model.get_output_embeddings()
+    head.forward = lambda hidden: hidden  # on the instance, over the class's own
+    try:
+        yield
+    finally:
+        del head.forward
+
+
+def target_states(loaded: Loaded, inputs: dict[str, Tensor], model: torch.nn.Module | None = None) -> Tensor:
+    """What the model's output layer reads at real target positions, [N, width]; its logits are never made."""
+    with _headless(loaded):
+        return target_logits(loaded, inputs, model)
+
+
+@torch.no_grad()
+def has_plain_head(loaded: Loaded) -> bool:
+    """Whether the logits are exactly what a linear output layer makes of `target_states`.
+
+    Tried on two tokens. Not so where a model caps or scales its logits afterwards, or its output layer is wrapped.
+    """
+    head = loaded.model.get_output_embeddings()
+    if type(head) is not torch.nn.Linear:
+        return False
+    end = loaded.tokenizer.eos_token_id
+    inputs = model_inputs([Example("", [end, end], [end, end])], loaded)
+    inputs = {key: value.to(loaded.model.device) for key, value in inputs.items()}
+    training = loaded.model.training
+    loaded.model.eval()
+    expected, states = target_logits(loaded, inputs), target_states(loaded, inputs)
+    loaded.model.train(training)
+    return torch.allclose(head(states).float(), expected.float(), atol=1e-3, rtol=1e-3)
+
+
 def steps_per_epoch(rows: int, batch_size: int) -> int:
     """Optimiser steps in which every row is seen once."""
     return -(-rows // batch_size)
@@ -97,23 +135,38 @@ def cut(rows: list, parts: int) -> list[list]:
 class BucketBatches:
     """The batches of a whole training run, as lists of row numbers; the same for the same seed.
 
-    Each epoch shuffles the rows, cuts them into mega-batches, sorts those by length, cuts them into optimiser steps of
-    (nearly) equal size, and shuffles these; a step is cut into `accumulation` batches. All epochs stand in one row of
-    exactly `steps * accumulation` batches, so that resuming is skipping.
+    `lengths` holds what each row fills: one number for a decoder, target and prompt for an encoder-decoder. Each epoch
+    shuffles the rows, cuts them into mega-batches, splits those into optimiser steps of (nearly) equal size whose rows
+    have similar lengths, and shuffles these; a step is cut into `accumulation` batches. With a `token_budget` a batch
+    holds as many rows as fit into that number of padded tokens instead (a longer row stands alone), and a step is
+    `accumulation` of such batches. All epochs stand in one row of exactly `steps * accumulation` batches, so that
+    resuming is skipping; with `steps` 0 that is as many as `epochs` hold.
     """
 
-    MEGA = 32  # optimiser steps that are sorted together: enough for little padding, few enough to stay random
+    MEGA = 64  # optimiser steps that are split together: enough for little padding, few enough to stay random
 
-    def __init__(self, lengths: list[int], batch_size: int, accumulation: int, steps: int, seed: int):
-        self.lengths, self.accumulation, self.steps, self.seed = lengths, accumulation, steps, seed
+    def __init__(
+        self,
+        lengths: list[tuple[int, ...]],
+        batch_size: int,
+        accumulation: int,
+        steps: int,
+        seed: int,
+        token_budget: int = 0,
+        epochs: int = 1,
+    ):
+        self.lengths, self.accumulation, self.seed, self.token_budget = lengths, accumulation, seed, token_budget
         self.steps_per_epoch = steps_per_epoch(len(lengths), batch_size)
         smallest = len(lengths) // self.steps_per_epoch  # rows of a step, for steps are equal up to one row
-        if smallest < accumulation:
+        if smallest < accumulation and not token_budget:
             raise InputError(
                 f"accumulation {accumulation}: {len(lengths)} rationale(s) at batch_size {batch_size} make steps of "
                 f"{smallest}, which cannot be cut into {accumulation} micro-batches; set accumulation to {smallest} "
                 f"or less"
             )
+        if not steps and token_budget:
+            steps = -(-sum(len(self.epoch(number)) for number in range(epochs)) // accumulation)
+        self.steps = steps or epochs * self.steps_per_epoch
 
     def __len__(self) -> int:
         return self.steps * self.accumulation
@@ -123,12 +176,15 @@ class BucketBatches:
         rng = random.Random(f"{self.seed} epoch {number}")
         order = list(range(len(self.lengths)))
         rng.shuffle(order)
+        if self.token_budget:
+            batches = self._within_budget(order)
+            rng.shuffle(batches)
+            return batches
         steps = []
         for mega in cut(cut(order, self.steps_per_epoch), -(-self.steps_per_epoch // self.MEGA)):
-            rows = sorted(itertools.chain(*mega), key=lambda row: self.lengths[row])
-            steps += cut(rows, len(mega))
+            steps += self._split(list(itertools.chain(*mega)), len(mega))
         rng.shuffle(steps)
-        return [batch for step in steps for batch in cut(step, self.accumulation)]
+        return [batch for step in steps for batch in self._split(step, self.accumulation)]
 
     def __iter__(self) -> Iterator[list[int]]:
         produced, number = 0, 0
@@ -140,18 +196,63 @@ class BucketBatches:
                 produced += 1
             number += 1
 
+    def _slots(self, rows: list[int]) -> int:
+        """Token slots of a batch, padding included."""
+        return len(rows) * sum(map(max, zip(*(self.lengths[row] for row in rows), strict=True)))
+
+    def _tokens(self, rows: list[int]) -> int:
+        return sum(sum(self.lengths[row]) for row in rows)
+
+    def _split(self, rows: list[int], parts: int) -> list[list[int]]:
+        """Split rows into `parts` of equal size up to one row, with little padding; by a budget, of equal tokens.
+
+        Rows are halved again and again, by that one of their lengths which leaves fewer slots: sorting by the target
+        alone would leave the prompts of an encoder-decoder as long as chance has them.
+        """
+        if parts == 1:
+            return [rows]
+        first = parts // 2
+        halves = []
+        for side in range(len(self.lengths[rows[0]])):
+            ordered = sorted(rows, key=lambda row: (self.lengths[row][side], self.lengths[row]))
+            middle = self._middle(ordered, first, parts)
+            halves.append((ordered[:middle], ordered[middle:]))
+        low, high = min(halves, key=lambda both: self._slots(both[0]) + self._slots(both[1]))
+        return self._split(low, first) + self._split(high, parts - first)
+
+    def _middle(self, ordered: list[int], first: int, parts: int) -> int:
+        """Where to cut sorted rows so that the lower side gets `first` of `parts`."""
+        if not self.token_budget:
+            size, larger = divmod(len(ordered), parts)
+            return first * size + min(first, larger)
+        wanted = self._tokens(ordered) * first / parts
+        so_far = itertools.accumulate(sum(self.lengths[row]) for row in ordered)
+        middle = next(i for i, tokens in enumerate(so_far, 1) if tokens >= wanted)
+        return min(max(middle, first), len(ordered) - (parts - first))  # at least a row for each part
+
+    def _within_budget(self, order: list[int]) -> list[list[int]]:
+        """Batches of rows that fit into the token budget."""
+        todo = cut(order, -(-self._tokens(order) // (self.MEGA * self.token_budget)))
+        batches = []
+        while todo:
+            rows = todo.pop()
+            if len(rows) == 1 or self._slots(rows) <= self.token_budget:
+                batches.append(rows)
+            else:  # a little room for padding, or most parts would have to be split once more
+                parts = math.ceil(1.08 * self._tokens(rows) / self.token_budget)
+                todo += self._split(rows, min(len(rows), max(2, parts)))
+        return batches
+
+
+def row_lengths(examples: list[Example], encoder_decoder: bool) -> list[tuple[int, ...]]:
+    """What each example fills: target and prompt of an encoder-decoder, both together for a decoder."""
+    if encoder_decoder:
+        return [(len(e.target), len(e.prompt)) for e in examples]
+    return [(len(e.prompt) + len(e.target) - 1,) for e in examples]
+
 
 def padding_waste(examples: list[Example], batches: list[list[int]], encoder_decoder: bool) -> float:
     """Token slots for each real token over these batches; 1.0 is no padding at all."""
-    slots = real = 0
-    for batch in batches:
-        rows = [examples[i] for i in batch]
-        sides = (
-            [[len(r.prompt) for r in rows], [len(r.target) for r in rows]]
-            if encoder_decoder
-            else [[len(r.prompt) + len(r.target) - 1 for r in rows]]
-        )
-        for lengths in sides:
-            slots += max(lengths) * len(lengths)
-            real += sum(lengths)
-    return slots / real
+    lengths = row_lengths(examples, encoder_decoder)
+    slots = sum(len(batch) * sum(map(max, zip(*(lengths[i] for i in batch), strict=True))) for batch in batches)
+    return slots / sum(sum(lengths[i]) for batch in batches for i in batch)

@@ -1,12 +1,14 @@
 """Checks of a run's values before anything starts, so that nothing fails after hours that could be seen at once."""
 
-from . import models
+from . import fast, models
 from .collecting import CollectSettings, task_for
 from .files import InputError
-from .filters import FilterSettings
+from .filters import FilterSettings, from_parameters
+from .filters import parameters as filter_parameters
 from .generation import Sampling
 from .losses import LossSettings
-from .training import TrainSettings, get_method
+from .methods import get_method
+from .training import TrainSettings
 
 
 def _given(parameters: dict, **names: str) -> dict:
@@ -38,7 +40,9 @@ def check_values(subsets: dict[str, dict], tasks: list[str]) -> None:
         | _given(parameters, n="samples", temperature="temperature", top_k="top_k", top_p="top_p")
         | cap
     )
-    FilterSettings(**_given(parameters, duplicates="duplicates", conclusion="conclusion", arithmetic="arithmetic"))
+    fast.check_backend(parameters.get("backend", fast.REFERENCE))
+    off = filter_parameters(FilterSettings())
+    from_parameters(**off | {name: parameters[name] for name in off if name in parameters})
     for name in ("methods", "seeds"):
         if parameters.get(name) == []:
             raise InputError(f"{name} is an empty list; give at least one")

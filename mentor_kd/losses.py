@@ -8,6 +8,7 @@ its batches, accumulation and processes (method.md, Loss, protocol `sound`).
 import math
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -42,6 +43,54 @@ def soft_label_divergence(student: Tensor, mentor: Tensor, temperature: float) -
     log_student = F.log_softmax(student.float() / temperature, dim=-1)
     log_mentor = F.log_softmax(mentor.detach().float() / temperature, dim=-1)
     return F.kl_div(log_student, log_mentor, reduction="sum", log_target=True)
+
+
+@dataclass(frozen=True)
+class TopK:
+    """The mentor's distribution at one temperature: its k likeliest tokens and the mass of all others in one bucket.
+
+    `ids` [N, k], `log_probs` [N, k] and `log_tail` [N] (-inf where nothing is left), of a vocabulary of `vocabulary`
+    tokens; a student's logits beyond these take no part.
+    """
+
+    ids: Tensor
+    log_probs: Tensor
+    log_tail: Tensor
+    vocabulary: int
+
+    def to(self, device: torch.device) -> "TopK":
+        """The same on a device."""
+        return TopK(self.ids.to(device), self.log_probs.to(device), self.log_tail.to(device), self.vocabulary)
+
+    def __getitem__(self, rows: slice) -> "TopK":
+        return TopK(self.ids[rows], self.log_probs[rows], self.log_tail[rows], self.vocabulary)
+
+
+def top_k(logits: Tensor, k: int, temperature: float) -> TopK:
+    """The k likeliest tokens and the exact tail mass of dense logits [N, V] at a temperature."""
+    scaled = logits.float() / temperature
+    total = scaled.logsumexp(-1)
+    best, ids = scaled.topk(min(k, scaled.shape[-1]), dim=-1)
+    tail = scaled.scatter(-1, ids, -math.inf).logsumexp(-1) - total
+    return TopK(ids, best - total[:, None], tail, logits.shape[-1])
+
+
+def top_k_divergence(student: Tensor, mentor: TopK, temperature: float) -> Tensor:
+    """Sum over positions of KL(mentor || student) with all tokens outside the mentor's top k as one bucket.
+
+    Merging tokens loses information, so this is a lower bound of the full divergence; with k = V it is the full one.
+    `student` is [N, V or more]; without the factor temperature squared (method.md, Soft labels from the cache).
+    """
+    scaled = student.float()[:, : mentor.vocabulary] / temperature
+    total = scaled.logsumexp(-1, keepdim=True)
+    log_student = scaled.gather(-1, mentor.ids) - total
+    kl = (mentor.log_probs.exp() * (mentor.log_probs - log_student)).sum()
+    left = mentor.log_tail > -math.inf  # where k is the whole vocabulary there is no bucket
+    if left.any():
+        others = scaled.scatter(-1, mentor.ids, -math.inf)[left].logsumexp(-1) - total[left, 0]
+        tail = mentor.log_tail[left]
+        kl = kl + (tail.exp() * (tail - others)).sum()
+    return kl
 
 
 def distillation_loss(ce: Tensor, divergence: Tensor, tokens: Tensor | int, settings: LossSettings) -> Tensor:

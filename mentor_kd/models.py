@@ -4,6 +4,7 @@ Decoder-only and encoder-decoder models go through the same two functions: `enco
 `encode_target` (what it learns to write). Everything else of the package sees token ids.
 """
 
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,14 @@ class Loaded:
     def parameters(self) -> int:
         return sum(p.numel() for p in self.model.parameters())
 
+    @property
+    def vocabulary(self) -> int:
+        """Tokens that mean something: the tokenizer's, without what the model's output layer has beyond it.
+
+        FlanT5's tokenizer has 32,100 entries where its output layer has 32,128 (method.md, Vocabularies).
+        """
+        return min(len(self.tokenizer), self.model.get_output_embeddings().weight.shape[0])
+
 
 def model_path(name: str) -> str:
     """The folder of a sandbox model; any other name (a local path, a hub id) as it is."""
@@ -89,12 +98,8 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def load(name: str | Path, device: torch.device | str | None = None) -> Loaded:
-    """Load a model and its tokenizer by sandbox size, local path or hub id, in float32.
-
-    Raises InputError that names the model where it cannot be found or is of no use here. Only safetensors are read,
-    and no code that comes with a model is run.
-    """
+def _described(name: str | Path) -> tuple[str, AutoConfig, PreTrainedTokenizerBase]:
+    """Where a model lies, its config and its tokenizer, which always has a pad token."""
     path = model_path(str(name))
     looks_local = Path(path).is_absolute() or str(name).startswith((".", "~")) or name in SANDBOX_MODELS
     if looks_local and not Path(path).expanduser().is_dir():
@@ -103,17 +108,9 @@ def load(name: str | Path, device: torch.device | str | None = None) -> Loaded:
         )
     path = str(Path(path).expanduser()) if looks_local else path
     try:
-        config = AutoConfig.from_pretrained(path)
-        tokenizer = AutoTokenizer.from_pretrained(path)
-        auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-        model, info = auto.from_pretrained(path, dtype=torch.float32, use_safetensors=True, output_loading_info=True)
+        config, tokenizer = AutoConfig.from_pretrained(path), AutoTokenizer.from_pretrained(path)
     except UNLOADABLE as error:
         raise _unloadable(name, error) from error
-    if info["missing_keys"]:  # transformers would fill them with random numbers
-        raise InputError(
-            f"model {str(name)!r}: its file lacks {len(info['missing_keys'])} of the weights "
-            f"({', '.join(sorted(info['missing_keys'])[:3])}); is it complete, and made for writing text?"
-        )
     if tokenizer.eos_token_id is None:
         raise InputError(
             f"model {str(name)!r}: its tokenizer has no end-of-text token; a model could never learn to stop"
@@ -121,6 +118,45 @@ def load(name: str | Path, device: torch.device | str | None = None) -> Loaded:
     if tokenizer.pad_token_id is None:
         # GPT-2 and Llama have no pad token. Any id will do, for padding is always masked by position, never by id.
         tokenizer.pad_token = tokenizer.eos_token
+    return path, config, tokenizer
+
+
+def _kind(config: AutoConfig) -> type:
+    return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+
+
+def outline(name: str | Path) -> Loaded:
+    """A model's shape and tokenizer without its weights (they lie on the meta device), at next to no cost.
+
+    For what only needs to know how text becomes tokens. Raises InputError as `load` does.
+    """
+    path, config, tokenizer = _described(name)
+    with torch.device("meta"):
+        model = _kind(config).from_config(config)
+    with contextlib.suppress(OSError):  # not every model has a file of its own for that
+        model.generation_config = GenerationConfig.from_pretrained(path)
+    model.generation_config = plain_generation_config(model, tokenizer)
+    return Loaded(str(name), model, tokenizer)
+
+
+def load(name: str | Path, device: torch.device | str | None = None) -> Loaded:
+    """Load a model and its tokenizer by sandbox size, local path or hub id, in float32.
+
+    Raises InputError that names the model where it cannot be found or is of no use here. Only safetensors are read,
+    and no code that comes with a model is run.
+    """
+    path, config, tokenizer = _described(name)
+    try:
+        model, info = _kind(config).from_pretrained(
+            path, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+        )
+    except UNLOADABLE as error:
+        raise _unloadable(name, error) from error
+    if info["missing_keys"]:  # transformers would fill them with random numbers
+        raise InputError(
+            f"model {str(name)!r}: its file lacks {len(info['missing_keys'])} of the weights "
+            f"({', '.join(sorted(info['missing_keys'])[:3])}); is it complete, and made for writing text?"
+        )
     model.config.use_cache = True
     model.generation_config = plain_generation_config(model, tokenizer)
     return Loaded(str(name), model.to(device or best_device()).eval(), tokenizer)

@@ -13,8 +13,8 @@ from markupsafe import Markup
 from . import charts
 from .evaluation import accuracy_table, compare, correctness, holm, read_predictions, summarise
 from .files import InputError, read_json, read_text, write_text
+from .methods import METHODS
 from .provenance import provenance
-from .training import METHODS
 
 MENTOR = "mentor"
 

@@ -5,7 +5,6 @@ step needs and does not find, `ensure` makes at smoke size, so that every notebo
 """
 
 import dataclasses
-import math
 import shutil
 import time
 from collections.abc import Callable
@@ -15,10 +14,11 @@ from pathlib import Path
 import pandas
 import yaml
 
-from . import filters, models
+from . import fast, filters, models
 from .batches import Example, encode
 from .collecting import CollectSettings, collect, judged, questions, task_of, teacher_rows
-from .evaluation import accuracy
+from .confidence import confidences
+from .evaluation import DevScore, accuracy
 from .files import (
     InputError,
     digest,
@@ -26,18 +26,23 @@ from .files import (
     is_done,
     read_json,
     read_jsonl,
+    read_text,
     sha256,
     write_json,
     write_jsonl,
     write_text,
 )
 from .filters import FilterSettings
-from .generation import Sampling, Text, generate, generate_to
+from .generation import Sampling, generate_to
+from .methods import METHODS, get_method
 from .models import Loaded
+from .predicting import answer_cap, dev_score, predict
 from .provenance import provenance
-from .rationales import Question, Rationale, read_rationales, target, write_rationales
-from .tasks import MARKER, TASKS, Task, judge
-from .training import METHODS, TrainSettings, clean_up, get_method, planned_steps, train
+from .rationales import Rationale, read_rationales, target, write_rationales
+from .soft_labels import SoftLabels, SoftLabelSettings, cached, with_temperature
+from .tasks import MARKER, TASKS
+from .training import TrainSettings, clean_up, plan_batches, train
+from .verdicts import read_verdicts
 
 Stop = Callable[[], bool]
 
@@ -51,35 +56,6 @@ def _encode(loaded: Loaded, rows: list[Rationale], max_length: int) -> tuple[lis
     return encode(loaded, [(row.id, row.question, target(row)) for row in rows], max_length)
 
 
-def answer_cap(examples: list[Example], longest: int) -> int:
-    """Tokens that an answer may have: a little above the 99.5th percentile of what the model was taught."""
-    lengths = sorted(len(e.target) for e in examples)
-    usual = lengths[min(len(lengths) - 1, math.floor(0.995 * len(lengths)))]
-    return min(longest, math.ceil(1.2 * usual) + 4)
-
-
-def _prediction(question: Question, text: Text, task: Task) -> dict:
-    found = judge(task, text.text, question.answer, question.question)
-    as_paper = judge(task, text.text, question.answer, question.question, mode="paper")
-    return {
-        "id": question.id,
-        "prediction": found.prediction,
-        "answer": question.answer,
-        "correct": found.correct,
-        "miss": found.reason,
-        "text": text.text,
-        "finished": text.finished,
-        "split": question.split,
-        "paper_correct": as_paper.correct,
-    }
-
-
-def predict(loaded: Loaded, asked: list[Question], task: Task, sampling: Sampling) -> list[dict]:
-    """Prediction rows for questions with known answers, by greedy decoding unless `sampling` says otherwise."""
-    texts = generate(loaded, [q.question for q in asked], sampling)
-    return [_prediction(q, text[0], task) for q, text in zip(asked, texts, strict=True)]
-
-
 def _fit(
     place: Path,
     folder: Path,
@@ -87,7 +63,7 @@ def _fit(
     rows: list[Rationale],
     settings: TrainSettings,
     max_length: int,
-    mentor: Loaded | None,
+    soft: bool,
     card: dict,
     inputs: dict,
     label: str,
@@ -107,10 +83,11 @@ def _fit(
     greedy = Sampling(max_new_tokens=answer_cap(examples, max_length), batch_size=64)
     dev = questions(folder, "dev")
 
-    def dev_accuracy() -> float:
-        return accuracy(row["correct"] for row in predict(loaded, dev, task, greedy)).value
+    def score(to_beat: float | None) -> DevScore:
+        return dev_score(loaded, dev, task, greedy, to_beat)
 
-    trained = train(loaded, examples, dev_accuracy, settings, place / "work", mentor, label, stop, watch)
+    mentor = _soft_labels(folder, loaded, examples, settings, stop) if soft else None
+    trained = train(loaded, examples, score, settings, place / "work", mentor, label, stop, watch)
     if trained.stopped:
         raise KeyboardInterrupt(f"{label} was stopped at step {trained.steps}; run the same again to go on from there")
     predictions = predict(loaded, questions(folder, "test"), task, greedy)
@@ -150,6 +127,19 @@ def _fit(
     return read_json(place / "manifest.json")
 
 
+def _soft_labels(
+    folder: Path, student: Loaded, examples: list[Example], settings: TrainSettings, stop: Stop
+) -> Loaded | SoftLabels:
+    """The mentor's soft labels for these examples, from the cache under soft_labels/; or the live mentor for k = 0."""
+    place = folder / "mentor"
+    if not settings.soft_label_k:
+        return models.load(place)
+    vocabulary = min(student.vocabulary, models.outline(place).vocabulary)
+    kept = with_temperature(SoftLabelSettings(settings.soft_label_k), settings.loss.soft_label_temperature)
+    where, identity = folder / "soft_labels", models.identity(place)
+    return cached(where, identity, lambda: models.load(place), vocabulary, examples, kept, stop=stop)
+
+
 def _begin(place: Path, inputs: dict) -> None:
     """Make ready for a step: unfinished work of the same inputs stays, anything else is removed."""
     begun = place / "work" / "inputs.json"
@@ -187,7 +177,7 @@ def train_mentor(
         rows,
         settings,
         max_length,
-        None,
+        False,
         {"name": f"mentor for {task_of(folder).name}", "method": "mentor", "seed": settings.seed},
         inputs,
         f"mentor {mentor}",
@@ -196,27 +186,40 @@ def train_mentor(
     )
 
 
-def augment(folder: Path, sampling: Sampling, stop: Stop = never) -> None:
-    """Have the mentor answer every training question several times, into augmented/mentor.jsonl."""
+def augment(folder: Path, sampling: Sampling, stop: Stop = never, backend: str = fast.REFERENCE) -> None:
+    """Have the mentor answer every training question several times, into augmented/mentor.jsonl.
+
+    `backend` is one of fast.BACKENDS; which it was stands in the manifest and in each row's sampler.
+    """
     folder, place = Path(folder), Path(folder) / "augmented"
     inputs = {
         "mentor": models.identity(folder / "mentor"),
         "sampling": asdict(sampling),
+        "backend": backend,
         "questions": sha256(folder / "collected" / "questions.jsonl"),
     }
     if is_done(place, inputs):
         return
-    task, loaded = task_of(folder), models.load(folder / "mentor")
+    fast.check_backend(backend)
+    task = task_of(folder)
+    # any other backend than the reference brings the weights itself
+    loaded = (models.load if backend == fast.REFERENCE else models.outline)(folder / "mentor")
     asked = questions(folder, "train")
     base = read_json(folder / "mentor" / "manifest.json")["base"]
     texts = generate_to(
-        place / "shards", loaded, [(q.id, q.question) for q in asked], sampling, {"mentor": inputs["mentor"]}, stop=stop
+        place / "shards",
+        loaded,
+        [(q.id, q.question) for q in asked],
+        sampling,
+        {"mentor": inputs["mentor"], "backend": backend},
+        stop=stop,
+        backend=fast.get_backend(backend, loaded, folder / "mentor" / backend),
     )
     by_id = {q.id: q for q in asked}
     rows = []
     for text in texts:
         sampler = {
-            "model": f"mentor {base}",
+            "model": f"mentor {base}" + (f" by {backend}" if backend != fast.REFERENCE else ""),
             "temperature": sampling.temperature,
             "top_k": sampling.top_k,
             "seed": sampling.seed,
@@ -231,12 +234,18 @@ def filter_rationales(folder: Path, settings: FilterSettings) -> pandas.DataFram
     """Apply filters and verdicts to the teacher's and the mentor's rationales, into rationales.jsonl; the counts."""
     folder = Path(folder)
     rows = teacher_rows(folder) + read_rationales(folder / "augmented" / "mentor.jsonl")
-    verdicts = filters.read_verdicts(folder / "verdicts.jsonl")
-    kept = filters.apply(rows, settings, verdicts, task_of(folder))
+    kept = _filtered(folder, rows, settings)
     write_rationales(folder / "rationales.jsonl", kept)
     write_text(folder / "filters.yaml", yaml.safe_dump(asdict(settings)))
-    table = filters.counts(kept)
-    table.to_csv(folder / "filter_counts.csv")
+    return _write_counts(folder, kept)
+
+
+def _write_counts(folder: Path, rows: list[Rationale]) -> pandas.DataFrame:
+    """Count what is kept and why the rest is dropped; the file is touched only if the counts have changed."""
+    table = filters.counts(rows)
+    path, text = folder / "filter_counts.csv", table.to_csv()
+    if not path.exists() or read_text(path) != text:
+        write_text(path, text)
     return table
 
 
@@ -245,8 +254,13 @@ def rationales(folder: Path) -> list[Rationale]:
     folder = Path(folder)
     rows = read_rationales(folder / "rationales.jsonl")
     settings = FilterSettings(**yaml.safe_load((folder / "filters.yaml").read_text(encoding="utf-8")))
-    verdicts = filters.read_verdicts(folder / "verdicts.jsonl")
-    return filters.apply(rows, settings, verdicts, task_of(folder))
+    return _filtered(folder, rows, settings)
+
+
+def _filtered(folder: Path, rows: list[Rationale], settings: FilterSettings) -> list[Rationale]:
+    """The rows under the settings, the folder's verdicts and, where it is asked for, its mentor's confidence."""
+    confidence = confidences(folder, rows) if settings.min_confidence is not None else None
+    return filters.apply(rows, settings, read_verdicts(folder / "verdicts.jsonl"), task_of(folder), confidence)
 
 
 def rows_for(rows: list[Rationale], method: str) -> list[Rationale]:
@@ -257,8 +271,9 @@ def rows_for(rows: list[Rationale], method: str) -> list[Rationale]:
 
 def planned(rows: list[Rationale], method: str, settings: TrainSettings, student: str, max_length: int) -> int:
     """Optimiser steps of a method's student, rationales that are too long for it left out as in training."""
-    examples, _ = _encode(models.load(student), rows_for(rows, get_method(method).steps_of or method), max_length)
-    return planned_steps(len(examples), settings)
+    outline = models.outline(student)
+    examples, _ = _encode(outline, rows_for(rows, get_method(method).steps_of or method), max_length)
+    return plan_batches(examples, outline.encoder_decoder, settings).steps
 
 
 def matched(
@@ -302,6 +317,7 @@ def distil(
     """Train one student by one method with one seed, into students/<method>-seed<k>/; returns its manifest."""
     folder = Path(folder)
     every = rationales(folder)
+    _write_counts(folder, every)  # verdicts were perhaps given since
     rows, row_settings = rows_for(every, method), matched(every, method, settings, student, max_length)
     soft = get_method(method).soft_labels
     data = {"rows": [row.id for row in rows], "texts": sha256(folder / "rationales.jsonl")[:16]}
@@ -314,13 +330,11 @@ def distil(
         "questions": sha256(folder / "collected" / "questions.jsonl"),
         "mentor": models.identity(folder / "mentor") if soft else None,
     }
-    mentor = None
     place = folder / "students" / f"{method}-seed{settings.seed}"
     _set_aside(folder, inputs)
     if soft and not is_done(place, inputs):
-        mentor = models.load(folder / "mentor")
         without = [name for name, row in METHODS.items() if not row.soft_labels]
-        models.require_same_tokenizer(mentor, models.load(student), without)
+        models.require_same_tokenizer(models.outline(folder / "mentor"), models.outline(student), without)
     return _fit(
         place,
         folder,
@@ -328,7 +342,7 @@ def distil(
         rows,
         row_settings,
         max_length,
-        mentor,
+        soft,
         {"name": f"{method} student for {task_of(folder).name}", "method": method, "seed": settings.seed},
         inputs,
         f"{method}, seed {settings.seed}",

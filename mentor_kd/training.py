@@ -1,8 +1,8 @@
-"""Training: one trainer for mentor and student, on transformers' Trainer; a method is a row of settings, not a class.
+"""Training: one trainer for mentor and student, on transformers' Trainer.
 
-A mentor is trained by cross-entropy on the teacher's rationales; a student by its method's row in METHODS. The epoch
-is chosen by accuracy on the dev split; every evaluation leaves a checkpoint; a stopped or killed run goes on at the
-last one and ends with the same numbers.
+A mentor is trained by cross-entropy on the teacher's rationales; a student by its method (methods.py). The epoch is
+chosen by accuracy on the dev split; every evaluation leaves a checkpoint; a stopped or killed run goes on at the last
+one and ends with the same numbers.
 """
 
 import contextlib
@@ -20,36 +20,32 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
-from .batches import BucketBatches, Example, model_inputs, padding_waste, steps_per_epoch, target_logits
+from .batches import (
+    BucketBatches,
+    Example,
+    has_plain_head,
+    model_inputs,
+    padding_waste,
+    row_lengths,
+    target_logits,
+    target_states,
+)
+from .chunks import chunked_loss
+from .evaluation import DevScore
 from .files import InputError, append_jsonl, read_json, read_jsonl, read_text, write_jsonl
-from .losses import LossSettings, cross_entropy, distillation_loss, soft_label_divergence
+from .losses import (
+    LossSettings,
+    TopK,
+    cross_entropy,
+    distillation_loss,
+    soft_label_divergence,
+    top_k_divergence,
+)
 from .models import IGNORED, Loaded
 from .progress import Progress
+from .soft_labels import SoftLabels
 
 SCHEDULES = ("constant", "linear", "cosine")
-
-
-@dataclass(frozen=True)
-class Method:
-    """What a student learns from: whose rationales, soft labels or not, and as many steps as which other method."""
-
-    sources: tuple[str, ...]
-    soft_labels: bool = False
-    steps_of: str = ""  # the method whose number of optimiser steps it takes; "": its own epochs
-
-
-METHODS = {
-    "vanilla-kd": Method(("teacher",)),
-    "vanilla-kd-step-matched": Method(("teacher",), steps_of="mentor-kd"),
-    "mentor-kd": Method(("teacher", "mentor"), soft_labels=True),
-}
-
-
-def get_method(name: str) -> Method:
-    """A method's row by name; InputError lists the known ones."""
-    if name not in METHODS:
-        raise InputError(f"unknown method {name!r}; there are {', '.join(METHODS)}")
-    return METHODS[name]
 
 
 @dataclass(frozen=True)
@@ -68,6 +64,9 @@ class TrainSettings:
     seed: int = 0
     steps: int = 0  # 0: epochs decide; otherwise the number of optimiser steps, with `epochs` checkpoints among them
     save_minutes: float = 10.0  # a checkpoint at least this often, beside those at each epoch's end
+    token_budget: int = 0  # padded tokens of a batch in place of batch_size, which then plays no part; 0: off
+    soft_label_k: int = 64  # likeliest tokens in a cached soft label; 0: all of them, from the live mentor
+    gradient_checkpointing: bool = False  # a third more time for far less memory: for the XL and XXL sizes
 
     def __post_init__(self):
         for name in ("epochs", "batch_size", "accumulation"):
@@ -85,8 +84,14 @@ class TrainSettings:
             raise InputError(f"warmup is a share of the steps in [0, 1), not {self.warmup!r}")
         if self.batch_size % self.accumulation:
             raise InputError(f"batch_size {self.batch_size} cannot be cut into {self.accumulation} batches")
-        if not isinstance(self.steps, int) or self.steps < 0:
-            raise InputError(f"steps is a whole number, 0 to go by epochs, not {self.steps!r}")
+        for name, zero in (
+            ("steps", "to go by epochs"),
+            ("token_budget", "to go by batch_size"),
+            ("soft_label_k", "for all tokens"),
+        ):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                raise InputError(f"{name} is a whole number, 0 {zero}, not {value!r}")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise InputError(f"seed is a whole number from 0, not {self.seed!r}")
 
@@ -103,9 +108,17 @@ class Trained:
     stopped: bool = False
 
 
-def planned_steps(rows: int, settings: TrainSettings) -> int:
-    """Optimiser steps of a training on this many rationales."""
-    return settings.steps or settings.epochs * steps_per_epoch(rows, settings.batch_size)
+def plan_batches(examples: list[Example], encoder_decoder: bool, settings: TrainSettings) -> BucketBatches:
+    """The batches of a whole training; their `steps` are its optimiser steps."""
+    return BucketBatches(
+        row_lengths(examples, encoder_decoder),
+        settings.batch_size,
+        settings.accumulation,
+        settings.steps,
+        settings.seed,
+        settings.token_budget,
+        settings.epochs,
+    )
 
 
 class DistillationTrainer(Trainer):
@@ -115,6 +128,7 @@ class DistillationTrainer(Trainer):
         super().__init__(model=loaded.model, **kwargs)
         self.loaded, self.examples, self.batches, self.settings = loaded, examples, batches, settings
         self.mentor, self.dev = mentor, dev
+        self.plain_head = has_plain_head(loaded) and not self.is_fsdp_enabled and not self.is_deepspeed_enabled
         # This makes Trainer count the labels of all micro-batches and processes of a step and leave scaling to us.
         # T5's forward takes that count and ignores it, so the model's own loss is never used.
         self.model_accepts_loss_kwargs = True
@@ -126,42 +140,64 @@ class DistillationTrainer(Trainer):
         return self.accelerator.prepare(loader)
 
     def _collate(self, examples: list[Example]) -> dict:
-        return model_inputs(examples, self.loaded)
+        inputs = model_inputs(examples, self.loaded)
+        if isinstance(self.mentor, SoftLabels):
+            soft = self.mentor.rows(examples, self.settings.loss.soft_label_temperature)
+            inputs |= {"soft_ids": soft.ids, "soft_log_probs": soft.log_probs, "soft_log_tail": soft.log_tail}
+        return inputs
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        inputs, soft = dict(inputs), None
+        if isinstance(self.mentor, SoftLabels):
+            parts = [inputs.pop(name) for name in ("soft_ids", "soft_log_probs", "soft_log_tail")]
+            soft = TopK(*parts, self.mentor.vocabulary)
         targets = inputs["labels"][inputs["labels"] != IGNORED]
-        logits = target_logits(self.loaded, inputs, model)
         tokens = targets.numel() if num_items_in_batch is None else num_items_in_batch
-        ce = cross_entropy(logits, targets)
-        loss = ce / tokens
-        if self.mentor is not None:
-            with torch.no_grad():
-                taught = target_logits(self.mentor, inputs)
-            # Families pad their vocabularies to different sizes beyond the shared tokenizer: compare what both have.
-            shared = min(logits.shape[-1], taught.shape[-1])
-            loss_settings = self.settings.loss
-            kl = soft_label_divergence(logits[:, :shared], taught[:, :shared], loss_settings.soft_label_temperature)
-            loss = distillation_loss(ce, kl, tokens, loss_settings)
-            self.parts["kl"] += float(kl.detach())
-        self.parts["ce"] += float(ce.detach())
+        if self.plain_head and not isinstance(self.mentor, Loaded):
+            states = target_states(self.loaded, inputs, model)
+            head = self.loaded.model.get_output_embeddings()
+            loss, ce, kl = chunked_loss(states, head, targets, soft, self.settings.loss, tokens)
+        else:
+            loss, ce, kl = self._loss_of_all_logits(model, inputs, targets, soft, tokens)
+        self.parts["ce"] += ce.detach()  # tensors: asking for their values here would make a GPU wait
+        self.parts["kl"] += kl.detach()
         self.parts["tokens"] += targets.numel()
         # processes average their gradients, but the loss is already divided by the tokens of all of them
         loss = loss * self.accelerator.num_processes
-        return (loss, logits) if return_outputs else loss
+        return (loss, {}) if return_outputs else loss
+
+    def _loss_of_all_logits(self, model, inputs, targets, soft, tokens):
+        """The loss by the plain functions: for a live mentor, and for models whose head is more than one layer."""
+        logits = target_logits(self.loaded, inputs, model)
+        ce, settings = cross_entropy(logits, targets), self.settings.loss
+        if self.mentor is None:
+            return ce / tokens, ce, torch.zeros_like(ce)
+        if soft is not None:
+            kl = top_k_divergence(logits, soft, settings.soft_label_temperature)
+        else:
+            with torch.no_grad():
+                taught = target_logits(self.mentor, inputs)
+            # Families pad their vocabularies to different sizes beyond the shared tokenizer: compare what both have.
+            shared = min(self.loaded.vocabulary, self.mentor.vocabulary)
+            kl = soft_label_divergence(logits[:, :shared], taught[:, :shared], settings.soft_label_temperature)
+        return distillation_loss(ce, kl, tokens, settings), ce, kl
 
     def log(self, logs, start_time=None):
         if "loss" in logs and self.parts["tokens"]:
             tokens = self.parts["tokens"]
-            row = {"ce": self.parts["ce"] / tokens}
+            row = {"ce": float(self.parts["ce"]) / tokens}
             if self.mentor is not None:
-                row["kl"] = self.parts["kl"] / tokens
+                row["kl"] = float(self.parts["kl"]) / tokens
             logs = {**logs, **row}
             self.parts = {"ce": 0.0, "kl": 0.0, "tokens": 0}
         super().log(logs, start_time)
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
         started = time.perf_counter()
-        metrics = {"eval_dev_accuracy": self.dev(), "eval_seconds": round(time.perf_counter() - started, 2)}
+        score = self.dev(self.state.best_metric)
+        # where the score is an upper bound, it is none that could be chosen
+        metrics = {"eval_dev_accuracy": score.accuracy, "eval_exact": score.exact}
+        metrics["eval_seconds"] = round(time.perf_counter() - started, 2)
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -188,8 +224,9 @@ class _Watcher(TrainerCallback):
     def on_log(self, args, state, control, logs=None, **kwargs):
         kept = {k: v for k, v in (logs or {}).items() if k in ("loss", "ce", "kl", "learning_rate", "grad_norm")}
         if "eval_dev_accuracy" in (logs or {}):
-            kept = {"dev_accuracy": logs["eval_dev_accuracy"], "eval_seconds": logs["eval_seconds"]}
-            self.note = f"dev {logs['eval_dev_accuracy']:.1f}%"
+            name, sign = ("dev_accuracy", "") if logs["eval_exact"] else ("dev_accuracy_at_most", "at most ")
+            kept = {name: logs["eval_dev_accuracy"], "eval_seconds": logs["eval_seconds"]}
+            self.note = f"dev {sign}{logs['eval_dev_accuracy']:.1f}%"
         elif "loss" in kept:
             self.note = f"loss {float(kept['loss']):.3f}" + (f" · {self.note}" if self.note.startswith("dev") else "")
         if kept:
@@ -223,30 +260,27 @@ def stop_on_signal(stop: Callable[[], bool]):
 def train(
     loaded: Loaded,
     examples: list[Example],
-    dev: Callable[[], float] | None,
+    dev: Callable[[float | None], DevScore] | None,
     settings: TrainSettings,
     work: Path,
-    mentor: Loaded | None = None,
+    mentor: Loaded | SoftLabels | None = None,
     label: str = "training",
     stop: Callable[[], bool] = lambda: False,
     watch: Callable[[dict], None] | None = None,
 ) -> Trained:
     """Train `loaded` in place and leave it at its best evaluation; checkpoints and metrics.jsonl lie in `work`.
 
-    `dev()` gives the dev accuracy in percent; with None there is no choice and the last step counts. `mentor` gives
-    soft labels; without one the loss is cross-entropy alone. `stop()` is asked after each step: when true, a
-    checkpoint is written and `Trained.stopped` is set; the same call goes on from there. `watch` gets each row of the
-    metrics, those of before a stop first. Raises InputError without examples.
+    `dev(to_beat)` scores on dev, given the best accuracy so far; None: no choice, the last step counts. `mentor` gives
+    soft labels, from the cache or live; without one the loss is cross-entropy alone. `stop()` is asked after each
+    step: when true, a checkpoint is written and `Trained.stopped` is set; the same call goes on from there. `watch`
+    gets each row of the metrics, those of before a stop first. Raises InputError without examples.
     """
     if not examples:
         raise InputError("there is no rationale to train on; look at the filters' counts")
     work = Path(work)
     log = work / "metrics.jsonl"
-    total = planned_steps(len(examples), settings)
-    lengths = [len(e.target) * 10_000 + len(e.prompt) for e in examples]
-    if not loaded.encoder_decoder:
-        lengths = [len(e.target) + len(e.prompt) for e in examples]
-    batches = BucketBatches(lengths, settings.batch_size, settings.accumulation, total, settings.seed)
+    batches = plan_batches(examples, loaded.encoder_decoder, settings)
+    total = batches.steps
     every = max(1, total // settings.epochs)
     last = last_checkpoint(work)
     done = int(Path(last).name.split("-")[1]) if last else 0
@@ -303,7 +337,11 @@ def train(
         trainer.remove_callback(PrinterCallback)  # our progress line says it better
         if done:
             progress.skip(done)
+        if settings.gradient_checkpointing:
+            loaded.model.activation_checkpointing_enable({"use_reentrant": False})
         trainer.train(resume_from_checkpoint=last)
+        if settings.gradient_checkpointing:
+            loaded.model.activation_checkpointing_disable()
     state = trainer.state
     seconds = state_seconds(log) or time.monotonic() - started
     loaded.model.eval()

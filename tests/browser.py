@@ -9,6 +9,9 @@
         page.get_by_role("button", name="Drop").click()
         book.picture(tmp_path / "page.png", ".jp-Notebook")
 
+For keys: JupyterLab's shortcuts match the focused element before what is around it, so `data-lm-suppress-shortcuts`
+must stand on the focused element itself (set it on `focusin`), and a focused button must not become disabled.
+
 Needs Debian's chromium (`apt-get install chromium`), or another one named by MENTOR_KD_CHROMIUM; without one the tests
 are skipped, with that reason. No browser is downloaded, and everything stays on the loopback.
 """

@@ -28,7 +28,7 @@ def reports(tmp_path_factory, monkeypatch):
     return folder
 
 
-SLOW = ("test_browser", "test_kernel", "test_runs", "test_notebooks", "test_chain", "test_kill")
+SLOW = ("test_runs", "test_notebooks", "test_explorer_runs", "test_chain", "test_kernel", "test_browser", "test_kill")
 
 
 def pytest_collection_modifyitems(items):

@@ -12,12 +12,15 @@ from mentor_kd.batches import (
     Example,
     cut,
     encode,
+    has_plain_head,
     mask,
     model_inputs,
     pad,
     padding_waste,
+    row_lengths,
     steps_per_epoch,
     target_logits,
+    target_states,
 )
 from mentor_kd.files import InputError
 from mentor_kd.models import IGNORED
@@ -139,7 +142,7 @@ def test_parts_differ_by_at_most_one_and_lose_nothing(rows, parts):
 
 
 @given(
-    lengths=st.lists(st.integers(1, 300), min_size=1, max_size=150),
+    lengths=st.lists(st.tuples(st.integers(1, 300), st.integers(1, 90)), min_size=1, max_size=150),
     accumulation=st.sampled_from([1, 2, 4]),
     times=st.integers(1, 5),
     epochs=st.integers(1, 3),
@@ -166,11 +169,11 @@ def test_every_row_once_an_epoch_in_steps_of_equal_size(lengths, accumulation, t
 def test_a_row_that_no_micro_batch_can_hold_is_said_so():
     # 5 rows in steps of up to 4 are steps of 2 and 3, which cannot be cut into 4 batches
     with pytest.raises(InputError, match="accumulation"):
-        BucketBatches([1] * 5, 4, 4, 2, 0)
+        BucketBatches([(1,)] * 5, 4, 4, 2, 0)
 
 
 def test_the_same_seed_gives_the_same_batches_and_another_seed_or_epoch_others():
-    lengths = [i % 17 for i in range(100)]
+    lengths = [(i % 17, i % 5) for i in range(100)]
 
     def plan(seed, steps=26):
         return list(BucketBatches(lengths, 8, 2, steps, seed))
@@ -182,7 +185,7 @@ def test_the_same_seed_gives_the_same_batches_and_another_seed_or_epoch_others()
 
 
 def test_micro_batches_of_a_step_hold_the_rows_of_the_step_without_accumulation():
-    lengths = [i * 7 % 23 for i in range(64)]
+    lengths = [(i * 7 % 23,) for i in range(64)]
     whole = list(BucketBatches(lengths, 8, 1, 16, 0))
     halves = list(BucketBatches(lengths, 8, 2, 16, 0))
     assert [a + b for a, b in zip(halves[::2], halves[1::2], strict=True)] == whole
@@ -200,6 +203,58 @@ def test_padding_by_hand_in_numbers():
 def test_buckets_waste_far_less_than_chance():
     lengths = [5 + i * 37 % 96 for i in range(512)]
     rows = [Example(str(i), [0] * n, [0] * n) for i, n in enumerate(lengths)]
-    bucketed = padding_waste(rows, BucketBatches(lengths, 8, 1, 64, 0).epoch(0), True)
+    bucketed = padding_waste(rows, BucketBatches(row_lengths(rows, True), 8, 1, 64, 0).epoch(0), True)
     chance = padding_waste(rows, cut(list(range(512)), 64), True)
     assert bucketed < 1.1 < 1.4 < chance
+
+
+def test_both_lengths_of_an_encoder_decoder_count():
+    """Sorting by the target alone would leave the prompts as long as chance has them."""
+    rows = [Example(str(i), [0] * (5 + i * 53 % 61), [0] * (5 + i * 37 % 67)) for i in range(512)]
+    lengths = row_lengths(rows, True)
+    split = padding_waste(rows, BucketBatches(lengths, 8, 1, 64, 0).epoch(0), True)
+    order = sorted(range(512), key=lambda i: lengths[i])
+    assert split < 1.25 < 1.35 < padding_waste(rows, cut(order, 64), True)
+
+
+@given(
+    lengths=st.lists(st.tuples(st.integers(1, 60), st.integers(1, 30)), min_size=1, max_size=150),
+    budget=st.integers(1, 600),
+    accumulation=st.sampled_from([1, 3]),
+)
+def test_a_token_budget_is_kept_and_every_row_stands_once(lengths, budget, accumulation):
+    batches = BucketBatches(lengths, 8, accumulation, 0, 0, token_budget=budget, epochs=2)
+    for number in range(2):
+        found = batches.epoch(number)
+        assert sorted(itertools.chain(*found)) == list(range(len(lengths)))
+        for batch in found:
+            slots = len(batch) * (max(lengths[i][0] for i in batch) + max(lengths[i][1] for i in batch))
+            assert slots <= budget or len(batch) == 1
+    epochs = sum(len(batches.epoch(number)) for number in range(2))
+    assert epochs <= len(list(batches)) == batches.steps * accumulation < epochs + accumulation
+
+
+# the output layer taken off
+
+
+def test_the_output_layer_makes_the_logits_of_what_it_reads(loaded):
+    chosen = tiny.examples(loaded, 3)
+    inputs = model_inputs(chosen, loaded)
+    head = loaded.model.get_output_embeddings()
+    with torch.no_grad():
+        states = target_states(loaded, inputs)
+        assert states.shape == (sum(len(e.target) for e in chosen), head.weight.shape[1])
+        assert torch.allclose(head(states), target_logits(loaded, inputs), atol=1e-5)
+    assert has_plain_head(loaded)
+
+
+def test_a_model_that_scales_its_logits_afterwards_is_found_out(loaded, monkeypatch):
+    forward = type(loaded.model).forward
+
+    def doubled(self, *args, **kwargs):
+        found = forward(self, *args, **kwargs)
+        found.logits = 2 * found.logits + 1
+        return found
+
+    monkeypatch.setattr(type(loaded.model), "forward", doubled)
+    assert not has_plain_head(loaded)

@@ -1,0 +1,135 @@
+"""What soft labels and the loss cost as things grow: rows, vocabulary and length; and what top-k leaves out."""
+
+import random
+import tempfile
+import time
+from pathlib import Path
+
+import pandas
+import torch
+
+from . import models
+from .batches import Example, model_inputs, target_logits
+from .bench import BenchSettings, apart, high_water, labels_of
+from .chunks import chunked_loss
+from .losses import (
+    LossSettings,
+    TopK,
+    cross_entropy,
+    distillation_loss,
+    soft_label_divergence,
+    top_k_divergence,
+)
+from .models import IGNORED, Loaded
+from .soft_labels import SoftLabelSettings, cached, with_temperature
+
+LOSSES = ("plain", "chunked")
+
+
+def cache_growth(
+    mentor: str, student: str, examples: list[Example], rows: list[int], settings: BenchSettings, seed: int = 0
+) -> pandas.DataFrame:
+    """Time to make, bytes, and speed of random reading of the cache, for growing numbers of rows.
+
+    Columns: rows, tokens (target tokens), make_seconds, bytes_per_token, read_tokens (a second, one thread).
+    """
+    lines, threads = [], torch.get_num_threads()
+    for count in rows:
+        chosen = [Example(f"{i}", e.prompt, e.target) for i, e in enumerate(examples * (count // len(examples) + 1))]
+        chosen = chosen[:count]
+        tokens = sum(len(e.target) for e in chosen)
+        with tempfile.TemporaryDirectory() as place:
+            started = time.perf_counter()
+            labels = labels_of(mentor, student, chosen, settings, Path(place))
+            made = time.perf_counter() - started
+            size = sum(path.stat().st_size for path in Path(place).rglob("*") if path.is_file())
+            order = random.Random(seed).choices(chosen, k=max(200, min(count, 2000)))
+            torch.set_num_threads(1)
+            started = time.perf_counter()
+            for i in range(0, len(order), settings.batch_size):
+                labels.rows(order[i : i + settings.batch_size], settings.loss.soft_label_temperature)
+            read = sum(len(e.target) for e in order) / (time.perf_counter() - started)
+            torch.set_num_threads(threads)
+        lines.append([count, tokens, made, size / tokens, read])
+    return pandas.DataFrame(lines, columns=["rows", "tokens", "make_seconds", "bytes_per_token", "read_tokens"])
+
+
+def _step(kind: str, vocabulary: int, positions: int, width: int, threads: int) -> tuple[float, float]:
+    """Seconds and peak MB of the loss and its gradients, all logits at once ("plain") or in chunks ("chunked")."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    device = models.best_device()
+    head = torch.nn.Linear(width, vocabulary, bias=False, device=device)
+    hidden = torch.randn(positions, width, requires_grad=True, device=device)
+    targets = torch.randint(0, vocabulary, (positions,), device=device)
+    ids = torch.randint(0, vocabulary - 64, (positions, 1), device=device) + torch.arange(64, device=device)
+    log_probs = torch.randn(positions, 64, device=device).log_softmax(-1) - 0.1
+    tail = torch.log1p(-log_probs.exp().sum(-1))
+    mentor, settings = TopK(ids, log_probs, tail, vocabulary), LossSettings()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated() / 2**20
+    else:
+        before = high_water(reset=True)
+    started = time.perf_counter()
+    if kind == "plain":
+        logits = head(hidden)
+        ce, kl = cross_entropy(logits, targets), top_k_divergence(logits, mentor, settings.soft_label_temperature)
+        distillation_loss(ce, kl, positions, settings).backward()
+    else:
+        chunked_loss(hidden, head, targets, mentor, settings, positions)[0].backward()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+        return time.perf_counter() - started, torch.cuda.max_memory_allocated() / 2**20 - before
+    return time.perf_counter() - started, high_water() - before
+
+
+def loss_growth(vocabularies: list[int], positions: list[int], width: int = 64) -> pandas.DataFrame:
+    """Seconds and memory of one loss with its gradients, in a process of their own.
+
+    Columns: loss ("plain", "chunked"), vocabulary, positions, seconds, mb (beyond what lay in memory before).
+    """
+    jobs = [(kind, size, count, width) for size in vocabularies for count in positions for kind in LOSSES]
+    lines = [[*job[:3], *found] for job, found in zip(jobs, apart(_step, jobs), strict=True)]
+    return pandas.DataFrame(lines, columns=["loss", "vocabulary", "positions", "seconds", "mb"])
+
+
+def _loss(student: Loaded, examples: list[Example], mentor: Loaded | TopK, settings: LossSettings):
+    """The loss of a batch without dropout, and its gradient as one vector."""
+    inputs = {key: value.to(student.model.device) for key, value in model_inputs(examples, student).items()}
+    targets = inputs["labels"][inputs["labels"] != IGNORED]
+    student.model.eval()
+    student.model.zero_grad()
+    logits = target_logits(student, inputs)
+    if isinstance(mentor, TopK):
+        kl = top_k_divergence(logits, mentor.to(logits.device), settings.soft_label_temperature)
+    else:
+        shared = min(student.vocabulary, mentor.vocabulary)
+        with torch.no_grad():
+            taught = target_logits(mentor, inputs)
+        kl = soft_label_divergence(logits[:, :shared], taught[:, :shared], settings.soft_label_temperature)
+    loss = distillation_loss(cross_entropy(logits, targets), kl, len(targets), settings)
+    loss.backward()
+    gradient = torch.cat([p.grad.flatten() for p in student.model.parameters() if p.grad is not None])
+    return float(loss.detach()), float(kl.detach()) / len(targets), gradient.clone()
+
+
+def fidelity(
+    mentor: str, student: str, examples: list[Example], ks: list[int], settings: LossSettings
+) -> pandas.DataFrame:
+    """The loss by cached top-k labels against the dense one of the live mentor, on one batch.
+
+    Columns: k, loss_error and divergence_error (relative), cosine (of the gradients). The divergence with a bucket is a
+    lower bound of the full one, so its error is negative.
+    """
+    taught, learns, lines = models.load(mentor), models.load(student), []
+    vocabulary = min(taught.vocabulary, learns.vocabulary)
+    dense, dense_kl, gradient = _loss(learns, examples, taught, settings)
+    for k in ks:
+        with tempfile.TemporaryDirectory() as place:
+            kept = with_temperature(SoftLabelSettings(k), settings.soft_label_temperature)
+            labels = cached(Path(place), "mentor", lambda: taught, vocabulary, examples, kept)
+            loss, kl, found = _loss(learns, examples, labels.rows(examples, settings.soft_label_temperature), settings)
+        cosine = torch.nn.functional.cosine_similarity(found.double(), gradient.double(), dim=0)
+        lines.append([k, loss / dense - 1, kl / dense_kl - 1, float(cosine)])
+    return pandas.DataFrame(lines, columns=["k", "loss_error", "divergence_error", "cosine"])

@@ -1,0 +1,133 @@
+"""The loss in chunks: from the model's last hidden states to the loss without ever making all logits.
+
+Logits of all target positions of a batch, [N, V] in float32, are what a training step of a model with a large
+vocabulary spends its memory on. Here a few positions at a time go through the output layer, their loss and its
+gradient are written down at once, in place, and the logits are forgotten: memory does not grow with N x V beyond one
+chunk, and nothing is computed twice. The numbers are those of the plain functions in losses.py, which the tests
+compare; the gradients are worked out by hand below.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .losses import LossSettings, TopK
+
+CHUNK_BYTES = {"cpu": 2**25, "cuda": 2**28}  # of one chunk's logits: near a CPU's cache, large enough for a GPU
+
+
+def chunk_size(vocabulary: int, device: torch.device) -> int:
+    """Positions in a chunk."""
+    return max(16, CHUNK_BYTES.get(device.type, 2**25) // (4 * vocabulary))
+
+
+def gradient_in_place(
+    logits: Tensor, targets: Tensor, mentor: TopK | None, settings: LossSettings, scale: float
+) -> tuple[Tensor, Tensor]:
+    """Turn logits [n, V] into `scale` times the gradient of their loss; the sums CE and KL over the n positions.
+
+    The loss is (1-lambda) CE + lambda tau^2 KL, or CE alone without a mentor. With s the student's softened
+    distribution, m the mentor's, K the mentor's top k, and s_T, m_T the masses outside K, the gradient of tau^2 KL with
+    respect to a logit is tau (s_j - m_j) in K, and tau s_j (1 - m_T / s_T) outside it.
+    """
+    rows = torch.arange(len(targets), device=logits.device)
+    logits -= logits.amax(-1, keepdim=True)
+    at_target = logits[rows, targets]
+    if mentor is None:
+        hard = logits.exp_()
+        total = hard.sum(-1)
+        ce = (total.log() - at_target).sum()
+        hard *= (scale / total)[:, None]
+        hard[rows, targets] -= scale
+        return ce, torch.zeros_like(ce)
+    tau, weight = settings.soft_label_temperature, settings.soft_label_weight
+    own = logits.gather(-1, mentor.ids)
+    hard = logits.exp()
+    total = hard.sum(-1)
+    ce = (total.log() - at_target).sum()
+    soft = logits.div_(tau).exp_()
+    if soft.shape[-1] > mentor.vocabulary:
+        soft[:, mentor.vocabulary :] = 0
+    soft.scatter_(-1, mentor.ids, 0.0)  # the bucket's own tokens, summed without cancellation
+    soft_own = (own / tau).exp_()
+    tail = soft.sum(-1)
+    soft_total = (tail + soft_own.sum(-1)).clamp_min(1e-30)  # 0 if all mass lies beyond the shared vocabulary
+    probs, tail_mass = mentor.log_probs.exp(), mentor.log_tail.exp()
+    log_total = soft_total.log()
+    log_tail = tail.clamp_min(1e-30).log() - log_total
+    kl = (probs * (mentor.log_probs - own / tau + log_total[:, None])).sum()
+    kl += torch.where(tail_mass > 0, tail_mass * (mentor.log_tail - log_tail), 0.0).sum()
+
+    share = weight * tau * scale
+    hard_share, soft_share = (1 - weight) * scale / total, share / soft_total
+    ratio = tail_mass * (-log_tail).exp()
+    gradient = hard.mul_(hard_share[:, None])
+    gradient.addcmul_(soft, (soft_share * (1 - ratio))[:, None])
+    gradient.scatter_add_(-1, mentor.ids, soft_own * soft_share[:, None] - share * probs)
+    gradient[rows, targets] -= (1 - weight) * scale
+    logits.copy_(gradient)
+    return ce, kl
+
+
+class _Chunked(torch.autograd.Function):
+    """Loss of hidden states [N, d] under an output layer [V, d]; its gradients are ready after the forward pass."""
+
+    @staticmethod
+    def forward(ctx, hidden, weight, bias, targets, mentor, settings, tokens):
+        size = chunk_size(len(weight), hidden.device)
+        scale = 1.0 / float(tokens)
+        layer = weight.to(hidden.dtype)  # under autocast the layer's weights are float32 and its input is not
+        needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+        to_hidden = torch.empty_like(hidden) if needs_hidden else None
+        to_weight = torch.zeros_like(weight) if needs_weight else None
+        to_bias = torch.zeros_like(bias) if bias is not None and needs_bias else None
+        ce = kl = torch.zeros((), device=hidden.device)
+        for start in range(0, len(hidden), size):
+            part = slice(start, start + size)
+            states = hidden[part]
+            logits = F.linear(states, layer, None if bias is None else bias.to(hidden.dtype)).float()
+            soft = None if mentor is None else mentor[part]
+            part_ce, part_kl = gradient_in_place(logits, targets[part], soft, settings, scale)
+            ce, kl = ce + part_ce, kl + part_kl
+            gradient = logits.to(hidden.dtype)
+            if needs_hidden:
+                torch.mm(gradient, layer, out=to_hidden[part])
+            if needs_weight and gradient.dtype == to_weight.dtype:
+                to_weight.addmm_(gradient.T, states)
+            elif needs_weight:  # chunks are summed in float32
+                to_weight += gradient.T @ states
+            if to_bias is not None:
+                to_bias += logits.sum(0)
+        ctx.save_for_backward(to_hidden, to_weight, to_bias)
+        ctx.mark_non_differentiable(ce, kl)
+        weight_of = 0.0 if mentor is None else settings.soft_label_weight
+        squared = settings.soft_label_temperature**2
+        loss = ((1 - weight_of) * ce + weight_of * squared * kl) * scale
+        return loss, ce, kl
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient, *_):
+        found = [None if one is None else one.mul_(gradient) for one in ctx.saved_tensors]
+        return (*found, None, None, None, None)
+
+
+def chunked_loss(
+    hidden: Tensor,
+    head: torch.nn.Linear,
+    targets: Tensor,
+    mentor: TopK | None,
+    settings: LossSettings,
+    tokens: Tensor | int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss divided by `tokens`, and the sums CE and KL, of hidden states [N, d] at real target positions.
+
+    `targets` [N]. With a mentor the loss is [(1-lambda) CE + lambda tau^2 KL] / tokens, without one CE / tokens; the
+    sums carry no gradient.
+    """
+    if not math.isfinite(settings.soft_label_temperature):
+        raise ValueError("the temperature must be finite")
+    with torch.autocast(hidden.device.type, enabled=False):
+        return _Chunked.apply(hidden, head.weight, head.bias, targets, mentor, settings, tokens)
