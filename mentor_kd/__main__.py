@@ -1,4 +1,4 @@
-"""The command line: `python -m mentor_kd run | reproduce | data | report | predict`. Each has a --help."""
+"""The command line: `python -m mentor_kd run | reproduce | annotate | data | report | predict`. Each has a --help."""
 
 import argparse
 import os
@@ -7,8 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from . import __version__
-from .files import DATA, ROOT, InputError, reports_root
+from . import __version__, annotate
+from .files import DATA, ROOT, InputError, RunFailed, reports_root
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -107,6 +107,8 @@ def parser() -> argparse.ArgumentParser:
         "-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="override a parameter"
     )
 
+    annotate.add_arguments(add("annotate", annotate.run, annotate.SUMMARY, annotate.MORE))
+
     data = commands.add_parser("data", help="The paper's own data.", description="The paper's own data.")
     inner = data.add_subparsers(required=True, metavar="command")
     one = inner.add_parser(
@@ -144,8 +146,6 @@ def _interrupt(number, frame):
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; wrong input gives one clear line and exit code 2, a failed run 1, an interruption 130."""
     args = parser().parse_args(arguments)
-    from .runs import RunFailed
-
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         return args.function(args)

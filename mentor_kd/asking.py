@@ -98,8 +98,12 @@ def body(
     prompt: Prompt | None = None,
 ) -> dict:
     """The body of a request for one text: as a chat with one message of the user, or as a prompt to be completed."""
-    message = [{"role": "system", "content": prompt.system}] if prompt and prompt.system else []
-    said = {"messages": [*message, {"role": "user", "content": text}]} if where.route == "chat" else {"prompt": text}
+    system = prompt.system if prompt else ""
+    if where.route == "chat":
+        message = [{"role": "system", "content": system}] if system else []
+        said = {"messages": [*message, {"role": "user", "content": text}]}
+    else:
+        said = {"prompt": f"{system}\n\n{text}" if system else text}
     made = {"model": ask.model, **said, "temperature": temperature, where.limit_field: limit}
     if ask.seed >= 0:
         made["seed"] = ask.seed + index

@@ -31,6 +31,7 @@ from .fetching import hashes
 from .files import (
     ROOT,
     InputError,
+    RunFailed,
     digest,
     official_root,
     read_json,
@@ -67,10 +68,6 @@ class Job:
     folder: Path
     parameters: dict
     key: str
-
-
-class RunFailed(RuntimeError):
-    """A notebook of a run failed; the message says which, where, why, and how to go on."""
 
 
 def known_parameters(notebook: str) -> dict[str, dict]:
