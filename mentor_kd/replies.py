@@ -194,10 +194,11 @@ class Replies:
                 self.costs[row["key"]] = Cost(**row["cost"])
         unanswered: dict[str, Cost] = {}
         for row in self._rows("attempts"):
+            lost = unanswered.pop(row["key"], None)
             if row["event"] == "sent":
                 unanswered[row["key"]] = Cost(**row["cost"])
+                self.spent += lost or Cost()  # sent before, and killed before anything came of it
             else:
-                unanswered.pop(row["key"], None)
                 self.spent += Cost(**row["cost"])
         for cost in [*self.costs.values(), *(c for key, c in unanswered.items() if key not in self.found)]:
             self.spent += cost

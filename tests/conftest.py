@@ -26,7 +26,7 @@ def reports(tmp_path_factory, monkeypatch):
     return folder
 
 
-SLOW = ("test_runs", "test_notebooks", "test_chain", "test_kill")
+SLOW = ("test_runs", "test_notebooks", "test_chain", "test_kill", "test_endpoint", "test_annotate_kill", "test_served")
 
 
 def pytest_collection_modifyitems(items):
