@@ -1,4 +1,4 @@
-"""The command line: `python -m mentor_kd run | reproduce | annotate | augment | data | report | predict`, with --help."""
+"""The command line: `python -m mentor_kd COMMAND`, with a --help for each."""
 
 import argparse
 import os
