@@ -1,7 +1,7 @@
 """A stand-in for an endpoint: a server on this machine that answers by a function, to rehearse before anything is paid.
 
-`with StandIn(function) as url:` serves the chat and the completions route; the function is given the text that is asked
-and the request's seed (None without one) and returns the answer. It may also return (answer, finish_reason). Tokens are
+`StandIn(function).start()` serves the chat and the completions route at its `url`. The function is given the text that
+is asked and the request's seed (None without one); it returns the answer, or (answer, finish_reason). Tokens are
 counted by the rule of `replies`. For a class room, a notebook, or a look at what a run would send.
 """
 
@@ -16,12 +16,22 @@ Answer = Callable[[str, int | None], str | tuple[str, str]]
 
 
 class StandIn:
-    """The server, and `asked`: how many requests it was sent."""
+    """The server, and `asked`: how many requests it was sent. `with StandIn(function) as server` stops it, too."""
 
     def __init__(self, function: Answer):
         self.function, self.asked = function, 0
 
-    def __enter__(self) -> str:
+    def __enter__(self) -> "StandIn":
+        return self.start()
+
+    def __exit__(self, *_) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}/v1"
+
+    def start(self) -> "StandIn":
         stand_in, counting = self, threading.Lock()
 
         class Handler(BaseHTTPRequestHandler):
@@ -46,9 +56,9 @@ class StandIn:
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
-        return f"http://127.0.0.1:{self._server.server_port}/v1"
+        return self
 
-    def __exit__(self, *_) -> None:
+    def stop(self) -> None:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
