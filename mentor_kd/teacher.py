@@ -96,7 +96,8 @@ def _ask_wave(wave: list[Draw], script: Script, teacher: Teacher, label: str) ->
             reply = teacher.store.get(draw.requests[0])
             if reply and reply.state == "complete":
                 draw.requests.append(script.second(draw.question, draw.index, reply.text))
-        causes |= teacher.ask([draw.requests[1] for draw in wave if len(draw.requests) > 1], f"{label}, the answers")
+        if second := [draw.requests[1] for draw in wave if len(draw.requests) > 1]:
+            causes |= teacher.ask(second, f"{label}, the answers")
     for draw in wave:
         _end(draw, [teacher.store.get(request) for request in draw.requests], causes, script)
         draw.cost = sum((teacher.store.costs.get(one.key, Cost()) for one in draw.requests), Cost())

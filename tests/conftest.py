@@ -26,7 +26,8 @@ def reports(tmp_path_factory, monkeypatch):
     return folder
 
 
-SLOW = ("test_runs", "test_notebooks", "test_chain", "test_kill", "test_endpoint", "test_annotate_kill", "test_served")
+SLOW = ("test_runs", "test_notebooks", "test_chain", "test_kill", "test_endpoint", "test_annotate_kill")
+SLOW += ("test_served", "test_key")
 
 
 def pytest_collection_modifyitems(items):
