@@ -178,6 +178,7 @@ class Endpoint:
             await self._reserve(request.key, most)
             await self.requests.take(1)
             await self.tokens.take(_window_tokens(request))
+            await self.breaker.rest()
             if self.breaker.stopped:
                 raise Stopped(self.breaker.stopped)
             self.store.sent(request, most)

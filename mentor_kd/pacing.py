@@ -68,6 +68,11 @@ class Breaker:
     def hold(self, seconds: float) -> None:
         self.until = max(self.until, time.monotonic() + seconds)
 
+    async def rest(self) -> None:
+        """Wait as long as the server wants to be left alone; for a request that has passed the gate and had to wait."""
+        while time.monotonic() < self.until and not self.stopped:
+            await asyncio.sleep(0.02)
+
     async def gate(self) -> bool:
         """Wait until a request may be sent; whether it is the one that tries an open circuit. Raises Stopped."""
         while True:

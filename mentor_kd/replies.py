@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 
 import filelock
@@ -35,7 +36,7 @@ class Request:
     body: dict
     index: int
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The hash of everything that shapes the answer, in 32 hex digits."""
         return digest(asdict(self))[:32]
