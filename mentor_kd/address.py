@@ -94,7 +94,10 @@ class Key(httpx.Auth):
         yield request
 
     def redacted(self, text: str) -> str:
-        """A text of the server without the key; words as short as the EMPTY of some servers are no secret."""
+        """A text of the server without the key; words as short as the EMPTY of some servers are no secret.
+
+        Redact before anything is cut off: a part of a key is too much.
+        """
         if self._name and len(os.environ[self._name].strip()) >= 8:
             return text.replace(os.environ[self._name].strip(), f"[{self._name}]")
         return text

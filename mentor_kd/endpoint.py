@@ -10,6 +10,7 @@ import email.utils
 import json
 import random
 import re
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from concurrent import futures
@@ -101,6 +102,7 @@ class Endpoint:
                     self._show(progress, len(requests) - len(todo))
             except KeyboardInterrupt:
                 self.breaker.stop("interrupted")
+                print("\nstopping: waiting for what is in flight and paid for (again: do not wait)", file=sys.stderr)
                 futures.wait([work], timeout=self.settings.total_timeout)
                 raise
             self._show(progress, len(requests) - len(todo))
@@ -232,10 +234,8 @@ class Endpoint:
             reply = parse_reply(raw, request.route, _prompt_text(request.body))
         except BadReply as error:
             raise Failed(f"unusable answer: {self.key.redacted(str(error))}", cost=most) from None
-        clean = {
-            name: self.key.redacted(getattr(reply, name)) for name in ("text", "refusal", "thinking", "model", "finish")
-        }
-        return replace(reply, **clean)
+        texts = ("text", "refusal", "thinking", "model", "finish")
+        return replace(reply, **{name: self.key.redacted(getattr(reply, name)) for name in texts})
 
     async def _read(self, response: httpx.Response, most: Cost) -> bytes:
         limit = self.settings.max_reply_bytes
@@ -254,7 +254,8 @@ class Endpoint:
     def _refused(self, response: httpx.Response, raw: bytes) -> Failed:
         """What a status other than 200 means."""
         status, (message, code) = response.status_code, _error_in(raw)
-        cause = self.key.redacted(f"HTTP {status}{f': {message}' if message else ''}")[:300]
+        message = " ".join(self.key.redacted(message).split())[:200]
+        cause = f"HTTP {status}: {message}" if message else f"HTTP {status}"
         wait = _retry_after(response.headers)
         if status in WRONG_SETTING:
             return Failed(cause, again=False, fatal=f"check {WRONG_SETTING[status]}, then run again")
@@ -290,11 +291,12 @@ def _retry_after(headers: httpx.Headers) -> float | None:
 
 def _error_in(raw: bytes) -> tuple[str, str]:
     """The message and the code of an error's body, as far as it has them."""
+    text = raw.decode("utf-8", "replace")
     with contextlib.suppress(ValueError, RecursionError):
-        found = json.loads(raw)
+        found = json.loads(text)
         error = found.get("error", found.get("detail")) if isinstance(found, dict) else None
         if isinstance(error, dict):
-            return " ".join(str(error.get("message", "")).split())[:200], str(error.get("code"))
+            return str(error.get("message", "")), str(error.get("code"))
         if isinstance(error, str):
-            return " ".join(error.split())[:200], ""
-    return " ".join(raw[:200].decode("utf-8", "replace").split()), ""
+            return error, ""
+    return text, ""

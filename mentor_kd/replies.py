@@ -6,11 +6,10 @@ else is done with it, and no request in it is ever sent again. `attempts.jsonl` 
 that the bill counts what a killed run had in flight. A line that a kill cut off is passed over, and counted.
 """
 
-import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -126,7 +125,7 @@ def parse_reply(raw: bytes, route: str, prompt: str = "") -> Reply:
     if not counted:
         counts = [estimated_tokens(prompt), estimated_tokens(text + thinking + refusal)]
     model = found.get("model") if isinstance(found.get("model"), str) else ""
-    return Reply(text, finish, *counts, counted, refusal, thinking, model[:200].encode("utf-8", "replace").decode())
+    return Reply(text, finish, *counts, counted, refusal, thinking, model.encode("utf-8", "replace").decode())
 
 
 def _inner(place: object, where: str, kind: type, key: str | int, inner: type) -> object:
@@ -189,18 +188,17 @@ class Replies:
     def load(self) -> "Replies":
         """Read what is there, without the lock: enough for looking."""
         self.found, self.costs, self.spent, self.unreadable = {}, {}, Cost(), 0
-        for row in self._rows("replies"):
-            if row["key"] not in self.found:
-                self.found[row["key"]] = Reply(**row["reply"])
-                self.costs[row["key"]] = Cost(**row["cost"])
+        for key, reply, cost in self._rows("replies", _answer):
+            if key not in self.found:
+                self.found[key], self.costs[key] = reply, cost
         unanswered: dict[str, Cost] = {}
-        for row in self._rows("attempts"):
-            lost = unanswered.pop(row["key"], None)
-            if row["event"] == "sent":
-                unanswered[row["key"]] = Cost(**row["cost"])
+        for key, event, cost in self._rows("attempts", _attempt):
+            lost = unanswered.pop(key, None)
+            if event == "sent":
+                unanswered[key] = cost
                 self.spent += lost or Cost()  # sent before, and killed before anything came of it
             else:
-                self.spent += Cost(**row["cost"])
+                self.spent += cost
         for cost in [*self.costs.values(), *(c for key, c in unanswered.items() if key not in self.found)]:
             self.spent += cost
         return self
@@ -242,19 +240,22 @@ class Replies:
         file.write((json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8"))
         file.flush()
 
-    def _rows(self, name: str) -> Iterator[dict]:
+    def _rows(self, name: str, make: Callable[[dict], tuple]) -> Iterator[tuple]:
         path = self.folder / f"{name}.jsonl"
         if not path.exists():
             return
         with path.open("rb") as file:
             for line in file:
-                if not line.strip():
-                    continue
-                row = None
-                with contextlib.suppress(ValueError):  # not UTF-8, or not JSON
-                    row = json.loads(line)
-                needed = {"key", "reply", "cost"} if name == "replies" else {"key", "event", "cost"}
-                if isinstance(row, dict) and needed <= set(row):
-                    yield row
-                else:
-                    self.unreadable += 1
+                if line.strip():
+                    try:
+                        yield make(json.loads(line))
+                    except (ValueError, TypeError, KeyError):  # not UTF-8, not JSON, or not a row of ours
+                        self.unreadable += 1
+
+
+def _answer(row: dict) -> tuple[str, Reply, Cost]:
+    return row["key"], Reply(**row["reply"]), Cost(**row["cost"])
+
+
+def _attempt(row: dict) -> tuple[str, str, Cost]:
+    return row["key"], row["event"], Cost(**row["cost"])

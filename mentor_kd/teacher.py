@@ -185,7 +185,7 @@ def said(facts: dict) -> str:
         f"{facts['draws']} rationales asked of {facts['questions']} questions: {counts}",
         f"answers: {answers['calls']} calls, {answers['tokens_in']} tokens in, {answers['tokens_out']} out{money}",
     ]
-    if spent != answers:
+    if spent["calls"] != answers["calls"]:
         extra = f", {spent['money']:.4f} {facts['currency']}" if facts["currency"] else ""
         lines.append(
             f"in all, with failed calls and what the store holds besides: {spent['calls']} calls, at most "

@@ -22,7 +22,7 @@ from mentor_kd.teacher import annotate, summary
 
 TASK = Task("sums", "number")
 SETTINGS = EndpointSettings(
-    in_flight=4, tries=3, first_wait=0.02, read_timeout=0.4, total_timeout=0.8, breaker_failures=1000
+    in_flight=4, tries=3, first_wait=0.02, read_timeout=0.7, total_timeout=1.5, breaker_failures=1000
 )
 ASK = AskSettings(model="m", prompt="one-call", rationales=1, max_tokens=20)
 
@@ -84,7 +84,7 @@ def test_all_faults_at_once_stay_bounded_in_time_memory_and_connections(tmp_path
     with Server(behave) as server:
         tracemalloc.start()
         started = time.monotonic()
-        draws, facts = run(server, tmp_path, n=n, in_flight=16)
+        draws, facts = run(server, tmp_path, n=n, in_flight=16, read_timeout=1.5, total_timeout=3.0)
         seconds, peak = time.monotonic() - started, tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert facts["states"]["right"] == n, facts
