@@ -141,7 +141,7 @@ def run(args: argparse.Namespace) -> int:
         more = f" -p answer_pattern='{args.answer_pattern}'" if args.answer_pattern else ""
         more += f" -p answer_choices={args.answer_choices}" if args.answer_choices else ""
         print(
-            f"next: python -m mentor_kd run --params notebooks/params/own.yaml -p task={name} -p data={args.data} "
-            f"-p answer_type={args.answer_type}{more} -p teacher={shown}"
+            f"next: python -m mentor_kd run --params notebooks/params/own.yaml -p run={name} -p task={name} "
+            f"-p data={args.data} -p answer_type={args.answer_type}{more} -p teacher={shown}"
         )
     return 0
