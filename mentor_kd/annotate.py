@@ -58,7 +58,12 @@ def add_arguments(one: argparse.ArgumentParser) -> None:
         "--until-correct", type=int, default=0, metavar="K", help="go on until K are right (and see --most-asked)"
     )
     group.add_argument("--most-asked", type=int, default=ask.most_asked, metavar="N", help="... or N were asked")
-    group.add_argument("--temperature", type=float, default=ask.temperature, help=f"default: {ask.temperature}")
+    group.add_argument(
+        "--temperature",
+        type=float,
+        default=ask.temperature,
+        help=f"default: {ask.temperature}; where a model allows 1 only, take a prompt with one call",
+    )
     group.add_argument("--max-tokens", type=int, default=ask.max_tokens, metavar="N", help="of an answer")
     group.add_argument("--limit-field", default=where.limit_field, help="some models want max_completion_tokens")
     group.add_argument("--seed", type=int, default=ask.seed, help="sent with each request; -1 (default): none")
