@@ -115,6 +115,8 @@ def run(args: argparse.Namespace) -> int:
     name = args.task or (re.sub(r"[^a-z0-9]+", "-", Path(args.data).stem.lower()).strip("-") if own else "")
     if not name:
         raise InputError(f"name the task with --task: which of {args.data}?")
+    if own and not args.answer_type:
+        raise InputError("say with --answer-type what an answer is: number, choice, yes/no, text or pattern")
     settings = CollectSettings(
         data=args.data,
         answer_type=args.answer_type,

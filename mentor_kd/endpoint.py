@@ -113,10 +113,10 @@ class Endpoint:
         return causes
 
     def _show(self, progress: Progress, before: int) -> None:
-        note = f"{self.tried_again} tried again" if self.tried_again else ""
-        if self.price:
-            note = f"{self.store.spent.money:.4f} {self.price.currency} spent" + (f", {note}" if note else "")
-        progress.advance(before + self.ended - progress.done, note)
+        notes = [f"{self.store.spent.money:.4f} {self.price.currency} spent"] if self.price else []
+        notes += [f"{self.tried_again} tried again"] if self.tried_again else []
+        notes += [f"the server fails: {self.breaker.cause[:80]}"] if self.breaker.opened else []
+        progress.advance(before + self.ended - progress.done, ", ".join(notes))
 
     @contextlib.asynccontextmanager
     async def _client(self):

@@ -50,13 +50,15 @@ class Breaker:
     """Stops asking a server that only fails, lets one request through now and then, and gives up after a while.
 
     After `failures` in a row it opens; after `pause` seconds, twice as long each time, one request may try. The first
-    success closes it. After `openings` pauses in vain it gives up, and `gate` raises Stopped from then on. `hold` is
-    the server's own wish to be left alone for some seconds.
+    success closes it. After `openings` pauses in vain it gives up, and `gate` raises Stopped from then on; after two,
+    while nothing has ever succeeded, for then the address is wrong, or the server not up. `hold` is the server's own
+    wish to be left alone for some seconds.
     """
 
     def __init__(self, failures: int, pause: float, openings: int):
         self.limit, self.pause, self.openings = failures, pause, openings
-        self.in_a_row = self.opened = 0
+        self.in_a_row = self.opened = self.successes = 0
+        self.cause = ""  # of the last failure
         self.until = 0.0  # nothing is sent before
         self.probing = False
         self.stopped = ""
@@ -90,12 +92,13 @@ class Breaker:
 
     def success(self) -> None:
         self.in_a_row = self.opened = 0
+        self.successes += 1
 
     def failure(self, cause: str, probe: bool) -> None:
-        self.in_a_row += 1
+        self.in_a_row, self.cause = self.in_a_row + 1, cause
         if not probe and (self.opened or self.in_a_row < self.limit):  # what was under way when it opened says no more
             return
         self.opened += 1
-        if self.opened > self.openings:
+        if self.opened > (self.openings if self.successes else min(self.openings, 2)):
             self.stop(f"the server failed {self.in_a_row} times in a row, at last: {cause}; run again when it is well")
         self.hold(self.pause * 2 ** (self.opened - 1))

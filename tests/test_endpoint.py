@@ -167,6 +167,13 @@ def test_the_circuit_opens_tries_again_and_gives_up(tmp_path):
         assert run(server, tmp_path, n=30, **settings | {"breaker_pause": 0.3})[1]["states"]["right"] == 30
 
 
+def test_an_address_where_nothing_ever_answered_is_given_up_soon(tmp_path):
+    settings = {"breaker_failures": 4, "breaker_pause": 0.05, "breaker_openings": 50, "tries": 100}
+    with Server(lambda body, nth: "500") as server:
+        assert run(server, tmp_path, n=20, **settings)[1]["open"] == 20
+        assert server.asked.total() <= 4 + 2 + SETTINGS.in_flight
+
+
 def test_nobody_listens(tmp_path):
     with Server(right) as server:
         pass
