@@ -76,7 +76,7 @@ def served(tmp_path_factory):
 
 
 def test_500_questions_with_16_in_flight_and_a_server_that_dies_in_the_middle(served, tmp_path):
-    """Done when: every question has exactly one answer, the store holds no duplicate, the totals add up."""
+    """In the end every question has exactly one answer, the store holds no duplicate, and the totals add up."""
     questions = make_questions(TASK.name, 500, seed=5, split="train")
     ask = AskSettings(model=served.model, prompt="question-only", rationales=1, max_tokens=12)
     where = EndpointSettings(served.url, in_flight=16, tries=8, breaker_pause=0.5, breaker_openings=8)
