@@ -46,7 +46,8 @@ def _bench(args: argparse.Namespace) -> int:
 
     parameters = runs.read_parameters(Path(args.params), args.parameter)
     folder = runs.run_one("90_measure_speed", parameters)
-    for table in ("padding", "ratios", "memory", "fidelity", "cache", "sampling_ratios", "sampling_natural_ratios", "cost"):
+    tables = "padding ratios memory fidelity cache sampling_ratios sampling_natural_ratios cost"
+    for table in tables.split():
         print(f"\n{table}\n{pandas.read_csv(folder / 'bench' / f'{table}.csv').round(4).to_string(index=False)}")
     print(f"\nall tables and figures: {_shown(folder / 'bench')}; report: ", end="")
     print(_shown(folder / "notebooks" / "90_measure_speed.html"))
