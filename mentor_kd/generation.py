@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from transformers.modeling_outputs import BaseModelOutput
 
 from .batches import mask, pad
 from .files import InputError, digest, read_json, read_jsonl, write_json, write_jsonl
@@ -21,6 +22,7 @@ from .models import Loaded, decode, encode_prompt
 from .progress import Progress
 
 BATCHES_PER_SHARD = 4
+SEGMENT = 8  # tokens that are written before the texts that have ended leave their batch
 PADDING = 1.15  # prompt slots for each real token that batches may have at most
 
 
@@ -104,33 +106,65 @@ def generate_batch(loaded: Loaded, prompts: list[list[int]], sampling: Sampling,
     A decoder's prompts are padded at the left with an attention mask, so that a text does not depend on what it was
     batched with (up to rounding). The caller's random state is left as it was.
     """
-    left = not loaded.encoder_decoder
-    device = loaded.model.device
-    inputs = {
-        "input_ids": pad(prompts, loaded.tokenizer.pad_token_id, left).to(device),
-        "attention_mask": mask(prompts, left).to(device),
-    }
-    how = (
-        {"do_sample": False}
-        if sampling.greedy
-        else {
-            "do_sample": True,
-            "temperature": sampling.temperature,
-            "top_k": sampling.top_k,
-            "top_p": sampling.top_p,
-            "num_return_sequences": sampling.n,
-        }
-    )
-    lengths = {"max_new_tokens": sampling.max_new_tokens, "min_new_tokens": sampling.min_new_tokens or None}
-    training = loaded.model.training
+    device, training = loaded.model.device, loaded.model.training
     loaded.model.eval()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        ids = loaded.model.generate(**inputs, **how, **lengths, use_cache=True)
+        rows = _write(loaded, prompts, sampling)
     loaded.model.train(training)
-    prompt = inputs["input_ids"].shape[1] if left else 1  # an encoder-decoder's is its start token
-    texts = [as_text(loaded, row) for row in ids[:, prompt:].tolist()]
+    texts = [as_text(loaded, row) for row in rows]
     return [texts[i : i + sampling.n] for i in range(0, len(texts), sampling.n)]
+
+
+def _write(loaded: Loaded, prompts: list[list[int]], sampling: Sampling) -> list[list[int]]:
+    """The new ids of each text, by transformers' generation, SEGMENT tokens at a time.
+
+    Between segments the texts that have ended leave the batch, which otherwise goes on with all of its rows until the
+    longest text ends.
+    """
+    model, left, ends = loaded.model, not loaded.encoder_decoder, end_tokens(loaded)
+    ids = pad(prompts, loaded.tokenizer.pad_token_id, left).to(model.device)
+    seen = mask(prompts, left).to(model.device)
+    given = {"input_ids": ids} if left else {"encoder_outputs": model.get_encoder()(ids, attention_mask=seen)}
+    how = {"do_sample": False}
+    if not sampling.greedy:
+        how = {"do_sample": True, "temperature": sampling.temperature, "top_k": sampling.top_k, "top_p": sampling.top_p}
+    written: list[list[int]] = [[] for _ in range(len(prompts) * sampling.n)]
+    live, copies, done = list(range(len(written))), sampling.n, 0
+    while live:
+        size = min(SEGMENT, sampling.max_new_tokens - done)
+        found = model.generate(
+            **given,
+            **how,
+            attention_mask=seen,
+            num_return_sequences=copies,
+            max_new_tokens=size,
+            min_new_tokens=min(size, max(0, sampling.min_new_tokens - done)) or None,
+            use_cache=True,
+            return_dict_in_generate=True,
+        )
+        new = found.sequences[:, ids.shape[1] if left else done + 1 :].tolist()
+        for number, row in zip(live, new, strict=True):
+            written[number] += row
+        done += size
+        going_on = [k for k, row in enumerate(new) if ends.isdisjoint(row)] if done < sampling.max_new_tokens else []
+        live = [live[k] for k in going_on]
+        if live:
+            chosen = torch.tensor(going_on, device=model.device)
+            cache, ids = found.past_key_values, found.sequences[chosen]
+            cache.batch_select_indices(chosen)
+            seen = seen.repeat_interleave(copies, dim=0)[chosen]
+            if left:
+                seen = torch.cat([seen, seen.new_ones(len(live), size)], dim=1)
+                given = {"input_ids": ids, "past_key_values": cache}
+            else:
+                states = given["encoder_outputs"].last_hidden_state.repeat_interleave(copies, dim=0)[chosen]
+                given = {"encoder_outputs": BaseModelOutput(last_hidden_state=states)}
+                # without a mask, generation would hide T5's start token, which is its pad token, from the next segment
+                given |= {"decoder_input_ids": ids, "decoder_attention_mask": torch.ones_like(ids)}
+                given |= {"past_key_values": cache}
+            copies = 1
+    return written
 
 
 def by_length(prompts: list[list[int]], batch_size: int) -> list[list[int]]:

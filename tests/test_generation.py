@@ -5,6 +5,7 @@ import tiny
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers.generation import GenerateDecoderOnlyOutput
 
 from mentor_kd import generation, models
 from mentor_kd.files import InputError, read_jsonl
@@ -89,8 +90,8 @@ def test_a_text_ends_at_the_first_end_token(llama, monkeypatch):
     word = llama.tokenizer(" apples", add_special_tokens=False)["input_ids"]
     written = torch.tensor([[9, 9, *word, end, 0, 0], [9, 9, *word, *word, *word, *word]])
 
-    monkeypatch.setattr(llama.model, "generate", lambda **_: written)
-    [first], [second] = generate_batch(llama, [[9, 9], [9, 9]], GREEDY, 0)
+    monkeypatch.setattr(llama.model, "generate", lambda **_: GenerateDecoderOnlyOutput(sequences=written))
+    [first], [second] = generate_batch(llama, [[9, 9], [9, 9]], replace(GREEDY, max_new_tokens=4), 0)
     assert (first.text, first.finished, first.tokens) == (" apples", True, 1)
     assert (second.text, second.finished, second.tokens) == (" apples apples apples apples", False, 4)
 
@@ -99,9 +100,44 @@ def test_any_of_several_end_tokens_ends_a_text(llama, monkeypatch):
     [word] = llama.tokenizer(" apples", add_special_tokens=False)["input_ids"]
     [other] = llama.tokenizer(" books", add_special_tokens=False)["input_ids"]
     monkeypatch.setattr(llama.model.generation_config, "eos_token_id", [llama.tokenizer.eos_token_id, other])
-    monkeypatch.setattr(llama.model, "generate", lambda **_: torch.tensor([[9, word, word, other, 0]]))
+    written = GenerateDecoderOnlyOutput(sequences=torch.tensor([[9, word, word, other, 0]]))
+    monkeypatch.setattr(llama.model, "generate", lambda **_: written)
     [[text]] = generate_batch(llama, [[9]], GREEDY, 0)
     assert (text.text, text.finished) == (" apples apples", True)
+
+
+@pytest.mark.parametrize("shape", ["llama", "gpt2", "t5"])
+@pytest.mark.parametrize("sampling", [GREEDY, THREE], ids=["greedy", "sampled"])
+def test_texts_that_have_ended_leave_their_batch_and_change_no_other(shapes, monkeypatch, sampling, shape):
+    """Written three tokens at a time: as many rows as texts still go on, and greedy texts as if written at once."""
+    loaded, chosen = shapes[shape], replace(sampling, max_new_tokens=24)
+    head = loaded.model.get_output_embeddings()
+
+    def end_at_times(module, given, found):  # a random model hardly ever ends by itself
+        ends = torch.zeros_like(found)
+        ends[..., list(generation.end_tokens(loaded))] = 50.0
+        return found + ends * ((found[..., 7:8] * 1000).long() % 6 == 0)
+
+    handle = head.register_forward_hook(end_at_times)
+    monkeypatch.setattr(generation, "SEGMENT", 1000)
+    whole = generate_batch(loaded, prompts(loaded), chosen, 3)
+    monkeypatch.setattr(generation, "SEGMENT", 3)
+    real, rows = loaded.model.generate, []
+
+    def counted(**given):
+        found = real(**given)
+        rows.append(len(found.sequences))
+        return found
+
+    monkeypatch.setattr(loaded.model, "generate", counted)
+    drawn = generate_batch(loaded, prompts(loaded), chosen, 3)
+    texts, seen = [text for of_prompt in drawn for text in of_prompt], list(rows)
+    assert drawn == generate_batch(loaded, prompts(loaded), chosen, 3)  # and the same again
+    handle.remove()
+    assert seen == [n for k in range(8) if (n := sum(text.tokens + text.finished > 3 * k for text in texts))]
+    assert len(seen) > 1 and seen[-1] < seen[0] == len(QUESTIONS) * chosen.n
+    if chosen.greedy:
+        assert drawn == whole
 
 
 def test_no_more_tokens_than_allowed(llama):
