@@ -8,8 +8,8 @@ from pathlib import Path
 import yaml
 
 from . import fetching, official, own_data, sandbox
-from .evaluation import split_dev
-from .files import InputError, finish, is_done, read_json, reports_root, sha256, write_json, write_text
+from .evaluation import PROTOCOLS, split_dev
+from .files import InputError, finish, is_done, read_json, read_text, reports_root, sha256, write_json, write_text
 from .rationales import (
     Question,
     Rationale,
@@ -37,8 +37,11 @@ class CollectSettings:
     dev_file: str = ""  # official: a dev split in MCC-KD's format
     last_letter_labels: str = "corrected"
     seed: int = 0
+    protocol: str = "sound"  # paper: as the official code, nothing is held out and the test set chooses the epoch
 
     def __post_init__(self):
+        if self.protocol not in PROTOCOLS:
+            raise InputError(f"protocol is one of {', '.join(PROTOCOLS)}, not {self.protocol!r}")
         for name in ("train_questions", "dev_questions", "test_questions"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 0:
@@ -60,9 +63,21 @@ def task_of(folder: Path) -> Task:
     return Task(**read_json(Path(folder) / "collected" / "task.json"))
 
 
+def protocol_of(folder: Path) -> str:
+    """The protocol of a task's folder, `sound` or `paper`, as the collection step wrote it down."""
+    return yaml.safe_load(read_text(Path(folder) / "params.yaml"))["protocol"]
+
+
 def _limited(rows: list[Question], split: str, limit: int) -> list[Question]:
     chosen = [row for row in rows if row.split == split]
     return chosen[: limit or None]
+
+
+def _under(protocol: str, questions: list[Question]) -> list[Question]:
+    """The questions as a protocol splits them: `paper` holds none out, so what would be dev is trained on."""
+    if protocol == "sound":
+        return questions
+    return [dataclasses.replace(q, split="train") if q.split == "dev" else q for q in questions]
 
 
 def _sandbox(task: Task, settings: CollectSettings) -> tuple[list[Question], list[Rationale], dict]:
@@ -77,6 +92,7 @@ def _sandbox(task: Task, settings: CollectSettings) -> tuple[list[Question], lis
         + _limited(questions, "dev", settings.dev_questions)
         + _limited(questions, "test", settings.test_questions)
     )
+    questions = _under(settings.protocol, questions)
     teacher = sandbox.TeacherSettings(
         coverage=settings.coverage,
         error_rate=None if settings.error_rate < 0 else settings.error_rate,
@@ -99,7 +115,9 @@ def _sandbox(task: Task, settings: CollectSettings) -> tuple[list[Question], lis
 def _official(task: Task, settings: CollectSettings) -> tuple[list[Question], list[Rationale], dict]:
     found = official.load_task(task, last_letter_labels=settings.last_letter_labels)
     train = found.train[: settings.train_questions or None]
-    if settings.dev_file:
+    if settings.protocol == "paper":
+        split = [dataclasses.replace(q, split="train") for q in train]
+    elif settings.dev_file:
         dev = official.read_dev(Path(settings.dev_file), task)
         dev = dev[: settings.dev_questions or None]
         held = {q.id for q in dev}
@@ -134,6 +152,7 @@ def _own(task: Task, settings: CollectSettings) -> tuple[list[Question], list[Ra
         + _limited(questions, "dev", settings.dev_questions)
         + _limited(questions, "test", settings.test_questions)
     )
+    questions = _under(settings.protocol, questions)
     ids = {q.id for q in questions if q.split == "train"}
     kept = [row for row in rows if row.question_id in ids]
     return questions, kept, {"teacher_rows_of_dev_test_or_beyond_the_limits": len(rows) - len(kept)}
@@ -186,7 +205,7 @@ def collect(folder: Path, task: str, settings: CollectSettings) -> None:
             f"task {one.name!r}: no training question has a rationale of the teacher; raise coverage, or, in a "
             f"table of your own, add a column `rationale`"
         )
-    for split in ("train", "dev", "test"):
+    for split in ("train", "dev", "test") if settings.protocol == "sound" else ("train", "test"):
         if not any(q.split == split for q in questions):
             raise InputError(
                 f"task {one.name!r}: there is no {split} question; give some (your own table marks them in its "
@@ -195,7 +214,7 @@ def collect(folder: Path, task: str, settings: CollectSettings) -> None:
     write_json(place / "task.json", asdict(one))
     write_questions(place / "questions.jsonl", questions)
     write_rationales(place / "teacher.jsonl", rows)
-    write_text(Path(folder) / "params.yaml", yaml.safe_dump({"task": one.name, "protocol": "sound"}))
+    write_text(Path(folder) / "params.yaml", yaml.safe_dump({"task": one.name, "protocol": settings.protocol}))
     counts = {split: sum(q.split == split for q in questions) for split in ("train", "dev", "test")}
     finish(place, inputs, ["task.json", "questions.jsonl", "teacher.jsonl"], questions=counts, **facts)
 
