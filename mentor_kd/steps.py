@@ -5,7 +5,6 @@ step needs and does not find, `ensure` makes at smoke size, so that every notebo
 """
 
 import dataclasses
-import math
 import shutil
 import time
 from collections.abc import Callable
@@ -15,33 +14,18 @@ from pathlib import Path
 import pandas
 import yaml
 
-from . import filters, models
-from .batches import Example, encode
-from .collecting import CollectSettings, collect, judged, questions, task_of, teacher_rows
-from .evaluation import accuracy
-from .files import (
-    InputError,
-    digest,
-    finish,
-    is_done,
-    read_json,
-    read_jsonl,
-    sha256,
-    write_json,
-    write_jsonl,
-    write_text,
-)
+from . import fast, filters, models
+from .collecting import CollectSettings, collect, judged, protocol_of, questions, task_of, teacher_rows
+from .files import InputError, finish, is_done, read_json, read_text, sha256, write_text
 from .filters import FilterSettings
-from .generation import Sampling, Text, generate, generate_to
-from .methods import METHODS, get_method
-from .models import Loaded
-from .provenance import provenance
-from .rationales import Question, Rationale, read_rationales, target, write_rationales
-from .soft_labels import SoftLabels, SoftLabelSettings, cached, with_temperature
-from .tasks import MARKER, TASKS, Task, judge
-from .training import TrainSettings, clean_up, plan_batches, train
-
-Stop = Callable[[], bool]
+from .fitting import Lesson, Stop, alone, encode_rows, fit
+from .generation import Sampling, generate_to
+from .methods import METHODS, SELF_MENTOR, USUAL, get_method
+from .pairs import most_diverse
+from .rationales import Rationale, read_rationales, write_rationales
+from .tasks import TASKS
+from .train_settings import settings_from, under
+from .training import TrainSettings, plan_batches
 
 
 def never() -> bool:
@@ -64,6 +48,7 @@ def train_mentor(
         "teacher": sha256(folder / "collected" / "teacher.jsonl")[:16],
         "rows": [row.id for row in rows],
     }
+    settings = under(protocol_of(folder), settings)
     inputs = {
         "base": models.identity(mentor),
         "settings": asdict(settings),
@@ -71,43 +56,45 @@ def train_mentor(
         "data": data,
         "questions": sha256(folder / "collected" / "questions.jsonl"),
     }
-    return _fit(
-        folder / "mentor",
-        folder,
-        mentor,
-        rows,
-        settings,
-        max_length,
-        False,
-        {"name": f"mentor for {task_of(folder).name}", "method": "mentor", "seed": settings.seed},
-        inputs,
-        f"mentor {mentor}",
-        stop,
-        watch,
-    )
+    card = {"name": f"mentor for {task_of(folder).name}", "method": "mentor", "seed": settings.seed}
+    lesson = Lesson(mentor, rows, settings, max_length, card, inputs)
+    return fit(folder / "mentor", folder, lesson, f"mentor {mentor}", stop, watch)
 
 
-def augment(folder: Path, sampling: Sampling, stop: Stop = never) -> None:
-    """Have the mentor answer every training question several times, into augmented/mentor.jsonl."""
+def augment(folder: Path, sampling: Sampling, stop: Stop = never, backend: str = fast.REFERENCE) -> None:
+    """Have the mentor answer every training question several times, into augmented/mentor.jsonl.
+
+    `backend` is one of fast.BACKENDS; which it was stands in the manifest and in each row's sampler.
+    """
     folder, place = Path(folder), Path(folder) / "augmented"
     inputs = {
         "mentor": models.identity(folder / "mentor"),
         "sampling": asdict(sampling),
+        "backend": backend,
         "questions": sha256(folder / "collected" / "questions.jsonl"),
     }
     if is_done(place, inputs):
         return
-    task, loaded = task_of(folder), models.load(folder / "mentor")
+    fast.check_backend(backend)
+    task = task_of(folder)
+    # any other backend than the reference brings the weights itself
+    loaded = (models.load if backend == fast.REFERENCE else models.outline)(folder / "mentor")
     asked = questions(folder, "train")
     base = read_json(folder / "mentor" / "manifest.json")["base"]
     texts = generate_to(
-        place / "shards", loaded, [(q.id, q.question) for q in asked], sampling, {"mentor": inputs["mentor"]}, stop=stop
+        place / "shards",
+        loaded,
+        [(q.id, q.question) for q in asked],
+        sampling,
+        {"mentor": inputs["mentor"], "backend": backend},
+        stop=stop,
+        backend=fast.get_backend(backend, loaded, folder / "mentor" / backend),
     )
     by_id = {q.id: q for q in asked}
     rows = []
     for text in texts:
         sampler = {
-            "model": f"mentor {base}",
+            "model": f"mentor {base}" + (f" by {backend}" if backend != fast.REFERENCE else ""),
             "temperature": sampling.temperature,
             "top_k": sampling.top_k,
             "seed": sampling.seed,
@@ -141,15 +128,59 @@ def rationales(folder: Path) -> list[Rationale]:
 
 
 def rows_for(rows: list[Rationale], method: str) -> list[Rationale]:
-    """The rationales that a method learns from: the kept ones of its sources."""
-    sources = get_method(method).sources
-    return [row for row in rows if row.kept and row.source in sources]
+    """What a method learns from: the kept rationales of its sources, or each question's bare answer.
+
+    For pairs these are the three most diverse of each question. For bare answers `rows` must hold a rationale, kept or
+    not, of every training question; the mentor's do.
+    """
+    row = get_method(method)
+    if not row.sources:
+        first: dict[str, Rationale] = {}
+        for one in rows:
+            first.setdefault(one.question_id, one)
+        return [dataclasses.replace(one, id=one.question_id, rationale="", original="") for one in first.values()]
+    kept = [one for one in rows if one.kept and one.source in row.sources]
+    return most_diverse(kept) if row.pairs else kept
+
+
+def self_mentor(folder: Path, student: str, stop: Stop = never) -> Path:
+    """Train a mentor of the student's size as the run's mentor was trained, and have it augment, into self-mentor/.
+
+    The folder is a task's folder of its own: the same questions, teacher's rationales, verdicts and filters, and the
+    settings that mentor/ and augmented/ were made with. With the mentor's own base all that is in it is the same.
+    """
+    place = folder / SELF_MENTOR
+    (place / "collected").mkdir(parents=True, exist_ok=True)
+    given = ["task.json", "questions.jsonl", "teacher.jsonl"]
+    for name in ["params.yaml", "filters.yaml", "verdicts.jsonl", *(f"collected/{name}" for name in given)]:
+        if not (folder / name).exists():
+            (place / name).unlink(missing_ok=True)
+        elif not (place / name).exists() or sha256(place / name) != sha256(folder / name):
+            shutil.copyfile(folder / name, place / name)
+    mentor = read_json(folder / "mentor" / "manifest.json")["inputs"]
+    augmented = read_json(folder / "augmented" / "manifest.json")["inputs"]
+    train_mentor(place, student, settings_from(mentor["settings"]), mentor["max_length"], stop)
+    augment(place, Sampling(**augmented["sampling"]), stop, augmented["backend"])
+    rows = teacher_rows(place) + read_rationales(place / "augmented" / "mentor.jsonl")
+    kept = read_rationales(place / "rationales.jsonl") if (place / "rationales.jsonl").exists() else []
+    if [(one.id, one.original) for one in kept] != [(one.id, one.original) for one in rows]:
+        filter_rationales(place, FilterSettings(**yaml.safe_load(read_text(place / "filters.yaml"))))
+    return place
+
+
+def source(folder: Path, method: str, student: str, stop: Stop = never) -> Path:
+    """The folder whose mentor and rationales a method learns from; that of a self-mentor is made where it is due."""
+    folder = Path(folder)
+    if get_method(method).mentor != SELF_MENTOR:
+        return folder
+    with alone(folder, SELF_MENTOR):  # students of several processes share it
+        return self_mentor(folder, student, stop)
 
 
 def planned(rows: list[Rationale], method: str, settings: TrainSettings, student: str, max_length: int) -> int:
     """Optimiser steps of a method's student, rationales that are too long for it left out as in training."""
-    outline = models.outline(student)
-    examples, _ = _encode(outline, rows_for(rows, get_method(method).steps_of or method), max_length)
+    outline, read = models.outline(student), get_method(method).steps_of or method
+    examples, _ = encode_rows(outline, rows_for(rows, read), max_length, get_method(read))
     return plan_batches(examples, outline.encoder_decoder, settings).steps
 
 
@@ -192,11 +223,11 @@ def distil(
     watch: Callable[[dict], None] | None = None,
 ) -> dict:
     """Train one student by one method with one seed, into students/<method>-seed<k>/; returns its manifest."""
-    folder = Path(folder)
-    every = rationales(folder)
+    folder, row = Path(folder), get_method(method)
+    home, settings = source(folder, method, student, stop), under(protocol_of(folder), settings)
+    every = rationales(home)
     rows, row_settings = rows_for(every, method), matched(every, method, settings, student, max_length)
-    soft = get_method(method).soft_labels
-    data = {"rows": [row.id for row in rows], "texts": sha256(folder / "rationales.jsonl")[:16]}
+    data = {"rows": [one.id for one in rows], "texts": sha256(folder / "rationales.jsonl")[:16]}
     inputs = {
         "method": method,
         "base": models.identity(student),
@@ -204,27 +235,21 @@ def distil(
         "max_length": max_length,
         "data": data,
         "questions": sha256(folder / "collected" / "questions.jsonl"),
-        "mentor": models.identity(folder / "mentor") if soft else None,
+        "mentor": models.identity(home / "mentor") if row.soft_labels else None,
     }
-    place = folder / "students" / f"{method}-seed{settings.seed}"
+    card = {"name": f"{method} student for {task_of(folder).name}", "method": method, "seed": settings.seed}
+    place, start = folder / "students" / f"{method}-seed{settings.seed}", student
     _set_aside(folder, inputs)
-    if soft and not is_done(place, inputs):
-        without = [name for name, row in METHODS.items() if not row.soft_labels]
-        models.require_same_tokenizer(models.outline(folder / "mentor"), models.outline(student), without)
-    return _fit(
-        place,
-        folder,
-        student,
-        rows,
-        row_settings,
-        max_length,
-        soft,
-        {"name": f"{method} student for {task_of(folder).name}", "method": method, "seed": settings.seed},
-        inputs,
-        f"{method}, seed {settings.seed}",
-        stop,
-        watch,
-    )
+    if row.soft_labels and not is_done(place, inputs):
+        without = [name for name, one in METHODS.items() if not one.soft_labels]
+        models.require_same_tokenizer(models.outline(home / "mentor"), models.outline(student), without)
+    if row.starts_from:
+        distil(folder, row.starts_from, student, settings, max_length, stop, watch)
+        before = folder / "students" / f"{row.starts_from}-seed{settings.seed}"
+        start, inputs["starts_from"] = str(before), models.identity(before)
+        card |= {"base": student, "starts_from": before.name}
+    lesson = Lesson(start, rows, row_settings, max_length, card, inputs, row, home if row.soft_labels else None)
+    return fit(place, folder, lesson, f"{method}, seed {settings.seed}", stop, watch)
 
 
 # What `ensure` makes where a notebook's input is missing: small enough for a few seconds on a laptop.
@@ -246,7 +271,7 @@ def ensure(folder: Path, needed: str) -> None:
     smoke = dataclasses.replace(SMOKE_COLLECT, data=source)
 
     def students() -> None:
-        for method in METHODS:
+        for method in USUAL:
             distil(folder, method, SMOKE_MODEL, SMOKE_TRAINING)
 
     steps = {

@@ -61,11 +61,17 @@ class TrainSettings:
             raise InputError(f"seed is a whole number from 0, not {self.seed!r}")
 
 
+def settings_from(written: dict) -> TrainSettings:
+    """The settings that a manifest holds."""
+    parts = {"loss": LossSettings, "lora": LoraSettings, "on_policy": OnPolicySettings}
+    return TrainSettings(**{name: parts[name](**value) if name in parts else value for name, value in written.items()})
+
+
 def under(protocol: str, settings: TrainSettings) -> TrainSettings:
     """The settings as a protocol has them; `sound` leaves them as they are.
 
     `paper` trains as the official code does: a constant rate without warm-up, gradients not clipped, no tau squared,
-    the divergence averaged over every position of a batch, padding included (defects 3, 4 and 21 of data/paper/defects.md).
+    the divergence averaged over every position of a batch, padding included (data/paper/defects.md: 3, 4, 21).
     """
     if protocol not in PROTOCOLS:
         raise InputError(f"protocol is one of {', '.join(PROTOCOLS)}, not {protocol!r}")

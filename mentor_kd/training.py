@@ -21,6 +21,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
 from .batches import BucketBatches, Example, longest_rows, padding_waste, row_lengths
+from .evaluation import DevScore
 from .files import InputError, append_jsonl, read_json, read_jsonl, read_text, write_jsonl
 from .models import Loaded
 from .pairs import PairBatches
@@ -85,8 +86,9 @@ class _Watcher(TrainerCallback):
     def on_log(self, args, state, control, logs=None, **kwargs):
         kept = {k: v for k, v in (logs or {}).items() if k in LOGGED}
         if "eval_dev_accuracy" in (logs or {}):
-            kept = {"dev_accuracy": logs["eval_dev_accuracy"], "eval_seconds": logs["eval_seconds"]}
-            self.note = f"dev {logs['eval_dev_accuracy']:.1f}%"
+            name, sign = ("dev_accuracy", "") if logs["eval_exact"] else ("dev_accuracy_at_most", "at most ")
+            kept = {name: logs["eval_dev_accuracy"], "eval_seconds": logs["eval_seconds"]}
+            self.note = f"dev {sign}{logs['eval_dev_accuracy']:.1f}%"
         elif "loss" in kept:
             self.note = f"loss {float(kept['loss']):.3f}" + (f" · {self.note}" if self.note.startswith("dev") else "")
         if kept:
@@ -120,7 +122,7 @@ def stop_on_signal(stop: Callable[[], bool]):
 def train(
     loaded: Loaded,
     examples: list[Example],
-    dev: Callable[[], float] | None,
+    dev: Callable[[float | None], DevScore] | None,
     settings: TrainSettings,
     work: Path,
     mentor: Loaded | SoftLabels | None = None,
@@ -131,7 +133,7 @@ def train(
 ) -> Trained:
     """Train `loaded` in place and leave it at its best evaluation; checkpoints and metrics.jsonl lie in `work`.
 
-    `dev()` gives the dev accuracy in percent; with None there is no choice and the last step counts. `mentor` gives
+    `dev(to_beat)` scores on dev, given the best accuracy so far; None: no choice, the last step counts. `mentor` gives
     soft labels, from the cache or live; without one the loss is cross-entropy alone. `stop()` is asked after each
     step: when true, a checkpoint is written and `Trained.stopped` is set; the same call goes on from there. `watch`
     gets each new row of the metrics. `on_policy` has the student write a share of its batches itself, for a live
