@@ -136,8 +136,11 @@ class DistillationTrainer(Trainer):
 
     def _divergence(self, logits: torch.Tensor, taught: torch.Tensor) -> torch.Tensor:
         """The divergence from the live mentor over positions [N, V or more] of both."""
-        # Families pad their vocabularies to different sizes beyond the shared tokenizer: compare what both have.
         shared, rules = min(self.loaded.vocabulary, self.mentor.vocabulary), self.loss_settings
+        # Families pad their vocabularies to different sizes beyond the shared tokenizer: compare what both have. The
+        # official code takes what lies beyond it along.
+        if self.as_published:
+            shared = min(logits.shape[-1], taught.shape[-1])
         return soft_label_divergence(
             logits[..., :shared], taught[..., :shared], rules.soft_label_temperature, rules.beta
         )

@@ -321,9 +321,7 @@ def test_what_other_settings_left_half_done_is_not_gone_on_with(folder, model):
 
 def test_different_tokenizers_forbid_soft_labels_only(folder, tmp_path):
     student = str(tiny.gpt2(tmp_path / "gpt2"))
-    with pytest.raises(
-        InputError, match="soft labels need one tokenizer .*: answer-only, vanilla-kd, .*mcc-kd"
-    ):
+    with pytest.raises(InputError, match="soft labels need one tokenizer .*: answer-only, vanilla-kd, .*mcc-kd"):
         steps.distil(folder, "mentor-kd", student, TRAINING)
     assert not (folder / "students" / "mentor-kd-seed0").exists()
     manifest = steps.distil(folder, "vanilla-kd", student, replace(TRAINING, epochs=1))

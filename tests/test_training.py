@@ -84,7 +84,7 @@ def formula(loaded, examples, settings, mentor=None):
     return loss, float(ce.detach()) / tokens, float(kl.detach()) / tokens
 
 
-def one_step(loaded, examples, settings, work, mentor=None):
+def one_step(loaded, examples, settings, work, mentor=None, **more):
     """Gradients (before clipping) and the metrics row of a training of one step over all examples."""
     gradients = {}
 
@@ -95,7 +95,7 @@ def one_step(loaded, examples, settings, work, mentor=None):
         return hook
 
     handles = [p.register_post_accumulate_grad_hook(keep(name)) for name, p in loaded.model.named_parameters()]
-    train(loaded, examples, None, settings, work, mentor)
+    train(loaded, examples, None, settings, work, mentor, **more)
     for handle in handles:
         handle.remove()
     [row] = [row for row in rows_of(work) if "loss" in row]
