@@ -1,4 +1,4 @@
-"""The command line: `python -m mentor_kd run | reproduce | data | report | predict`. Each has a --help."""
+"""The command line: `python -m mentor_kd run | reproduce | bench | data | report | predict`. Each has a --help."""
 
 import argparse
 import os
@@ -37,6 +37,20 @@ def _shown(path: Path) -> str:
 def _reproduce(args: argparse.Namespace) -> int:
     args.params, args.dry_run = str(ROOT / "notebooks" / "params" / "quick.yaml"), False
     return _run(args)
+
+
+def _bench(args: argparse.Namespace) -> int:
+    import pandas
+
+    from . import runs
+
+    parameters = runs.read_parameters(Path(args.params), args.parameter)
+    folder = runs.run_one("90_measure_speed", parameters)
+    for table in ("padding", "ratios", "memory", "fidelity", "cache", "sampling_ratios", "cost"):
+        print(f"\n{table}\n{pandas.read_csv(folder / 'bench' / f'{table}.csv').round(4).to_string(index=False)}")
+    print(f"\nall tables and figures: {_shown(folder / 'bench')}; report: ", end="")
+    print(_shown(folder / "notebooks" / "90_measure_speed.html"))
+    return 0
 
 
 def _fetch(args: argparse.Namespace) -> int:
@@ -106,6 +120,18 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument(
         "-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="override a parameter"
     )
+
+    one = add(
+        "bench",
+        _bench,
+        "Measure speed: the paper's loop, ours, and the floor, side by side on this machine.",
+        "\n\nRuns notebook 90 and prints its tables: padding, time, memory, soft-label cache, sampling. Without\n"
+        "--params it takes sandbox models and some minutes; bench-svamp.yaml has the paper's data and true shapes."
+        "\n\nexample: python -m mentor_kd bench --params notebooks/params/bench-svamp.yaml",
+    )
+    sizes = ROOT / "notebooks" / "params" / "bench-sandbox.yaml"
+    one.add_argument("--params", default=str(sizes), help="YAML file of notebook 90's parameters")
+    one.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="override one")
 
     data = commands.add_parser("data", help="The paper's own data.", description="The paper's own data.")
     inner = data.add_subparsers(required=True, metavar="command")

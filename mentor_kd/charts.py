@@ -25,7 +25,7 @@ INK, GREY, PALE = "#222222", "#6B6B6B", "#DDDDDD"
 COLOURS = (BLUE, VERMILLION, GREEN, PINK, ORANGE, SKY, INK)
 MARKERS = "osD^vPX*"
 DASHES = ("-", "--", "-.", ":")
-SHADES = (BLUE, "#4D4D4D", VERMILLION, PINK, YELLOW, "#8C6D00", GREEN, SKY, "#B8DDF2", ORANGE)
+SHADES = (BLUE, "#4D4D4D", VERMILLION, PINK, YELLOW, "#8C6D00", GREEN, "#882255", SKY, "#B8DDF2", ORANGE)
 PART_COLOURS = dict(zip(("kept", *REASONS), SHADES, strict=True))
 PAPER_MARK = "PAPER PROTOCOL: epoch selected on the test set"
 CHOSEN_ON_TEST = "Test accuracy (%), by which the epoch is chosen"

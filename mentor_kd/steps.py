@@ -16,6 +16,7 @@ import yaml
 
 from . import fast, filters, models
 from .collecting import CollectSettings, collect, judged, protocol_of, questions, task_of, teacher_rows
+from .confidence import confidences
 from .files import InputError, finish, is_done, read_json, read_text, sha256, write_text
 from .filters import FilterSettings
 from .fitting import Lesson, Stop, alone, encode_rows, fit
@@ -26,6 +27,7 @@ from .rationales import Rationale, read_rationales, write_rationales
 from .tasks import TASKS
 from .train_settings import settings_from, under
 from .training import TrainSettings, plan_batches
+from .verdicts import read_verdicts
 
 
 def never() -> bool:
@@ -109,12 +111,11 @@ def filter_rationales(folder: Path, settings: FilterSettings) -> pandas.DataFram
     """Apply filters and verdicts to the teacher's and the mentor's rationales, into rationales.jsonl; the counts."""
     folder = Path(folder)
     rows = teacher_rows(folder) + read_rationales(folder / "augmented" / "mentor.jsonl")
-    verdicts = filters.read_verdicts(folder / "verdicts.jsonl")
-    kept = filters.apply(rows, settings, verdicts, task_of(folder))
+    kept = _filtered(folder, rows, settings)
     write_rationales(folder / "rationales.jsonl", kept)
     write_text(folder / "filters.yaml", yaml.safe_dump(asdict(settings)))
     table = filters.counts(kept)
-    table.to_csv(folder / "filter_counts.csv")
+    write_text(folder / "filter_counts.csv", table.to_csv())
     return table
 
 
@@ -123,8 +124,13 @@ def rationales(folder: Path) -> list[Rationale]:
     folder = Path(folder)
     rows = read_rationales(folder / "rationales.jsonl")
     settings = FilterSettings(**yaml.safe_load((folder / "filters.yaml").read_text(encoding="utf-8")))
-    verdicts = filters.read_verdicts(folder / "verdicts.jsonl")
-    return filters.apply(rows, settings, verdicts, task_of(folder))
+    return _filtered(folder, rows, settings)
+
+
+def _filtered(folder: Path, rows: list[Rationale], settings: FilterSettings) -> list[Rationale]:
+    """The rows under the settings, the folder's verdicts and, where it is asked for, its mentor's confidence."""
+    confidence = confidences(folder, rows) if settings.min_confidence is not None else None
+    return filters.apply(rows, settings, read_verdicts(folder / "verdicts.jsonl"), task_of(folder), confidence)
 
 
 def rows_for(rows: list[Rationale], method: str) -> list[Rationale]:
@@ -226,6 +232,7 @@ def distil(
     folder, row = Path(folder), get_method(method)
     home, settings = source(folder, method, student, stop), under(protocol_of(folder), settings)
     every = rationales(home)
+    write_text(home / "filter_counts.csv", filters.counts(every).to_csv())  # verdicts were perhaps given since
     rows, row_settings = rows_for(every, method), matched(every, method, settings, student, max_length)
     data = {"rows": [one.id for one in rows], "texts": sha256(folder / "rationales.jsonl")[:16]}
     inputs = {

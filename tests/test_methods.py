@@ -8,7 +8,7 @@ import tiny
 import torch
 from test_training import same, weights
 
-from mentor_kd import filters, models, report, steps
+from mentor_kd import models, report, steps, verdicts
 from mentor_kd.collecting import CollectSettings, collect, questions
 from mentor_kd.files import InputError, read_json, read_jsonl
 from mentor_kd.filters import FilterSettings
@@ -38,7 +38,7 @@ def filtered(tmp_path_factory, model):
     steps.augment(folder, Sampling(n=2, temperature=0.9, max_new_tokens=20))
     steps.filter_rationales(folder, FilterSettings(duplicates=False))
     for row in [row for row in steps.rationales(folder) if row.source == "mentor"][:7]:
-        filters.add_verdict(folder / "verdicts.jsonl", row.id, "keep")
+        verdicts.add_verdict(folder / "verdicts.jsonl", row.id, "keep")
     return folder
 
 
@@ -97,7 +97,7 @@ def test_a_self_mentor_is_the_students_own_and_follows_the_runs_verdicts(folder,
     assert own["inputs"]["settings"] == mentor["inputs"]["settings"]
     assert own["parameters"] < mentor["parameters"]
     dropped = next(row for row in steps.rationales(folder) if row.kept and row.source == "teacher")
-    filters.add_verdict(folder / "verdicts.jsonl", dropped.id, "drop")
+    verdicts.add_verdict(folder / "verdicts.jsonl", dropped.id, "drop")
     second = steps.distil(folder, "self-mentor", small, TRAINING)
     assert second["rationales"] == first["rationales"] - 1
     assert "self-mentor" in set(report.costs(folder.parent)["model"])
