@@ -61,6 +61,11 @@ def save(figure: Figure, frame: pandas.DataFrame, path: Path | str) -> tuple[Pat
     return image, table
 
 
+def marked(title: str, protocol: str) -> str:
+    """A title, with the mark of the paper's protocol where the numbers below are of it."""
+    return f"{title} ({PAPER_MARK})" if protocol == "paper" else title
+
+
 def accuracy_chart(
     frame: pandas.DataFrame, reference: pandas.DataFrame | None = None, title: str = "Test accuracy"
 ) -> Chart:
