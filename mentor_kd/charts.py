@@ -28,6 +28,8 @@ DASHES = ("-", "--", "-.", ":")
 SHADES = (BLUE, "#4D4D4D", VERMILLION, PINK, YELLOW, "#8C6D00", GREEN, "#882255", SKY, "#B8DDF2", ORANGE)
 PART_COLOURS = dict(zip(("kept", *REASONS), SHADES, strict=True))
 PAPER_MARK = "PAPER PROTOCOL: epoch selected on the test set"
+MARK = {"fontsize": 9, "fontweight": "bold", "color": "white"}
+MARK["bbox"] = {"facecolor": "#A33F00", "edgecolor": "none", "pad": 3}
 CHOSEN_ON_TEST = "Test accuracy (%), by which the epoch is chosen"
 METRICS = {
     "loss": "Loss",
@@ -101,15 +103,8 @@ def accuracy_chart(
         panel.set_xlabel(f"Accuracy (%), n = {_range(seeds['n'])}")
     figure.supxlabel(_accuracy_note(summary), x=0.01, ha="left", fontsize=8, color=GREY)
     if "paper" in set(summary["protocol"]):
-        _mark_paper(figure)
+        figure.text(0.99, 0.985, PAPER_MARK, ha="right", va="top", **MARK)
     return figure
-
-
-def _mark_paper(figure: Figure) -> None:
-    """Say in the figure's corner that its numbers are of the paper's protocol."""
-    box = {"facecolor": "#A33F00", "edgecolor": "none", "pad": 3}
-    style = {"fontsize": 9, "fontweight": "bold", "color": "white"}
-    figure.text(0.99, 0.985, PAPER_MARK, ha="right", va="top", bbox=box, **style)
 
 
 def _draw_methods(panel: Axes, kinds: list[tuple[str, str]], seeds: pandas.DataFrame, means: pandas.DataFrame) -> None:
@@ -188,7 +183,7 @@ def learning_curve(frame: pandas.DataFrame, title: str = "Learning curves", log:
         if runs != [""] and (place % columns == columns - 1 or place == len(metrics) - 1):
             _label_ends(panel, ends)
     if paper:
-        _mark_paper(figure)
+        figure.supxlabel(PAPER_MARK, x=0.99, ha="right", **MARK)
     return figure
 
 

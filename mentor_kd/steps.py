@@ -114,8 +114,15 @@ def filter_rationales(folder: Path, settings: FilterSettings) -> pandas.DataFram
     kept = _filtered(folder, rows, settings)
     write_rationales(folder / "rationales.jsonl", kept)
     write_text(folder / "filters.yaml", yaml.safe_dump(asdict(settings)))
-    table = filters.counts(kept)
-    write_text(folder / "filter_counts.csv", table.to_csv())
+    return _write_counts(folder, kept)
+
+
+def _write_counts(folder: Path, rows: list[Rationale]) -> pandas.DataFrame:
+    """Count what is kept and why the rest is dropped; the file is touched only if the counts have changed."""
+    table = filters.counts(rows)
+    path, text = folder / "filter_counts.csv", table.to_csv()
+    if not path.exists() or read_text(path) != text:
+        write_text(path, text)
     return table
 
 
@@ -232,7 +239,7 @@ def distil(
     folder, row = Path(folder), get_method(method)
     home, settings = source(folder, method, student, stop), under(protocol_of(folder), settings)
     every = rationales(home)
-    write_text(home / "filter_counts.csv", filters.counts(every).to_csv())  # verdicts were perhaps given since
+    _write_counts(home, every)  # verdicts were perhaps given since
     rows, row_settings = rows_for(every, method), matched(every, method, settings, student, max_length)
     data = {"rows": [one.id for one in rows], "texts": sha256(folder / "rationales.jsonl")[:16]}
     inputs = {
