@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .batches import BucketBatches, Example, fits
+from .files import InputError
 from .filters import jaccard
 from .models import Loaded, encode_prompt
 from .rationales import Rationale
@@ -80,14 +81,20 @@ class PairBatches(BucketBatches):
     cross-entropy. A step has `batch_size` rationales, so half as many questions.
     """
 
-    def __init__(self, examples: list[Example], lengths: list[tuple[int, ...]], batch_size: int, *more, **named):
+    def __init__(self, examples: list[Example], lengths: list[tuple[int, ...]], batch_size: int, **named):
         of: dict[str, list[int]] = {}
         for place, example in enumerate(examples):
             of.setdefault(example.group, []).append(place)
         self.groups = list(of.values())
+        parts, pairs = named["accumulation"], max(1, batch_size // 2)
+        if parts > pairs and not named.get("token_budget"):
+            raise InputError(
+                f"accumulation {parts}: a pair cannot be cut, and at batch_size {batch_size} a step has {pairs}; "
+                f"set accumulation to {pairs} or less"
+            )
         longest = [tuple(map(max, zip(*(lengths[place] for place in group), strict=True))) for group in self.groups]
         named["token_budget"] = -(-named.get("token_budget", 0) // 2)
-        super().__init__(longest, max(1, batch_size // 2), *more, **named)
+        super().__init__(longest, pairs, **named)
 
     def epoch(self, number: int) -> list[list[int]]:
         """The batches of one epoch: row numbers, the two of a pair side by side."""

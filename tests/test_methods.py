@@ -8,7 +8,7 @@ import tiny
 import torch
 from test_training import same, weights
 
-from mentor_kd import models, report, steps, verdicts
+from mentor_kd import lens, models, report, steps, verdicts
 from mentor_kd.collecting import CollectSettings, collect, questions
 from mentor_kd.files import InputError, read_json, read_jsonl
 from mentor_kd.filters import FilterSettings
@@ -101,6 +101,7 @@ def test_a_self_mentor_is_the_students_own_and_follows_the_runs_verdicts(folder,
     second = steps.distil(folder, "self-mentor", small, TRAINING)
     assert second["rationales"] == first["rationales"] - 1
     assert "self-mentor" in set(report.costs(folder.parent)["model"])
+    assert lens.subjects(folder, "self-mentor-seed0").mentor.parameters == own["parameters"]
 
 
 def test_without_alpha_mcc_kd_reads_what_alpha_does_not_change(folder, model):
@@ -144,6 +145,7 @@ def test_on_policy_goes_on_from_the_vanilla_student(folder, model):
     assert (manifest["base"], manifest["starts_from"]) == (model, "vanilla-kd-seed0")
     assert manifest["inputs"]["starts_from"] == models.identity(folder / "students" / "vanilla-kd-seed0")
     assert not close(student(folder, "on-policy"), student(folder, "vanilla-kd"))
+    assert close(lens.subjects(folder, "on-policy-seed0").students["before"], student(folder, "vanilla-kd"))
     nothing = replace(TRAINING, learning_rate=1e-9, on_policy=OnPolicySettings(share=1.0))
     before = student(folder, "vanilla-kd")
     steps.distil(folder, "on-policy", model, nothing)

@@ -10,6 +10,7 @@ from test_training import formula, one_step
 
 from mentor_kd import models, trainer
 from mentor_kd.batches import Example
+from mentor_kd.files import InputError
 from mentor_kd.losses import LossSettings
 from mentor_kd.pairs import PairBatches, answer_places, encode_apart, most_diverse
 from mentor_kd.rationales import new_question, new_rationale, target
@@ -105,6 +106,16 @@ def test_an_epoch_has_every_question_once_with_two_of_its_rationales_side_by_sid
     assert drawn - {()} == {(0, 1), (0, 2), (1, 2)}
     assert list(batches) == list(plan_batches(examples, False, TrainSettings(epochs=4, batch_size=4, seed=1)))
     assert list(batches) != list(plan_batches(examples, False, TrainSettings(epochs=4, batch_size=4, seed=2)))
+
+
+def test_a_pair_is_not_cut():
+    examples = fake(("a", 2), ("b", 2), ("c", 2), ("d", 2))
+    halves = plan_batches(examples, False, TrainSettings(epochs=1, batch_size=4, accumulation=2))
+    assert [[examples[row].group for row in batch] for batch in halves.epoch(0)] == [
+        [name] * 2 for name in (examples[batch[0]].group for batch in halves.epoch(0))
+    ]
+    with pytest.raises(InputError, match="accumulation 4: a pair cannot be cut, and at batch_size 4 a step has 2"):
+        plan_batches(examples, False, TrainSettings(epochs=1, batch_size=4, accumulation=4))
 
 
 def test_where_answers_stand_by_hand():
