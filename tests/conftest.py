@@ -28,7 +28,8 @@ def reports(tmp_path_factory, monkeypatch):
     return folder
 
 
-SLOW = ("test_runs", "test_notebooks", "test_explorer_runs", "test_chain", "test_kernel", "test_browser", "test_kill")
+SLOW = ("test_runs", "test_notebooks", "test_explorer_runs", "test_chain", "test_endpoint", "test_served", "test_key")
+SLOW += ("test_kernel", "test_browser", "test_annotate_kill", "test_kill")
 
 
 def pytest_collection_modifyitems(items):
