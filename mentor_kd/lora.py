@@ -5,6 +5,7 @@ trains the whole output layer, which the paper does not say and which is left al
 """
 
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +63,8 @@ def adapt(model: torch.nn.Module, settings: LoraSettings, seed: int) -> torch.nn
         fan_in_fan_out=names == ["c_attn"],  # GPT-2 keeps that layer's weight transposed
         task_type="SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM",
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that it will rename
         torch.manual_seed(seed)
         return get_peft_model(model, config)
 

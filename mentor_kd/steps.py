@@ -74,6 +74,7 @@ def augment(folder: Path, sampling: Sampling, stop: Stop = never, backend: str =
         "sampling": asdict(sampling),
         "backend": backend,
         "questions": sha256(folder / "collected" / "questions.jsonl"),
+        "protocol": protocol_of(folder),  # by whose rules an answer is found and judged
     }
     if is_done(place, inputs):
         return
@@ -102,7 +103,7 @@ def augment(folder: Path, sampling: Sampling, stop: Stop = never, backend: str =
             "seed": sampling.seed,
             "index": text["index"],
         }
-        rows.append(judged(by_id[text["id"]], text["text"], "mentor", sampler, task))
+        rows.append(judged(by_id[text["id"]], text["text"], "mentor", sampler, task, inputs["protocol"]))
     write_rationales(place / "mentor.jsonl", rows)
     finish(place, inputs, ["mentor.jsonl"], rows=len(rows))
 
@@ -258,7 +259,7 @@ def distil(
         without = [name for name, one in METHODS.items() if not one.soft_labels]
         models.require_same_tokenizer(models.outline(home / "mentor"), models.outline(student), without)
     if row.starts_from:
-        distil(folder, row.starts_from, student, settings, max_length, stop, watch)
+        distil(folder, row.starts_from, student, settings, max_length, stop)
         before = folder / "students" / f"{row.starts_from}-seed{settings.seed}"
         start, inputs["starts_from"] = str(before), models.identity(before)
         card |= {"base": student, "starts_from": before.name}

@@ -104,6 +104,17 @@ def test_a_stopped_training_goes_on_with_the_same_adapters(tmp_path):
     assert trained.steps == 6 and same(again, whole)
 
 
+def test_gradient_checkpointing_changes_no_number(tmp_path):
+    folder, found = tiny.llama(tmp_path / "model", layers=2), []
+    for checkpointing in (False, True):
+        settings = replace(SETTINGS, epochs=1, gradient_checkpointing=checkpointing, lora=LoraSettings(4, dropout=0.0))
+        loaded = models.load(folder)
+        loaded = replace(loaded, model=lora.adapt(loaded.model, settings.lora, 0))
+        train(loaded, tiny.examples(loaded, 8), None, settings, tmp_path / str(checkpointing))
+        found.append(weights(loaded))
+    assert all(torch.allclose(found[0][name], found[1][name], atol=1e-6) for name in found[0])
+
+
 def test_the_best_evaluation_is_what_is_left(tmp_path):
     from mentor_kd.evaluation import DevScore
 

@@ -16,6 +16,7 @@ from mentor_kd.files import InputError, read_json, read_jsonl
 from mentor_kd.filters import FilterSettings
 from mentor_kd.generation import Sampling
 from mentor_kd.losses import LossSettings
+from mentor_kd.teacher import judged
 from mentor_kd.train_settings import TrainSettings, settings_from, under
 from mentor_kd.training import plan_batches
 
@@ -133,6 +134,19 @@ def test_nothing_is_held_out(filtered, tmp_path):
     assert {q.id for q in questions(filtered, "test")} == sound["test"]
     asked = {row.question_id for row in teacher_rows(filtered)}
     assert asked <= sound["train"] | sound["dev"]
+
+
+def test_the_mentors_answers_are_judged_by_the_official_rules(folder, monkeypatch):
+    """An answer that the official evaluator takes from before the end of a sentence, and ours does not."""
+    task, text = steps.task_of(folder), "Not so. --> it is d a"
+    question = questions(folder, "train")[0]
+    sampler = {"model": "m", "temperature": 1.0, "top_k": 0, "seed": 0, "index": 0}
+    found = {mode: judged(question, text, "mentor", sampler, task, mode).prediction for mode in ("sound", "paper")}
+    assert found["paper"] == "itisda" != found["sound"]
+    seen = set()
+    monkeypatch.setattr(steps, "judged", lambda *given: seen.add(given[-1]) or judged(*given))
+    steps.augment(folder, Sampling(n=1, temperature=0.9, max_new_tokens=10))
+    assert seen == {"paper"}
 
 
 def test_the_test_set_chooses_the_epoch_by_the_official_verdict(folder, model, monkeypatch):
