@@ -56,9 +56,8 @@ def encode_apart(loaded: Loaded, rows: list[Rationale], max_length: int) -> tupl
 
     kept, too_long = [], []
     for row in rows:
-        before = f"{row.rationale} " if row.rationale else ""
-        conclusion = ids(f"{' ' if before else ''}{MARKER} {row.answer}")
-        marker = ids(f"{' ' if before else ''}{MARKER}")
+        gap = " " if row.rationale else ""
+        conclusion, marker = ids(f"{gap}{MARKER} {row.answer}"), ids(f"{gap}{MARKER}")
         span = len(conclusion) - (len(marker) if conclusion[: len(marker)] == marker else 0)
         example = Example(
             row.id,
