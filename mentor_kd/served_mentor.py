@@ -58,6 +58,7 @@ def augment_served(folder: Path, sampling: Sampling, where: EndpointSettings, mo
     inputs = {
         "mentor": identity,
         "sampling": asdict(sampling),
+        "backend": "hf",  # as the notebook's own default has it: which engine serves, the rows say
         "questions": sha256(folder / "collected" / "questions.jsonl"),
     }
     if is_done(place, inputs):
@@ -77,7 +78,7 @@ def augment_served(folder: Path, sampling: Sampling, where: EndpointSettings, mo
     rows = []
     for question, request in asked:
         sampler = {
-            "model": f"mentor {base}",
+            "model": f"mentor {base} by a server",
             "temperature": sampling.temperature,
             "top_k": sampling.top_k,
             "seed": sampling.seed,
