@@ -240,7 +240,8 @@ class BucketBatches:
 
     def _within_budget(self, order: list[int]) -> list[list[int]]:
         """Batches of rows that fit into the token budget."""
-        todo = cut(order, -(-self._tokens(order) // (self.MEGA * self.token_budget)))
+        megas = -(-self._tokens(order) // (self.MEGA * self.token_budget))
+        todo = cut(order, min(len(order), megas))  # a run has at least a row
         batches = []
         while todo:
             rows = todo.pop()
