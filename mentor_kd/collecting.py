@@ -67,7 +67,7 @@ def task_of(folder: Path) -> Task:
 
 
 def protocol_of(folder: Path) -> str:
-    """The protocol of a task's folder, `sound` or `paper`, as the collection step wrote it down; `sound` if it did not."""
+    """The protocol of a task's folder, `sound` or `paper`, as the collection wrote it down; `sound` if it did not."""
     path = Path(folder) / "params.yaml"
     return (yaml.safe_load(read_text(path)) or {}).get("protocol", "sound") if path.exists() else "sound"
 
