@@ -16,19 +16,29 @@ from .models import IGNORED, Loaded, encode_prompt, encode_target
 
 @dataclass(frozen=True)
 class Example:
-    """One rationale as token ids: what the model reads and what it learns to write, EOS included."""
+    """One rationale as token ids: what the model reads and what it learns to write, EOS included.
+
+    Where rationales are learnt in pairs, `group` is their question and `answer` the tokens of their answer before EOS.
+    """
 
     id: str
     prompt: list[int]
     target: list[int]
+    group: str = ""
+    answer: int = 0
+
+
+def fits(example: Example, loaded: Loaded, max_length: int) -> bool:
+    """Whether the prompt and the target have at most `max_length` tokens: each of them, or both together in a decoder.
+
+    A cut target would teach reasoning without its answer, so what does not fit is left out and named, never cut.
+    """
+    lengths = len(example.prompt), len(example.target)
+    return (max(lengths) if loaded.encoder_decoder else sum(lengths)) <= max_length
 
 
 def encode(loaded: Loaded, rows: list[tuple[str, str, str]], max_length: int) -> tuple[list[Example], list[str]]:
-    """Examples of (id, question, target text), and the ids of those that are too long.
-
-    Too long: the prompt or the target above `max_length` tokens, or both together above it for a decoder. A cut target
-    would teach reasoning without its answer, so such a row is left out and named, never cut.
-    """
+    """Examples of (id, question, target text), and the ids of those that are too long (see `fits`)."""
     kept, too_long = [], []
     for identity, question, target in rows:
         example = Example(
@@ -36,12 +46,10 @@ def encode(loaded: Loaded, rows: list[tuple[str, str, str]], max_length: int) ->
             encode_prompt(loaded.tokenizer, loaded.encoder_decoder, question),
             encode_target(loaded.tokenizer, target),
         )
-        length = (
-            max(len(example.prompt), len(example.target))
-            if loaded.encoder_decoder
-            else len(example.prompt) + len(example.target)
-        )
-        (kept if length <= max_length else too_long).append(example if length <= max_length else identity)
+        if fits(example, loaded, max_length):
+            kept.append(example)
+        else:
+            too_long.append(identity)
     return kept, too_long
 
 
@@ -232,7 +240,8 @@ class BucketBatches:
 
     def _within_budget(self, order: list[int]) -> list[list[int]]:
         """Batches of rows that fit into the token budget."""
-        todo = cut(order, -(-self._tokens(order) // (self.MEGA * self.token_budget)))
+        megas = -(-self._tokens(order) // (self.MEGA * self.token_budget))
+        todo = cut(order, min(len(order), megas))  # a run has at least a row
         batches = []
         while todo:
             rows = todo.pop()
@@ -249,6 +258,25 @@ def row_lengths(examples: list[Example], encoder_decoder: bool) -> list[tuple[in
     if encoder_decoder:
         return [(len(e.target), len(e.prompt)) for e in examples]
     return [(len(e.prompt) + len(e.target) - 1,) for e in examples]
+
+
+def longest_rows(examples: list[Example], encoder_decoder: bool, limit: int = 0) -> tuple[int, ...]:
+    """The longest that each side of any row is, up to a limit: what the paper's code pads every row to."""
+    longest = tuple(map(max, zip(*row_lengths(examples, encoder_decoder), strict=True)))
+    return tuple(min(limit, length) for length in longest) if limit else longest
+
+
+def padded_to(inputs: dict[str, Tensor], loaded: Loaded, longest: tuple[int, ...]) -> dict[str, Tensor]:
+    """A batch's inputs padded (or cut) to `longest_rows` of the whole set, as the paper's code pads them."""
+    fill = {"labels": IGNORED, "attention_mask": 0}
+    found = {}
+    for name, value in inputs.items():
+        source = loaded.encoder_decoder and name in ("input_ids", "attention_mask")
+        length = longest[1] if source else longest[0]
+        value = value[:, :length]
+        padding = (0, length - value.shape[1])
+        found[name] = torch.nn.functional.pad(value, padding, value=fill.get(name, loaded.tokenizer.pad_token_id))
+    return found
 
 
 def padding_waste(examples: list[Example], batches: list[list[int]], encoder_decoder: bool) -> float:

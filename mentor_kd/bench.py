@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from transformers import T5Config, T5ForConditionalGeneration, T5Tokenizer
 
 from . import models
-from .batches import Example, model_inputs, padding_waste
+from .batches import Example, longest_rows, model_inputs, padded_to, padding_waste
 from .collecting import task_of, teacher_rows
 from .files import InputError
 from .losses import LossSettings
@@ -104,25 +104,12 @@ class PaperLoop:
 
     def __init__(self, student: Loaded, mentor: Loaded, examples: list[Example], settings: BenchSettings):
         self.student, self.mentor, self.settings = student, mentor, settings
-        limit = settings.max_length
-        if student.encoder_decoder:
-            self.longest = tuple(min(limit, max(len(getattr(e, n)) for e in examples)) for n in ("prompt", "target"))
-        else:
-            self.longest = (min(limit, max(len(e.prompt) + len(e.target) - 1 for e in examples)),)
+        self.longest = longest_rows(examples, student.encoder_decoder, settings.max_length)
         self.optimizer = torch.optim.AdamW(student.model.parameters(), lr=1e-4)
 
     def inputs(self, rows: list[Example]) -> dict[str, torch.Tensor]:
         """A batch padded (or cut) to the longest row of the whole set."""
-        found = model_inputs(rows, self.student)
-        pad = self.student.tokenizer.pad_token_id
-        fill = {"labels": IGNORED, "attention_mask": 0}
-        for name, value in found.items():
-            if self.student.encoder_decoder:
-                length = self.longest[0] if name in ("input_ids", "attention_mask") else self.longest[1]
-            else:
-                length = self.longest[0]
-            value = value[:, :length]
-            found[name] = F.pad(value, (0, length - value.shape[1]), value=fill.get(name, pad))
+        found = padded_to(model_inputs(rows, self.student), self.student, self.longest)
         return {name: value.to(self.student.model.device) for name, value in found.items()}
 
     def step(self, rows: list[Example]) -> None:

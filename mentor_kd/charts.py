@@ -28,11 +28,16 @@ DASHES = ("-", "--", "-.", ":")
 SHADES = (BLUE, "#4D4D4D", VERMILLION, PINK, YELLOW, "#8C6D00", GREEN, "#882255", SKY, "#B8DDF2", ORANGE)
 PART_COLOURS = dict(zip(("kept", *REASONS), SHADES, strict=True))
 PAPER_MARK = "PAPER PROTOCOL: epoch selected on the test set"
+MARK = {"fontsize": 9, "fontweight": "bold", "color": "white"}
+MARK["bbox"] = {"facecolor": "#A33F00", "edgecolor": "none", "pad": 3}
+CHOSEN_ON_TEST = "Test accuracy (%), by which the epoch is chosen"
 METRICS = {
     "loss": "Loss",
     "dev_accuracy": "Dev accuracy (%)",
     "ce": "Cross-entropy",
     "kl": "Divergence from the mentor",
+    "consistency": "Divergence between answers after two rationales",
+    "own_texts": "Divergence from the mentor, on own texts",
 }
 
 
@@ -56,6 +61,11 @@ def save(figure: Figure, frame: pandas.DataFrame, path: Path | str) -> tuple[Pat
     write_bytes(image, png(figure))
     write_text(table, frame.to_csv(index=frame.index.name is not None, lineterminator="\n"))
     return image, table
+
+
+def marked(title: str, protocol: str) -> str:
+    """A title, with the mark of the paper's protocol where the numbers below are of it."""
+    return f"{title} ({PAPER_MARK})" if protocol == "paper" else title
 
 
 def accuracy_chart(
@@ -93,9 +103,7 @@ def accuracy_chart(
         panel.set_xlabel(f"Accuracy (%), n = {_range(seeds['n'])}")
     figure.supxlabel(_accuracy_note(summary), x=0.01, ha="left", fontsize=8, color=GREY)
     if "paper" in set(summary["protocol"]):
-        box = {"facecolor": "#A33F00", "edgecolor": "none", "pad": 3}
-        style = {"fontsize": 9, "fontweight": "bold", "color": "white"}
-        figure.text(0.99, 0.985, PAPER_MARK, ha="right", va="top", bbox=box, **style)
+        figure.text(0.99, 0.985, PAPER_MARK, ha="right", va="top", **MARK)
     return figure
 
 
@@ -142,13 +150,15 @@ def learning_curve(frame: pandas.DataFrame, title: str = "Learning curves", log:
     """Loss, dev accuracy, cross-entropy and divergence over optimiser steps, as far as the table has them.
 
     Columns: step, optionally run (one line each), and any of loss, dev_accuracy (percent), ce, kl; NaN where a step has
-    no such value. With `log` all but the dev accuracy stand on logarithmic axes.
+    no such value. With `log` all but the dev accuracy stand on logarithmic axes. Where a column `protocol` is "paper",
+    the accuracy is that on the test questions, and the chart is marked.
     """
     _require(frame, "step")
     metrics = [name for name in METRICS if name in frame and frame[name].notna().any()]
     if not metrics:
         raise InputError(f"learning curve: the table has none of {', '.join(METRICS)}; its columns: {', '.join(frame)}")
     runs = list(dict.fromkeys(frame["run"])) if "run" in frame else [""]
+    paper = "protocol" in frame and "paper" in set(frame["protocol"])
     columns = min(2, len(metrics))
     figure, panels = _figure(title, len(metrics), columns, height=2.9)
     for place, (name, panel) in enumerate(zip(metrics, panels, strict=True)):
@@ -164,13 +174,16 @@ def learning_curve(frame: pandas.DataFrame, title: str = "Learning curves", log:
             ends[run] = (values["step"].iloc[-1], values[name].iloc[-1], colour)
         if log and name != "dev_accuracy":
             panel.set_yscale("log")
-        panel.set_title(METRICS[name], fontsize=10)
+        chosen_on_test = paper and name == "dev_accuracy"
+        panel.set_title(CHOSEN_ON_TEST if chosen_on_test else METRICS[name], fontsize=10)
         panel.set_xlabel("Optimiser step")
         panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         if name == "dev_accuracy" and frame[name].nunique() == 1:  # else a flat line gets an axis of 0.01 percent
             panel.set_ylim(max(-0.5, frame[name].max() - 5), frame[name].max() + 5)
         if runs != [""] and (place % columns == columns - 1 or place == len(metrics) - 1):
             _label_ends(panel, ends)
+    if paper:
+        figure.supxlabel(PAPER_MARK, x=0.99, ha="right", **MARK)
     return figure
 
 

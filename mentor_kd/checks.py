@@ -8,8 +8,10 @@ from .files import InputError
 from .filters import FilterSettings, from_parameters
 from .filters import parameters as filter_parameters
 from .generation import Sampling
+from .lora import LoraSettings
 from .losses import LossSettings
 from .methods import get_method
+from .on_policy import OnPolicySettings
 from .training import TrainSettings
 
 
@@ -22,7 +24,7 @@ def check_values(subsets: dict[str, dict], tasks: list[str]) -> None:
     """Build every settings object of a run from its notebooks' parameters; InputError for the first that is wrong."""
     parameters = {name: value for subset in subsets.values() for name, value in subset.items()}
     names = ("data", "answer_type", "answer_pattern", "answer_choices", "teacher", "train_questions", "dev_questions")
-    names += ("test_questions", "coverage", "rationales")
+    names += ("test_questions", "coverage", "rationales", "protocol")
     asked = ("rationales", "prompt", "until_correct", "most_asked", "budget_money", "prices")
     served = ("base_url", "route", "key_env", "in_flight", "requests_per_minute", "tokens_per_minute")
     ask = AskSettings(
@@ -45,7 +47,11 @@ def check_values(subsets: dict[str, dict], tasks: list[str]) -> None:
             seed="mentor_seed",
         )
     )
-    LossSettings(**_given(parameters, **{n: n for n in ("soft_label_weight", "soft_label_temperature")}))
+    names = ("soft_label_weight", "soft_label_temperature", "consistency_weight")
+    LossSettings(**_given(parameters, **{n: n for n in names}, beta="soft_label_beta"))
+    OnPolicySettings(**_given(parameters, **{n: f"on_policy_{n}" for n in ("share", "temperature", "beta")}))
+    LoraSettings(**_given(parameters, rank="lora_rank", merge="lora_merge"))
+    LoraSettings(**_given(parameters, rank="mentor_lora_rank"))
     TrainSettings(**_given(parameters, **{n: n for n in ("epochs", "batch_size", "learning_rate", "accumulation")}))
     cap = {"max_new_tokens": parameters.get("max_new_tokens") or 1}  # 0: as long as the mentor's own answers
     Sampling(

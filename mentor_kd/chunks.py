@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .losses import LossSettings, TopK
+from .losses import LossSettings, TopK, soft_label_factor
 
 CHUNK_BYTES = {"cpu": 2**25, "cuda": 2**28}  # of one chunk's logits: near a CPU's cache, large enough for a GPU
 
@@ -60,7 +60,7 @@ def gradient_in_place(
     kl = (probs * (mentor.log_probs - own / tau + log_total[:, None])).sum()
     kl += torch.where(tail_mass > 0, tail_mass * (mentor.log_tail - log_tail), 0.0).sum()
 
-    share = weight * tau * scale
+    share = soft_label_factor(settings) / tau * scale
     hard_share, soft_share = (1 - weight) * scale / total, share / soft_total
     ratio = tail_mass * (-log_tail).exp()
     gradient = hard.mul_(hard_share[:, None])
@@ -103,8 +103,7 @@ class _Chunked(torch.autograd.Function):
         ctx.save_for_backward(to_hidden, to_weight, to_bias)
         ctx.mark_non_differentiable(ce, kl)
         weight_of = 0.0 if mentor is None else settings.soft_label_weight
-        squared = settings.soft_label_temperature**2
-        loss = ((1 - weight_of) * ce + weight_of * squared * kl) * scale
+        loss = ((1 - weight_of) * ce + soft_label_factor(settings) * kl) * scale  # kl is 0 without a mentor
         return loss, ce, kl
 
     @staticmethod

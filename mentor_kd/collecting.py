@@ -11,7 +11,8 @@ from . import annotation, fetching, official, own_data, sandbox
 from .address import EndpointSettings
 from .annotation import ANNOTATION
 from .asking import AskSettings
-from .files import InputError, finish, is_done, read_json, reports_root, sha256, write_json, write_text
+from .evaluation import PROTOCOLS
+from .files import InputError, finish, is_done, read_json, read_text, reports_root, sha256, write_json, write_text
 from .rationales import Question, Rationale, read_questions, read_rationales, write_questions, write_rationales
 from .splits import split_dev
 from .tasks import TASKS, Task
@@ -36,10 +37,13 @@ class CollectSettings:
     dev_file: str = ""  # official: a dev split in MCC-KD's format
     last_letter_labels: str = "corrected"
     seed: int = 0
+    protocol: str = "sound"  # paper: as the official code, nothing is held out and the test set chooses the epoch
     ask: AskSettings = field(default_factory=AskSettings)  # what an endpoint or a local model is asked
     endpoint: EndpointSettings = field(default_factory=EndpointSettings)
 
     def __post_init__(self):
+        if self.protocol not in PROTOCOLS:
+            raise InputError(f"protocol is one of {', '.join(PROTOCOLS)}, not {self.protocol!r}")
         for name in ("train_questions", "dev_questions", "test_questions"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 0:
@@ -62,9 +66,22 @@ def task_of(folder: Path) -> Task:
     return Task(**read_json(Path(folder) / "collected" / "task.json"))
 
 
+def protocol_of(folder: Path) -> str:
+    """The protocol of a task's folder, `sound` or `paper`, as the collection wrote it down; `sound` if it did not."""
+    path = Path(folder) / "params.yaml"
+    return (yaml.safe_load(read_text(path)) or {}).get("protocol", "sound") if path.exists() else "sound"
+
+
 def _limited(rows: list[Question], split: str, limit: int) -> list[Question]:
     chosen = [row for row in rows if row.split == split]
     return chosen[: limit or None]
+
+
+def _under(protocol: str, questions: list[Question]) -> list[Question]:
+    """The questions as a protocol splits them: `paper` holds none out, so what would be dev is trained on."""
+    if protocol == "sound":
+        return questions
+    return [dataclasses.replace(q, split="train") if q.split == "dev" else q for q in questions]
 
 
 def _sandbox(task: Task, settings: CollectSettings) -> tuple[list[Question], list[Rationale], dict]:
@@ -79,6 +96,7 @@ def _sandbox(task: Task, settings: CollectSettings) -> tuple[list[Question], lis
         + _limited(questions, "dev", settings.dev_questions)
         + _limited(questions, "test", settings.test_questions)
     )
+    questions = _under(settings.protocol, questions)
     teacher = sandbox.TeacherSettings(
         coverage=settings.coverage,
         error_rate=None if settings.error_rate < 0 else settings.error_rate,
@@ -101,7 +119,9 @@ def _sandbox(task: Task, settings: CollectSettings) -> tuple[list[Question], lis
 def _official(task: Task, settings: CollectSettings) -> tuple[list[Question], list[Rationale], dict]:
     found = official.load_task(task, last_letter_labels=settings.last_letter_labels)
     train = found.train[: settings.train_questions or None]
-    if settings.dev_file:
+    if settings.protocol == "paper":
+        split = [dataclasses.replace(q, split="train") for q in train]
+    elif settings.dev_file:
         dev = official.read_dev(Path(settings.dev_file), task)
         dev = dev[: settings.dev_questions or None]
         held = {q.id for q in dev}
@@ -143,6 +163,7 @@ def _own(task: Task, settings: CollectSettings) -> tuple[list[Question], list[Ra
         + _limited(questions, "dev", settings.dev_questions)
         + _limited(questions, "test", settings.test_questions)
     )
+    questions = _under(settings.protocol, questions)
     ids = {q.id for q in questions if q.split == "train"}
     kept = [row for row in rows if row.question_id in ids]
     facts["teacher_rows_of_dev_test_or_beyond_the_limits"] = len(rows) - len(kept)
@@ -217,7 +238,7 @@ def collect(folder: Path, task: str, settings: CollectSettings) -> None:
             f"task {one.name!r}: no training question has a rationale of the teacher; raise coverage, add a column "
             f"`rationale` to a table of your own, or ask a language model with the setting teacher"
         )
-    for split in ("train", "dev", "test"):
+    for split in ("train", "dev", "test") if settings.protocol == "sound" else ("train", "test"):
         if not any(q.split == split for q in questions):
             raise InputError(
                 f"task {one.name!r}: there is no {split} question; give some (your own table marks them in its "
@@ -226,7 +247,7 @@ def collect(folder: Path, task: str, settings: CollectSettings) -> None:
     write_json(place / "task.json", asdict(one))
     write_questions(place / "questions.jsonl", questions)
     write_rationales(place / "teacher.jsonl", rows)
-    write_text(Path(folder) / "params.yaml", yaml.safe_dump({"task": one.name, "protocol": "sound"}))
+    write_text(Path(folder) / "params.yaml", yaml.safe_dump({"task": one.name, "protocol": settings.protocol}))
     counts = {split: sum(q.split == split for q in questions) for split in ("train", "dev", "test")}
     finish(place, inputs, ["task.json", "questions.jsonl", "teacher.jsonl"], questions=counts, **facts)
 

@@ -16,8 +16,8 @@ from transformers import PreTrainedTokenizerBase
 from . import models
 from .batches import Example, model_inputs, target_logits
 from .files import InputError, read_json
-from .losses import LossSettings
-from .methods import get_method
+from .losses import LossSettings, soft_label_factor
+from .methods import SELF_MENTOR, get_method
 from .models import Loaded, same_tokenizer
 
 REST = "all others"
@@ -64,9 +64,11 @@ def subjects(folder: Path, student: str = "") -> Subjects:
         missing = f"no student {student!r}" if student else "no student with soft labels"
         raise InputError(f"{folder}: there is {missing}; trained are {', '.join(manifests) or 'none'} (notebook 06)")
     facts = manifests[name]
-    pair = {"before": models.load(facts["base"]), "after": models.load(folder / "students" / name)}
+    begun = folder / "students" / facts["starts_from"] if "starts_from" in facts else facts["base"]
+    pair = {"before": models.load(begun), "after": models.load(folder / "students" / name)}
+    home = folder / SELF_MENTOR if get_method(facts["method"]).mentor == SELF_MENTOR else folder
     settings = LossSettings(**facts["inputs"]["settings"]["loss"])
-    return Subjects(facts["method"], models.load(folder / "mentor"), pair, settings, facts["max_length"])
+    return Subjects(facts["method"], models.load(home / "mentor"), pair, settings, facts["max_length"])
 
 
 def entropy(logits: Tensor, temperature: float = 1.0) -> Tensor:
@@ -102,13 +104,13 @@ def mixture(mentor: Tensor, targets: Tensor, settings: LossSettings) -> Tensor:
 def push(student: Tensor, mentor: Tensor, targets: Tensor, settings: LossSettings) -> Tensor:
     """Where the loss pushes the student's logits, [T, V]: minus the gradient of a position's loss, above 0 is up.
 
-    (1-lambda) (one-hot - s_1) + lambda tau (m_tau - s_tau): the divergence's gradient has 1/tau, the loss tau squared.
-    At tau = 1 this is the mixture minus the student. Each row sums to 0.
+    (1-lambda) (one-hot - s_1) + lambda tau (m_tau - s_tau): the divergence's gradient has 1/tau, the loss tau squared
+    (or not, where the settings leave it out). At tau = 1 this is the mixture minus the student. Each row sums to 0.
     """
     weight, temperature = settings.soft_label_weight, settings.soft_label_temperature
     hard = F.one_hot(targets, student.shape[-1]).float() - softened(student, 1.0)
     soft = softened(mentor, temperature) - softened(student, temperature)
-    return (1 - weight) * hard + weight * temperature * soft
+    return (1 - weight) * hard + soft_label_factor(settings) / temperature * soft
 
 
 @torch.no_grad()

@@ -1,8 +1,8 @@
-"""Losses as pure functions of logits: cross-entropy, soft-label divergence, and their sum.
+"""Losses as pure functions of logits: cross-entropy, soft-label divergences, multi-CoT consistency, and their sum.
 
-All of them take the logits of real target positions only, [N, V], with padding and prompt already taken out, and give
-sums over positions, so that the caller can divide by the number of target tokens of a whole optimiser step, whatever
-its batches, accumulation and processes (method.md, Loss, protocol `sound`).
+All of them take logits of the positions that count, [N, V], with the others already taken out, and give sums over
+positions, so that the caller can divide by the number of target tokens of a whole optimiser step, whatever its
+batches, accumulation and processes. They compute in float32, or in float64 where they get it.
 """
 
 import math
@@ -14,13 +14,24 @@ from torch import Tensor
 
 from .files import InputError
 
+MASKS = ("targets", "as published")  # the positions that the divergence is taken over
+
 
 @dataclass(frozen=True)
 class LossSettings:
-    """Weight lambda of the soft labels in [0, 1] and their temperature tau > 0 (paper, section 3 and App. B)."""
+    """Weight lambda of the soft labels in [0, 1] and their temperature tau > 0 (paper, section 3 and App. B).
+
+    `beta` chooses the divergence: 0 is KL(mentor || student), 1 is KL(student || mentor), and between them lies the
+    generalised Jensen-Shannon divergence. The paper's code leaves out the factor tau squared and averages the
+    divergence over all positions of a batch, padding included: `tau_squared` False, `mask` "as published".
+    """
 
     soft_label_weight: float = 0.3
     soft_label_temperature: float = 2.0
+    beta: float = 0.0
+    tau_squared: bool = True
+    mask: str = "targets"
+    consistency_weight: float = 0.1  # alpha of mcc-kd
 
     def __post_init__(self):
         weight, temperature = self.soft_label_weight, self.soft_label_temperature
@@ -28,21 +39,60 @@ class LossSettings:
             raise InputError(f"soft_label_weight (lambda) is a number in [0, 1], not {weight!r}")
         if not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
             raise InputError(f"soft_label_temperature (tau) is a number above 0, not {temperature!r}")
+        if isinstance(self.beta, bool) or not isinstance(self.beta, int | float) or not 0 <= self.beta <= 1:
+            raise InputError(
+                f"beta is a number in [0, 1], not {self.beta!r}; 0 is KL(mentor || student), 1 is KL(student || mentor)"
+            )
+        if not isinstance(self.tau_squared, bool):
+            raise InputError(f"tau_squared is true or false, not {self.tau_squared!r}")
+        if self.mask not in MASKS:
+            raise InputError(f"mask is one of {', '.join(MASKS)}, not {self.mask!r}")
+        alpha = self.consistency_weight
+        if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha < math.inf:
+            raise InputError(f"consistency_weight (alpha) is a number from 0, not {alpha!r}")
+
+
+def _precise(logits: Tensor) -> Tensor:
+    """Half precision in float32; anything else as it is."""
+    return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Sum over positions of -log p(target); logits [N, V], targets [N] (paper, eq. 1). In float32."""
-    return F.cross_entropy(logits.float(), targets, reduction="sum")
+    """Sum over positions of -log p(target); logits [N, V], targets [N] (paper, eq. 1)."""
+    return F.cross_entropy(_precise(logits), targets, reduction="sum")
 
 
-def soft_label_divergence(student: Tensor, mentor: Tensor, temperature: float) -> Tensor:
-    """Sum over positions of KL(mentor || student) at a temperature, without the factor temperature squared.
+def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """Sum over positions of KL(p || q) of log probabilities [N, V]."""
+    return F.kl_div(log_q, log_p, reduction="sum", log_target=True)
 
-    Both logits are [N, V], in float32 inside. No gradient reaches the mentor. The paper's eq. 2, with its sign mended.
+
+def soft_label_divergence(student: Tensor, mentor: Tensor, temperature: float, beta: float = 0.0) -> Tensor:
+    """Sum over positions of a divergence of mentor and student at a temperature, without the factor tau squared.
+
+    Both logits are [N, V]. No gradient reaches the mentor. With beta 0 it is KL(mentor || student), the paper's eq. 2
+    with its sign mended; with beta 1 KL(student || mentor); between them the generalised Jensen-Shannon divergence
+    beta KL(m || x) + (1-beta) KL(s || x) with x = beta m + (1-beta) s (Agarwal and others, 2024, eq. 1). That one tends
+    to 0 at both ends; divided by beta, or by 1-beta, it tends to the two KL, which is why these stand there.
     """
-    log_student = F.log_softmax(student.float() / temperature, dim=-1)
-    log_mentor = F.log_softmax(mentor.detach().float() / temperature, dim=-1)
-    return F.kl_div(log_student, log_mentor, reduction="sum", log_target=True)
+    log_student = F.log_softmax(_precise(student) / temperature, dim=-1)
+    log_mentor = F.log_softmax(_precise(mentor.detach()) / temperature, dim=-1)
+    if beta == 0:
+        return _kl(log_mentor, log_student)
+    if beta == 1:
+        return _kl(log_student, log_mentor)
+    between = torch.logaddexp(log_mentor + math.log(beta), log_student + math.log1p(-beta))
+    return beta * _kl(log_mentor, between) + (1 - beta) * _kl(log_student, between)
+
+
+def consistency(first: Tensor, second: Tensor, temperature: float) -> Tensor:
+    """Sum over answer tokens of 1/2 [KL(p || q) + KL(q || p)]: p and q are one student's after either rationale.
+
+    Both logits are [A, V], row by row of the same answer token; gradients go through both (Chen and others, 2023).
+    """
+    log_p = F.log_softmax(_precise(first) / temperature, dim=-1)
+    log_q = F.log_softmax(_precise(second) / temperature, dim=-1)
+    return (_kl(log_p, log_q) + _kl(log_q, log_p)) / 2
 
 
 @dataclass(frozen=True)
@@ -68,7 +118,7 @@ class TopK:
 
 def top_k(logits: Tensor, k: int, temperature: float) -> TopK:
     """The k likeliest tokens and the exact tail mass of dense logits [N, V] at a temperature."""
-    scaled = logits.float() / temperature
+    scaled = _precise(logits) / temperature
     total = scaled.logsumexp(-1)
     best, ids = scaled.topk(min(k, scaled.shape[-1]), dim=-1)
     tail = scaled.scatter(-1, ids, -math.inf).logsumexp(-1) - total
@@ -81,7 +131,7 @@ def top_k_divergence(student: Tensor, mentor: TopK, temperature: float) -> Tenso
     Merging tokens loses information, so this is a lower bound of the full divergence; with k = V it is the full one.
     `student` is [N, V or more]; without the factor temperature squared (method.md, Soft labels from the cache).
     """
-    scaled = student.float()[:, : mentor.vocabulary] / temperature
+    scaled = _precise(student)[:, : mentor.vocabulary] / temperature
     total = scaled.logsumexp(-1, keepdim=True)
     log_student = scaled.gather(-1, mentor.ids) - total
     kl = (mentor.log_probs.exp() * (mentor.log_probs - log_student)).sum()
@@ -93,11 +143,32 @@ def top_k_divergence(student: Tensor, mentor: TopK, temperature: float) -> Tenso
     return kl
 
 
-def distillation_loss(ce: Tensor, divergence: Tensor, tokens: Tensor | int, settings: LossSettings) -> Tensor:
-    """[(1-lambda) CE + lambda tau^2 KL] / N from sums over the same positions and the step's number of tokens N.
+def soft_label_factor(settings: LossSettings) -> float:
+    """lambda tau^2, or lambda alone where the factor tau squared is off.
 
     tau squared keeps the soft labels' gradient at the size of the hard labels' when tau grows; the paper's code has
     none, which at tau = 2 makes its soft labels four times weaker than lambda says.
     """
-    weight, temperature = settings.soft_label_weight, settings.soft_label_temperature
-    return ((1 - weight) * ce + weight * temperature**2 * divergence) / tokens
+    return settings.soft_label_weight * (settings.soft_label_temperature**2 if settings.tau_squared else 1.0)
+
+
+def distillation_loss(
+    ce: Tensor, divergence: Tensor, tokens: Tensor | int, settings: LossSettings, positions: Tensor | int | None = None
+) -> Tensor:
+    """(1-lambda) CE / N + lambda tau^2 D / M from sums over the step, with N `tokens` and M `positions`.
+
+    M is N unless said otherwise: with the mask as published the divergence is averaged over padding too.
+    """
+    hard = (1 - settings.soft_label_weight) * ce / tokens
+    return hard + soft_label_factor(settings) * divergence / (tokens if positions is None else positions)
+
+
+def consistency_loss(
+    ce: Tensor, divergence: Tensor, tokens: Tensor | int, answers: Tensor | int, settings: LossSettings
+) -> Tensor:
+    """CE / N + alpha C / A: both rationales' cross-entropy over their tokens, `consistency` over the answer tokens.
+
+    With alpha 0 this is vanilla-kd on the same batches. (1/2 of two sums over two rationales' tokens, each by its own
+    number, would weigh a token by the length of its rationale; here all tokens weigh the same.)
+    """
+    return ce / tokens + settings.consistency_weight * divergence / answers

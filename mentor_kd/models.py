@@ -22,6 +22,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from . import lora
 from .files import DATA, MANIFEST, InputError, digest, sha256, write_json, write_text
 
 logging.set_verbosity_error()  # its warnings speak of tied weights and defaults that this package sets itself
@@ -68,6 +69,7 @@ def model_path(name: str) -> str:
 def identity(name: str | Path) -> str:
     """What a model is, for a manifest: a hash of its files where it is a local folder, else its hub id and commit.
 
+    Adapters are what they are on their base, which is part of it.
     Raises InputError that names the model where it cannot be found.
     """
     path = Path(model_path(str(name))).expanduser()
@@ -77,7 +79,8 @@ def identity(name: str | Path) -> str:
             for f in path.iterdir()
             if f.suffix in (".safetensors", ".json", ".model", ".txt") and f.name not in NOT_MODEL
         )
-        return digest([[f.name, sha256(f)] for f in files])[:16]
+        base = lora.base_of(path)
+        return digest([[f.name, sha256(f)] for f in files] + ([["base", identity(base)]] if base else []))[:16]
     try:
         config = AutoConfig.from_pretrained(model_path(str(name)))
     except UNLOADABLE as error:
@@ -142,10 +145,15 @@ def outline(name: str | Path) -> Loaded:
 def load(name: str | Path, device: torch.device | str | None = None) -> Loaded:
     """Load a model and its tokenizer by sandbox size, local path or hub id, in float32.
 
+    A folder of adapters is loaded with its base model, into which they are merged.
     Raises InputError that names the model where it cannot be found or is of no use here. Only safetensors are read,
     and no code that comes with a model is run.
     """
     path, config, tokenizer = _described(name)
+    base = lora.base_of(Path(path))
+    if base:
+        model = lora.add_adapters(load(base, "cpu").model, Path(path))
+        return Loaded(str(name), _ready(model, tokenizer).to(device or best_device()), tokenizer)
     try:
         model, info = _kind(config).from_pretrained(
             path, dtype=torch.float32, use_safetensors=True, output_loading_info=True
@@ -157,9 +165,13 @@ def load(name: str | Path, device: torch.device | str | None = None) -> Loaded:
             f"model {str(name)!r}: its file lacks {len(info['missing_keys'])} of the weights "
             f"({', '.join(sorted(info['missing_keys'])[:3])}); is it complete, and made for writing text?"
         )
+    return Loaded(str(name), _ready(model, tokenizer).to(device or best_device()), tokenizer)
+
+
+def _ready(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     model.config.use_cache = True
     model.generation_config = plain_generation_config(model, tokenizer)
-    return Loaded(str(name), model.to(device or best_device()).eval(), tokenizer)
+    return model.eval()
 
 
 def plain_generation_config(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
@@ -235,11 +247,19 @@ def require_same_tokenizer(mentor: Loaded, student: Loaded, methods_without: lis
         )
 
 
-def save(folder: Path, loaded: Loaded, card: dict) -> None:
-    """Save weights (safetensors), config, tokenizer and a model card (JSON, and README.md for people)."""
+def save(folder: Path, loaded: Loaded, card: dict, adapters_of: str = "") -> None:
+    """Save weights (safetensors), config, tokenizer and a model card (JSON, and README.md for people).
+
+    With `adapters_of`, the name of the base model, the model's adapters alone.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    loaded.model.save_pretrained(folder)
+    if adapters_of:
+        local = Path(model_path(adapters_of)).expanduser()
+        named = adapters_of in SANDBOX_MODELS or not local.is_dir()
+        lora.save_adapters(folder, loaded.model, adapters_of if named else str(local.resolve()))
+    else:
+        loaded.model.save_pretrained(folder)
     loaded.tokenizer.save_pretrained(folder)
     write_card(folder, {"parameters": loaded.parameters, **card})
 

@@ -44,10 +44,18 @@ def predict(loaded: Loaded, asked: list[Question], task: Task, sampling: Samplin
 
 
 def dev_score(
-    loaded: Loaded, asked: list[Question], task: Task, sampling: Sampling, to_beat: float | None = None
+    loaded: Loaded,
+    asked: list[Question],
+    task: Task,
+    sampling: Sampling,
+    to_beat: float | None = None,
+    verdict: str = "correct",
 ) -> DevScore:
-    """Accuracy on dev questions, asked batch by batch as long as an accuracy above `to_beat` is possible."""
+    """Accuracy on dev questions, asked batch by batch as long as an accuracy above `to_beat` is possible.
+
+    `verdict` is what counts as right: "correct", or the official evaluator's "paper_correct".
+    """
     prompts = [encode_prompt(loaded.tokenizer, loaded.encoder_decoder, question.question) for question in asked]
     batches = by_length(prompts, sampling.prompts_at_once)
-    right = ([row["correct"] for row in predict(loaded, [asked[i] for i in b], task, sampling)] for b in batches)
+    right = ([row[verdict] for row in predict(loaded, [asked[i] for i in b], task, sampling)] for b in batches)
     return score_while_open(right, len(asked), to_beat)

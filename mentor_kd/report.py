@@ -13,10 +13,8 @@ from markupsafe import Markup
 from . import charts
 from .evaluation import accuracy_table, compare, correctness, holm, read_predictions, summarise
 from .files import InputError, read_json, read_text, write_text
-from .methods import METHODS
+from .methods import MENTOR, METHODS, SELF_MENTOR
 from .provenance import provenance
-
-MENTOR = "mentor"
 
 
 def task_folders(run: Path) -> list[Path]:
@@ -80,7 +78,8 @@ def costs(run: Path) -> pandas.DataFrame:
     """What each model was trained on and what it cost: rationales, steps, seconds, parameters, the step chosen."""
     lines = []
     for folder in task_folders(run):
-        for place in [folder / "mentor", *sorted((folder / "students").glob("*"))]:
+        own = folder / SELF_MENTOR / MENTOR
+        for place in [folder / MENTOR, own, *sorted((folder / "students").glob("*"))]:
             if not (place / "manifest.json").exists():
                 continue
             facts = read_json(place / "manifest.json")
@@ -88,7 +87,7 @@ def costs(run: Path) -> pandas.DataFrame:
             lines.append(
                 {
                     "task": folder.name,
-                    "model": place.name,
+                    "model": SELF_MENTOR if place == own else place.name,
                     "base": Path(facts["base"]).name,
                     "parameters": facts["parameters"],
                     "rationales": facts["trained_on"],

@@ -15,137 +15,24 @@ import pandas
 import yaml
 
 from . import fast, filters, models
-from .batches import Example, encode
-from .collecting import CollectSettings, collect, judged, questions, task_of, teacher_rows
+from .collecting import CollectSettings, collect, judged, protocol_of, questions, task_of, teacher_rows
 from .confidence import confidences
-from .evaluation import DevScore, accuracy
-from .files import (
-    InputError,
-    digest,
-    finish,
-    is_done,
-    read_json,
-    read_jsonl,
-    read_text,
-    sha256,
-    write_json,
-    write_jsonl,
-    write_text,
-)
+from .files import InputError, finish, is_done, read_json, read_text, sha256, write_text
 from .filters import FilterSettings
+from .fitting import Lesson, Stop, alone, encode_rows, fit
 from .generation import Sampling, generate_to
-from .methods import METHODS, get_method
-from .models import Loaded
-from .predicting import answer_cap, dev_score, predict
-from .provenance import provenance
-from .rationales import Rationale, read_rationales, target, write_rationales
-from .soft_labels import SoftLabels, SoftLabelSettings, cached, with_temperature
-from .tasks import MARKER, TASKS
-from .training import TrainSettings, clean_up, plan_batches, train
+from .methods import METHODS, SELF_MENTOR, USUAL, get_method
+from .pairs import most_diverse
+from .rationales import Rationale, read_rationales, write_rationales
+from .tasks import TASKS
+from .train_settings import settings_from, under
+from .training import TrainSettings, plan_batches
 from .verdicts import read_verdicts
-
-Stop = Callable[[], bool]
 
 
 def never() -> bool:
     """The stop that never comes."""
     return False
-
-
-def _encode(loaded: Loaded, rows: list[Rationale], max_length: int) -> tuple[list[Example], list[str]]:
-    return encode(loaded, [(row.id, row.question, target(row)) for row in rows], max_length)
-
-
-def _fit(
-    place: Path,
-    folder: Path,
-    name: str,
-    rows: list[Rationale],
-    settings: TrainSettings,
-    max_length: int,
-    soft: bool,
-    card: dict,
-    inputs: dict,
-    label: str,
-    stop: Stop,
-    watch: Callable[[dict], None] | None,
-) -> dict:
-    """Train a model on rationale rows, evaluate it on the test split, and save all that with a card and a manifest."""
-    task = task_of(folder)
-    outputs = ["model.safetensors", "predictions.jsonl", "metrics.jsonl"]
-    if is_done(place, inputs):
-        return read_json(place / "manifest.json")
-    _begin(place, inputs)
-    loaded = models.load(name)
-    examples, too_long = _encode(loaded, rows, max_length)
-    if not examples:
-        raise InputError(f"{label}: none of {len(rows)} rationale(s) is left to train on (too long: {len(too_long)})")
-    greedy = Sampling(max_new_tokens=answer_cap(examples, max_length), batch_size=64)
-    dev = questions(folder, "dev")
-
-    def score(to_beat: float | None) -> DevScore:
-        return dev_score(loaded, dev, task, greedy, to_beat)
-
-    mentor = _soft_labels(folder, loaded, examples, settings, stop) if soft else None
-    trained = train(loaded, examples, score, settings, place / "work", mentor, label, stop, watch)
-    if trained.stopped:
-        raise KeyboardInterrupt(f"{label} was stopped at step {trained.steps}; run the same again to go on from there")
-    predictions = predict(loaded, questions(folder, "test"), task, greedy)
-    write_jsonl(place / "predictions.jsonl", predictions)
-    write_jsonl(place / "metrics.jsonl", [row for _, row in read_jsonl(place / "work" / "metrics.jsonl")])
-    test = accuracy(row["correct"] for row in predictions)
-    facts = {
-        "base": name,
-        "parameters": loaded.parameters,
-        "rationales": len(rows),
-        "trained_on": len(examples),
-        "too_long": too_long,
-        "max_length": max_length,
-        "max_new_tokens": greedy.max_new_tokens,
-        "training": asdict(trained),
-        "test": asdict(test),
-        **card,
-    }
-    hashes = {"questions": sha256(folder / "collected" / "questions.jsonl")[:16], **inputs["data"]}
-    hashes["rows"] = digest(inputs["data"]["rows"])[:16]  # the manifest lists them
-    models.save(
-        place,
-        loaded,
-        {
-            "summary": f"Trained by {card['method']} on {task.name}; answers as `rationale {MARKER} answer`.",
-            "task": asdict(task),
-            "protocol": "sound: epoch chosen on dev, never on the test questions",
-            "accuracy": f"{test.value:.1f}% of {test.n} test questions (Wilson 95%: {test.low:.1f} to {test.high:.1f})",
-            **facts,
-            "settings": asdict(settings),
-            "data_hashes": hashes,
-            "provenance": provenance(),
-        },
-    )
-    finish(place, inputs, outputs, **facts)
-    clean_up(place / "work")
-    return read_json(place / "manifest.json")
-
-
-def _soft_labels(
-    folder: Path, student: Loaded, examples: list[Example], settings: TrainSettings, stop: Stop
-) -> Loaded | SoftLabels:
-    """The mentor's soft labels for these examples, from the cache under soft_labels/; or the live mentor for k = 0."""
-    place = folder / "mentor"
-    if not settings.soft_label_k:
-        return models.load(place)
-    vocabulary = min(student.vocabulary, models.outline(place).vocabulary)
-    kept = with_temperature(SoftLabelSettings(settings.soft_label_k), settings.loss.soft_label_temperature)
-    where, identity = folder / "soft_labels", models.identity(place)
-    return cached(where, identity, lambda: models.load(place), vocabulary, examples, kept, stop=stop)
-
-
-def _begin(place: Path, inputs: dict) -> None:
-    """Make ready for a step: unfinished work of the same inputs stays, anything else is removed."""
-    begun = place / "work" / "inputs.json"
-    if place.exists() and not (begun.exists() and read_json(begun) == inputs):
-        shutil.rmtree(place)
-    write_json(begun, inputs)
 
 
 def train_mentor(
@@ -163,6 +50,7 @@ def train_mentor(
         "teacher": sha256(folder / "collected" / "teacher.jsonl")[:16],
         "rows": [row.id for row in rows],
     }
+    settings = under(protocol_of(folder), settings)
     inputs = {
         "base": models.identity(mentor),
         "settings": asdict(settings),
@@ -170,20 +58,9 @@ def train_mentor(
         "data": data,
         "questions": sha256(folder / "collected" / "questions.jsonl"),
     }
-    return _fit(
-        folder / "mentor",
-        folder,
-        mentor,
-        rows,
-        settings,
-        max_length,
-        False,
-        {"name": f"mentor for {task_of(folder).name}", "method": "mentor", "seed": settings.seed},
-        inputs,
-        f"mentor {mentor}",
-        stop,
-        watch,
-    )
+    card = {"name": f"mentor for {task_of(folder).name}", "method": "mentor", "seed": settings.seed}
+    lesson = Lesson(mentor, rows, settings, max_length, card, inputs)
+    return fit(folder / "mentor", folder, lesson, f"mentor {mentor}", stop, watch)
 
 
 def augment(folder: Path, sampling: Sampling, stop: Stop = never, backend: str = fast.REFERENCE) -> None:
@@ -197,6 +74,7 @@ def augment(folder: Path, sampling: Sampling, stop: Stop = never, backend: str =
         "sampling": asdict(sampling),
         "backend": backend,
         "questions": sha256(folder / "collected" / "questions.jsonl"),
+        "protocol": protocol_of(folder),  # by whose rules an answer is found and judged
     }
     if is_done(place, inputs):
         return
@@ -225,7 +103,7 @@ def augment(folder: Path, sampling: Sampling, stop: Stop = never, backend: str =
             "seed": sampling.seed,
             "index": text["index"],
         }
-        rows.append(judged(by_id[text["id"]], text["text"], "mentor", sampler, task))
+        rows.append(judged(by_id[text["id"]], text["text"], "mentor", sampler, task, inputs["protocol"]))
     write_rationales(place / "mentor.jsonl", rows)
     finish(place, inputs, ["mentor.jsonl"], rows=len(rows))
 
@@ -264,15 +142,59 @@ def _filtered(folder: Path, rows: list[Rationale], settings: FilterSettings) -> 
 
 
 def rows_for(rows: list[Rationale], method: str) -> list[Rationale]:
-    """The rationales that a method learns from: the kept ones of its sources."""
-    sources = get_method(method).sources
-    return [row for row in rows if row.kept and row.source in sources]
+    """What a method learns from: the kept rationales of its sources, or each question's bare answer.
+
+    For pairs these are the three most diverse of each question. For bare answers `rows` must hold a rationale, kept or
+    not, of every training question; the mentor's do.
+    """
+    row = get_method(method)
+    if not row.sources:
+        first: dict[str, Rationale] = {}
+        for one in rows:
+            first.setdefault(one.question_id, one)
+        return [dataclasses.replace(one, id=one.question_id, rationale="", original="") for one in first.values()]
+    kept = [one for one in rows if one.kept and one.source in row.sources]
+    return most_diverse(kept) if row.pairs else kept
+
+
+def self_mentor(folder: Path, student: str, stop: Stop = never) -> Path:
+    """Train a mentor of the student's size as the run's mentor was trained, and have it augment, into self-mentor/.
+
+    The folder is a task's folder of its own: the same questions, teacher's rationales, verdicts and filters, and the
+    settings that mentor/ and augmented/ were made with. With the mentor's own base all that is in it is the same.
+    """
+    place = folder / SELF_MENTOR
+    (place / "collected").mkdir(parents=True, exist_ok=True)
+    given = ["task.json", "questions.jsonl", "teacher.jsonl"]
+    for name in ["params.yaml", "filters.yaml", "verdicts.jsonl", *(f"collected/{name}" for name in given)]:
+        if not (folder / name).exists():
+            (place / name).unlink(missing_ok=True)
+        elif not (place / name).exists() or sha256(place / name) != sha256(folder / name):
+            shutil.copyfile(folder / name, place / name)
+    mentor = read_json(folder / "mentor" / "manifest.json")["inputs"]
+    augmented = read_json(folder / "augmented" / "manifest.json")["inputs"]
+    train_mentor(place, student, settings_from(mentor["settings"]), mentor["max_length"], stop)
+    augment(place, Sampling(**augmented["sampling"]), stop, augmented["backend"])
+    rows = teacher_rows(place) + read_rationales(place / "augmented" / "mentor.jsonl")
+    kept = read_rationales(place / "rationales.jsonl") if (place / "rationales.jsonl").exists() else []
+    if [(one.id, one.original) for one in kept] != [(one.id, one.original) for one in rows]:
+        filter_rationales(place, FilterSettings(**yaml.safe_load(read_text(place / "filters.yaml"))))
+    return place
+
+
+def source(folder: Path, method: str, student: str, stop: Stop = never) -> Path:
+    """The folder whose mentor and rationales a method learns from; that of a self-mentor is made where it is due."""
+    folder = Path(folder)
+    if get_method(method).mentor != SELF_MENTOR:
+        return folder
+    with alone(folder, SELF_MENTOR):  # students of several processes share it
+        return self_mentor(folder, student, stop)
 
 
 def planned(rows: list[Rationale], method: str, settings: TrainSettings, student: str, max_length: int) -> int:
     """Optimiser steps of a method's student, rationales that are too long for it left out as in training."""
-    outline = models.outline(student)
-    examples, _ = _encode(outline, rows_for(rows, get_method(method).steps_of or method), max_length)
+    outline, read = models.outline(student), get_method(method).steps_of or method
+    examples, _ = encode_rows(outline, rows_for(rows, read), max_length, get_method(read))
     return plan_batches(examples, outline.encoder_decoder, settings).steps
 
 
@@ -315,12 +237,12 @@ def distil(
     watch: Callable[[dict], None] | None = None,
 ) -> dict:
     """Train one student by one method with one seed, into students/<method>-seed<k>/; returns its manifest."""
-    folder = Path(folder)
-    every = rationales(folder)
-    _write_counts(folder, every)  # verdicts were perhaps given since
+    folder, row = Path(folder), get_method(method)
+    home, settings = source(folder, method, student, stop), under(protocol_of(folder), settings)
+    every = rationales(home)
+    _write_counts(home, every)  # verdicts were perhaps given since
     rows, row_settings = rows_for(every, method), matched(every, method, settings, student, max_length)
-    soft = get_method(method).soft_labels
-    data = {"rows": [row.id for row in rows], "texts": sha256(folder / "rationales.jsonl")[:16]}
+    data = {"rows": [one.id for one in rows], "texts": sha256(folder / "rationales.jsonl")[:16]}
     inputs = {
         "method": method,
         "base": models.identity(student),
@@ -328,27 +250,21 @@ def distil(
         "max_length": max_length,
         "data": data,
         "questions": sha256(folder / "collected" / "questions.jsonl"),
-        "mentor": models.identity(folder / "mentor") if soft else None,
+        "mentor": models.identity(home / "mentor") if row.soft_labels else None,
     }
-    place = folder / "students" / f"{method}-seed{settings.seed}"
+    card = {"name": f"{method} student for {task_of(folder).name}", "method": method, "seed": settings.seed}
+    place, start = folder / "students" / f"{method}-seed{settings.seed}", student
     _set_aside(folder, inputs)
-    if soft and not is_done(place, inputs):
-        without = [name for name, row in METHODS.items() if not row.soft_labels]
-        models.require_same_tokenizer(models.outline(folder / "mentor"), models.outline(student), without)
-    return _fit(
-        place,
-        folder,
-        student,
-        rows,
-        row_settings,
-        max_length,
-        soft,
-        {"name": f"{method} student for {task_of(folder).name}", "method": method, "seed": settings.seed},
-        inputs,
-        f"{method}, seed {settings.seed}",
-        stop,
-        watch,
-    )
+    if row.soft_labels and not is_done(place, inputs):
+        without = [name for name, one in METHODS.items() if not one.soft_labels]
+        models.require_same_tokenizer(models.outline(home / "mentor"), models.outline(student), without)
+    if row.starts_from:
+        distil(folder, row.starts_from, student, settings, max_length, stop)
+        before = folder / "students" / f"{row.starts_from}-seed{settings.seed}"
+        start, inputs["starts_from"] = str(before), models.identity(before)
+        card |= {"base": student, "starts_from": before.name}
+    lesson = Lesson(start, rows, row_settings, max_length, card, inputs, row, home if row.soft_labels else None)
+    return fit(place, folder, lesson, f"{method}, seed {settings.seed}", stop, watch)
 
 
 # What `ensure` makes where a notebook's input is missing: small enough for a few seconds on a laptop.
@@ -370,7 +286,7 @@ def ensure(folder: Path, needed: str) -> None:
     smoke = dataclasses.replace(SMOKE_COLLECT, data=source)
 
     def students() -> None:
-        for method in METHODS:
+        for method in USUAL:
             distil(folder, method, SMOKE_MODEL, SMOKE_TRAINING)
 
     steps = {

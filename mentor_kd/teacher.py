@@ -46,10 +46,10 @@ class Draw:
     cost: Cost = field(default_factory=Cost)
 
 
-def judged(question: Question, text: str, source: str, sampler: dict, task: Task) -> Rationale:
+def judged(question: Question, text: str, source: str, sampler: dict, task: Task, protocol: str = "sound") -> Rationale:
     """A rationale row from a text as written: split at its last marker, its answer looked for and judged."""
     rationale, _ = split_target(text)
-    found = judge(task, text, question.answer, question.question)
+    found = judge(task, text, question.answer, question.question, mode=protocol)
     return new_rationale(
         question,
         rationale,

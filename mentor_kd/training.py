@@ -16,84 +16,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, TrainerCallback, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
-from .batches import (
-    BucketBatches,
-    Example,
-    has_plain_head,
-    model_inputs,
-    padding_waste,
-    row_lengths,
-    target_logits,
-    target_states,
-)
-from .chunks import chunked_loss
+from .batches import BucketBatches, Example, longest_rows, padding_waste, row_lengths
 from .evaluation import DevScore
 from .files import InputError, append_jsonl, read_json, read_jsonl, read_text, write_jsonl
-from .losses import (
-    LossSettings,
-    TopK,
-    cross_entropy,
-    distillation_loss,
-    soft_label_divergence,
-    top_k_divergence,
-)
-from .models import IGNORED, Loaded
+from .models import Loaded
+from .pairs import PairBatches
 from .progress import Progress
 from .soft_labels import SoftLabels
+from .train_settings import TrainSettings
+from .trainer import DistillationTrainer
 
-SCHEDULES = ("constant", "linear", "cosine")
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """Optimisation of one training: passes over the rationales (or a number of steps), rates, loss, seed."""
-
-    epochs: int = 10
-    batch_size: int = 8  # rationales an optimiser step
-    accumulation: int = 1  # batches that an optimiser step is cut into, where memory is short
-    learning_rate: float = 3e-4
-    schedule: str = "linear"
-    warmup: float = 0.05  # share of the steps
-    weight_decay: float = 0.0
-    max_grad_norm: float = 1.0
-    loss: LossSettings = LossSettings()
-    seed: int = 0
-    steps: int = 0  # 0: epochs decide; otherwise the number of optimiser steps, with `epochs` checkpoints among them
-    save_minutes: float = 10.0  # a checkpoint at least this often, beside those at each epoch's end
-    token_budget: int = 0  # padded tokens of a batch in place of batch_size, which then plays no part; 0: off
-    soft_label_k: int = 64  # likeliest tokens in a cached soft label; 0: all of them, from the live mentor
-    gradient_checkpointing: bool = False  # a third more time for far less memory: for the XL and XXL sizes
-
-    def __post_init__(self):
-        for name in ("epochs", "batch_size", "accumulation"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} is a whole number from 1, not {value!r}")
-        if not isinstance(self.learning_rate, int | float) or not 0 < self.learning_rate < 1:
-            raise InputError(
-                f"learning_rate is a number between 0 and 1, not {self.learning_rate!r} "
-                f"(in YAML write 3.0e-4, for 3e-4 is text there)"
-            )
-        if self.schedule not in SCHEDULES:
-            raise InputError(f"schedule is one of {', '.join(SCHEDULES)}, not {self.schedule!r}")
-        if not isinstance(self.warmup, int | float) or not 0 <= self.warmup < 1:
-            raise InputError(f"warmup is a share of the steps in [0, 1), not {self.warmup!r}")
-        if self.batch_size % self.accumulation:
-            raise InputError(f"batch_size {self.batch_size} cannot be cut into {self.accumulation} batches")
-        for name, zero in (
-            ("steps", "to go by epochs"),
-            ("token_budget", "to go by batch_size"),
-            ("soft_label_k", "for all tokens"),
-        ):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise InputError(f"{name} is a whole number, 0 {zero}, not {value!r}")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise InputError(f"seed is a whole number from 0, not {self.seed!r}")
+LOGGED = ("loss", "ce", "kl", "consistency", "own_texts", "learning_rate", "grad_norm")
 
 
 @dataclass(frozen=True)
@@ -109,98 +46,23 @@ class Trained:
 
 
 def plan_batches(examples: list[Example], encoder_decoder: bool, settings: TrainSettings) -> BucketBatches:
-    """The batches of a whole training; their `steps` are its optimiser steps."""
-    return BucketBatches(
-        row_lengths(examples, encoder_decoder),
-        settings.batch_size,
-        settings.accumulation,
-        settings.steps,
-        settings.seed,
-        settings.token_budget,
-        settings.epochs,
-    )
+    """The batches of a whole training; their `steps` are its optimiser steps. Pairs stay together.
 
-
-class DistillationTrainer(Trainer):
-    """Trainer with our batches, our loss normalised over a whole optimiser step, and dev accuracy as its evaluation."""
-
-    def __init__(self, *, loaded, examples, batches, settings, mentor, dev, **kwargs):
-        super().__init__(model=loaded.model, **kwargs)
-        self.loaded, self.examples, self.batches, self.settings = loaded, examples, batches, settings
-        self.mentor, self.dev = mentor, dev
-        self.plain_head = has_plain_head(loaded) and not self.is_fsdp_enabled and not self.is_deepspeed_enabled
-        # This makes Trainer count the labels of all micro-batches and processes of a step and leave scaling to us.
-        # T5's forward takes that count and ignores it, so the model's own loss is never used.
-        self.model_accepts_loss_kwargs = True
-        self._loss_shifts_labels = False
-        self.parts = {"ce": 0.0, "kl": 0.0, "tokens": 0}
-
-    def get_train_dataloader(self):
-        loader = torch.utils.data.DataLoader(self.examples, batch_sampler=self.batches, collate_fn=self._collate)
-        return self.accelerator.prepare(loader)
-
-    def _collate(self, examples: list[Example]) -> dict:
-        inputs = model_inputs(examples, self.loaded)
-        if isinstance(self.mentor, SoftLabels):
-            soft = self.mentor.rows(examples, self.settings.loss.soft_label_temperature)
-            inputs |= {"soft_ids": soft.ids, "soft_log_probs": soft.log_probs, "soft_log_tail": soft.log_tail}
-        return inputs
-
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        inputs, soft = dict(inputs), None
-        if isinstance(self.mentor, SoftLabels):
-            parts = [inputs.pop(name) for name in ("soft_ids", "soft_log_probs", "soft_log_tail")]
-            soft = TopK(*parts, self.mentor.vocabulary)
-        targets = inputs["labels"][inputs["labels"] != IGNORED]
-        tokens = targets.numel() if num_items_in_batch is None else num_items_in_batch
-        if self.plain_head and not isinstance(self.mentor, Loaded):
-            states = target_states(self.loaded, inputs, model)
-            head = self.loaded.model.get_output_embeddings()
-            loss, ce, kl = chunked_loss(states, head, targets, soft, self.settings.loss, tokens)
-        else:
-            loss, ce, kl = self._loss_of_all_logits(model, inputs, targets, soft, tokens)
-        self.parts["ce"] += ce.detach()  # tensors: asking for their values here would make a GPU wait
-        self.parts["kl"] += kl.detach()
-        self.parts["tokens"] += targets.numel()
-        # processes average their gradients, but the loss is already divided by the tokens of all of them
-        loss = loss * self.accelerator.num_processes
-        return (loss, {}) if return_outputs else loss
-
-    def _loss_of_all_logits(self, model, inputs, targets, soft, tokens):
-        """The loss by the plain functions: for a live mentor, and for models whose head is more than one layer."""
-        logits = target_logits(self.loaded, inputs, model)
-        ce, settings = cross_entropy(logits, targets), self.settings.loss
-        if self.mentor is None:
-            return ce / tokens, ce, torch.zeros_like(ce)
-        if soft is not None:
-            kl = top_k_divergence(logits, soft, settings.soft_label_temperature)
-        else:
-            with torch.no_grad():
-                taught = target_logits(self.mentor, inputs)
-            # Families pad their vocabularies to different sizes beyond the shared tokenizer: compare what both have.
-            shared = min(self.loaded.vocabulary, self.mentor.vocabulary)
-            kl = soft_label_divergence(logits[:, :shared], taught[:, :shared], settings.soft_label_temperature)
-        return distillation_loss(ce, kl, tokens, settings), ce, kl
-
-    def log(self, logs, start_time=None):
-        if "loss" in logs and self.parts["tokens"]:
-            tokens = self.parts["tokens"]
-            row = {"ce": float(self.parts["ce"]) / tokens}
-            if self.mentor is not None:
-                row["kl"] = float(self.parts["kl"]) / tokens
-            logs = {**logs, **row}
-            self.parts = {"ce": 0.0, "kl": 0.0, "tokens": 0}
-        super().log(logs, start_time)
-
-    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
-        started = time.perf_counter()
-        score = self.dev(self.state.best_metric)
-        # where the score is an upper bound, it is none that could be chosen
-        metrics = {"eval_dev_accuracy": score.accuracy, "eval_exact": score.exact}
-        metrics["eval_seconds"] = round(time.perf_counter() - started, 2)
-        self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
+    With the mask as published every row is padded to the longest of all, so lengths play no part and batches are drawn
+    at random, as in the paper's code.
+    """
+    lengths = row_lengths(examples, encoder_decoder)
+    if settings.loss.mask == "as published":
+        lengths = [longest_rows(examples, encoder_decoder)] * len(examples)
+    how = {
+        "batch_size": settings.batch_size,
+        "accumulation": settings.accumulation,
+        "steps": settings.steps,
+        "seed": settings.seed,
+        "token_budget": settings.token_budget,
+        "epochs": settings.epochs,
+    }
+    return PairBatches(examples, lengths, **how) if examples[0].group else BucketBatches(lengths, **how)
 
 
 class _Watcher(TrainerCallback):
@@ -222,7 +84,7 @@ class _Watcher(TrainerCallback):
         self.saved = time.monotonic()
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        kept = {k: v for k, v in (logs or {}).items() if k in ("loss", "ce", "kl", "learning_rate", "grad_norm")}
+        kept = {k: v for k, v in (logs or {}).items() if k in LOGGED}
         if "eval_dev_accuracy" in (logs or {}):
             name, sign = ("dev_accuracy", "") if logs["eval_exact"] else ("dev_accuracy_at_most", "at most ")
             kept = {name: logs["eval_dev_accuracy"], "eval_seconds": logs["eval_seconds"]}
@@ -267,16 +129,20 @@ def train(
     label: str = "training",
     stop: Callable[[], bool] = lambda: False,
     watch: Callable[[dict], None] | None = None,
+    on_policy: bool = False,
 ) -> Trained:
     """Train `loaded` in place and leave it at its best evaluation; checkpoints and metrics.jsonl lie in `work`.
 
     `dev(to_beat)` scores on dev, given the best accuracy so far; None: no choice, the last step counts. `mentor` gives
     soft labels, from the cache or live; without one the loss is cross-entropy alone. `stop()` is asked after each
     step: when true, a checkpoint is written and `Trained.stopped` is set; the same call goes on from there. `watch`
-    gets each row of the metrics, those of before a stop first. Raises InputError without examples.
+    gets each row of the metrics, those of before a stop first. `on_policy` has the student write a share of its batches
+    itself, for a live mentor to score. Raises InputError without examples.
     """
     if not examples:
         raise InputError("there is no rationale to train on; look at the filters' counts")
+    if on_policy and not isinstance(mentor, Loaded):
+        raise ValueError("texts that the student writes while it learns need a live mentor: none are cached")
     work = Path(work)
     log = work / "metrics.jsonl"
     batches = plan_batches(examples, loaded.encoder_decoder, settings)
@@ -329,6 +195,7 @@ def train(
             settings=settings,
             mentor=mentor,
             dev=dev,
+            on_policy=settings.on_policy if on_policy else None,
             args=arguments,
             train_dataset=examples,
             eval_dataset=examples if dev else None,

@@ -3,7 +3,7 @@ import itertools
 import pytest
 import tiny
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mentor_kd import models
@@ -222,6 +222,7 @@ def test_both_lengths_of_an_encoder_decoder_count():
     budget=st.integers(1, 600),
     accumulation=st.sampled_from([1, 3]),
 )
+@example(lengths=[(35, 30)], budget=1, accumulation=1)  # a row longer than a whole mega-batch
 def test_a_token_budget_is_kept_and_every_row_stands_once(lengths, budget, accumulation):
     batches = BucketBatches(lengths, 8, accumulation, 0, 0, token_budget=budget, epochs=2)
     for number in range(2):

@@ -25,14 +25,15 @@ FEW = {
 }
 
 
-def check(folder, task):
+def check(folder, task, protocol="sound"):
     """What any finished run holds: accuracies that follow from the predictions, counts that add up."""
     table = pandas.read_csv(folder / "accuracy.csv")
-    assert set(table["method"]) == {"mentor", "vanilla-kd", "mentor-kd"} and set(table["protocol"]) == {"sound"}
+    assert set(table["method"]) == {"mentor", "vanilla-kd", "mentor-kd"} and set(table["protocol"]) == {protocol}
     for row in table[table["method"] != "mentor"].itertuples():
         place = folder / task / "students" / f"{row.method}-seed{row.seed}"
         rows = [one for _, one in read_jsonl(place / "predictions.jsonl")]
-        assert row.correct == sum(one["correct"] for one in rows) and row.n == len(rows)
+        verdict = "paper_correct" if protocol == "paper" else "correct"
+        assert row.correct == sum(one[verdict] for one in rows) and row.n == len(rows)
         assert "question" not in rows[0]
         assert (place / "model.safetensors").exists() and read_json(place / "model_card.json")["accuracy"]
     counts = pandas.read_csv(folder / task / "filter_counts.csv", index_col=0)
@@ -42,19 +43,28 @@ def check(folder, task):
 
 
 @pytest.mark.parametrize(
-    ("shape", "task"), [(llama, "svamp"), (t5, "tracking-shuffled-objects"), (gpt2, "last-letter-concatenation")]
+    ("shape", "task", "protocol"),
+    [
+        (llama, "svamp", "sound"),
+        (t5, "tracking-shuffled-objects", "paper"),
+        (gpt2, "last-letter-concatenation", "sound"),
+    ],
 )
-def test_the_notebooks_run_on_official_files_with_every_shape_of_model(shape, task, tmp_path, monkeypatch, capsys):
+def test_the_notebooks_run_on_official_files_with_every_shape_of_model(
+    shape, task, protocol, tmp_path, monkeypatch, capsys
+):
     write_tree(tmp_path / "official")
     monkeypatch.setenv("MENTOR_KD_OFFICIAL_DATA", str(tmp_path / "official"))
     model = str(shape(tmp_path / "model"))
     parameters = tmp_path / "few.yaml"
-    parameters.write_text("".join(f"{k}: {v}\n" for k, v in {"run": "few", "task": task, **FEW}.items()))
+    parameters.write_text(
+        "".join(f"{k}: {v}\n" for k, v in {"run": "few", "task": task, "protocol": protocol, **FEW}.items())
+    )
     assert main(["run", "--params", str(parameters), "-p", f"mentor={model}", "-p", f"student={model}"]) == 0
     printed = capsys.readouterr().out
     assert "mentor-kd" in printed and "index.html" in printed
     folder = runs.reports_root() / "few"
-    check(folder, task)
+    check(folder, task, protocol)
     assert {one["state"] for one in read_json(folder / "status.json").values()} == {"ok"}
     if shape is llama:  # once is enough: run again, nothing is executed; and the saved student answers
         assert main(["run", "--params", str(parameters), "-p", f"mentor={model}", "-p", f"student={model}"]) == 0

@@ -95,11 +95,11 @@ def test_what_the_student_is_told():
 
 
 @pytest.mark.parametrize("tau", [0.5, 1.0, 2.0, 8.0])
-@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
-def test_the_push_is_the_gradient_of_the_real_loss(weight, tau):
+@pytest.mark.parametrize(("weight", "squared"), [(0.0, True), (0.3, True), (0.3, False), (1.0, True)])
+def test_the_push_is_the_gradient_of_the_real_loss(weight, squared, tau):
     torch.manual_seed(0)
     student, mentor, targets = torch.randn(3, 7, requires_grad=True), torch.randn(3, 7), torch.tensor([0, 3, 6])
-    settings = LossSettings(weight, tau)
+    settings = LossSettings(weight, tau, tau_squared=squared)
     ce, kl = cross_entropy(student, targets), soft_label_divergence(student, mentor, tau)
     distillation_loss(ce, kl, 1, settings).backward()
     push = lens.push(student.detach(), mentor, targets, settings)

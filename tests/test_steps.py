@@ -12,8 +12,10 @@ from mentor_kd.batches import Example
 from mentor_kd.collecting import CollectSettings, collect, questions, task_folder, task_of, teacher_rows
 from mentor_kd.files import InputError, read_json, read_jsonl
 from mentor_kd.filters import FilterSettings
+from mentor_kd.fitting import encode_rows
 from mentor_kd.generation import Sampling
-from mentor_kd.methods import METHODS
+from mentor_kd.methods import METHODS, USUAL
+from mentor_kd.predicting import answer_cap
 from mentor_kd.rationales import read_rationales, target
 from mentor_kd.tasks import get_task
 from mentor_kd.training import TrainSettings
@@ -46,7 +48,9 @@ def folder(filtered, tmp_path):
 
 
 def times(folder):
-    return {str(path): os.stat(path).st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path): os.stat(path).st_mtime_ns for path in folder.rglob("*") if path.suffix != ".lock" and path.is_file()
+    }
 
 
 def keep_some_of_the_mentors(folder, n=9):
@@ -166,9 +170,9 @@ def test_too_long_rationales_are_counted_and_named(folder, model):
 
 def test_the_cap_of_answers_by_hand():
     examples = [Example(str(i), [1], [1] * (i + 1)) for i in range(1000)]  # the 99.5th percentile is 996 tokens
-    assert steps.answer_cap(examples, 5000) == 1200
-    assert steps.answer_cap(examples, 512) == 512
-    assert steps.answer_cap([Example("a", [1], [1] * 10)], 512) == 16
+    assert answer_cap(examples, 5000) == 1200
+    assert answer_cap(examples, 512) == 512
+    assert answer_cap([Example("a", [1], [1] * 10)], 512) == 16
 
 
 # filters and verdicts
@@ -229,7 +233,7 @@ def test_students_by_every_method_and_the_control_has_as_many_steps(folder, mode
         rows = [row for _, row in read_jsonl(place / "metrics.jsonl")]
         evaluated = [row["step"] for row in rows if "dev_accuracy" in row]
         assert evaluated == [count[name] // 2, count[name]]
-        assert any("kl" in row for row in rows) is (name == "mentor-kd")
+        assert any("kl" in row for row in rows) is METHODS[name].soft_labels
         assert models.load(place).parameters == found[name]["parameters"]
         assert len(list(read_jsonl(place / "predictions.jsonl"))) == 5
 
@@ -317,7 +321,7 @@ def test_what_other_settings_left_half_done_is_not_gone_on_with(folder, model):
 
 def test_different_tokenizers_forbid_soft_labels_only(folder, tmp_path):
     student = str(tiny.gpt2(tmp_path / "gpt2"))
-    with pytest.raises(InputError, match="soft labels need one tokenizer .*vanilla-kd, vanilla-kd-step-matched"):
+    with pytest.raises(InputError, match="soft labels need one tokenizer .*: answer-only, vanilla-kd, .*mcc-kd"):
         steps.distil(folder, "mentor-kd", student, TRAINING)
     assert not (folder / "students" / "mentor-kd-seed0").exists()
     manifest = steps.distil(folder, "vanilla-kd", student, replace(TRAINING, epochs=1))
@@ -353,7 +357,7 @@ def test_a_step_before_what_it_needs_says_so(tmp_path, model):
 
 
 def test_an_unknown_method_is_named(folder, model):
-    with pytest.raises(InputError, match="unknown method 'none'; there are vanilla-kd"):
+    with pytest.raises(InputError, match="unknown method 'none'; there are answer-only, vanilla-kd"):
         steps.distil(folder, "none", model, TRAINING)
 
 
@@ -374,7 +378,7 @@ def test_what_is_missing_is_made_at_smoke_size_and_said(tmp_path, model, monkeyp
     steps.ensure(folder, "rationales")
     assert capsys.readouterr().out == ""
     steps.ensure(folder, "students")
-    assert {path.name for path in (folder / "students").iterdir()} == {f"{name}-seed0" for name in METHODS}
+    assert {path.name for path in (folder / "students").iterdir()} == {f"{name}-seed0" for name in USUAL}
     with pytest.raises(InputError, match="nothing is called 'dinner'; there are collected, mentor"):
         steps.ensure(folder, "dinner")
 
@@ -388,10 +392,11 @@ def test_training_texts_carry_the_gold_answer(filtered):
 def test_the_control_counts_steps_after_too_long_rationales_are_left_out(folder, model):
     keep_some_of_the_mentors(folder)
     lengths = sorted(
-        len(e.prompt) + len(e.target) for e in steps._encode(models.load(model), all_kept(folder), 10_000)[0]
+        len(e.prompt) + len(e.target)
+        for e in encode_rows(models.load(model), all_kept(folder), 10_000, METHODS["mentor-kd"])[0]
     )
     limit = lengths[len(lengths) // 2]
-    found = {name: steps.distil(folder, name, model, TRAINING, max_length=limit) for name in METHODS}
+    found = {name: steps.distil(folder, name, model, TRAINING, max_length=limit) for name in USUAL}
     assert found["mentor-kd"]["too_long"]
     assert found["vanilla-kd-step-matched"]["training"]["steps"] == found["mentor-kd"]["training"]["steps"]
 

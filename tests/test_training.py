@@ -11,7 +11,7 @@ import pytest
 import tiny
 import torch
 
-from mentor_kd import chunks, models, training
+from mentor_kd import chunks, models, trainer, training
 from mentor_kd.batches import Example
 from mentor_kd.evaluation import DevScore
 from mentor_kd.files import InputError, read_jsonl
@@ -84,7 +84,7 @@ def formula(loaded, examples, settings, mentor=None):
     return loss, float(ce.detach()) / tokens, float(kl.detach()) / tokens
 
 
-def one_step(loaded, examples, settings, work, mentor=None):
+def one_step(loaded, examples, settings, work, mentor=None, **more):
     """Gradients (before clipping) and the metrics row of a training of one step over all examples."""
     gradients = {}
 
@@ -95,7 +95,7 @@ def one_step(loaded, examples, settings, work, mentor=None):
         return hook
 
     handles = [p.register_post_accumulate_grad_hook(keep(name)) for name, p in loaded.model.named_parameters()]
-    train(loaded, examples, None, settings, work, mentor)
+    train(loaded, examples, None, settings, work, mentor, **more)
     for handle in handles:
         handle.remove()
     [row] = [row for row in rows_of(work) if "loss" in row]
@@ -124,7 +124,7 @@ def test_a_step_follows_the_formula(folders, tmp_path, monkeypatch, shape, soft,
         kept = SoftLabelSettings(loaded.vocabulary, (SOFT.soft_label_temperature,))
         given = cached(tmp_path / "labels", "mentor", lambda: mentor, loaded.vocabulary, examples, kept)
     if soft == "capped":
-        monkeypatch.setattr(training, "has_plain_head", lambda loaded: False)
+        monkeypatch.setattr(trainer, "has_plain_head", lambda loaded: False)
     monkeypatch.setitem(chunks.CHUNK_BYTES, "cpu", 16 * 4 * loaded.vocabulary)
     gradients, row = one_step(loaded, examples, settings, tmp_path, given)
     assert gradients.keys() == expected.keys()
@@ -433,7 +433,7 @@ def test_the_control_takes_the_teachers_rationales_and_the_steps_of_the_method()
     assert METHODS["mentor-kd"].soft_labels and METHODS["mentor-kd"].sources == ("teacher", "mentor")
     control = METHODS["vanilla-kd-step-matched"]
     assert (control.sources, control.soft_labels, control.steps_of) == (("teacher",), False, "mentor-kd")
-    with pytest.raises(InputError, match="unknown method 'mentor'; there are vanilla-kd"):
+    with pytest.raises(InputError, match="unknown method 'mentor'; there are answer-only, vanilla-kd"):
         get_method("mentor")
 
 

@@ -1,0 +1,72 @@
+"""data/paper/defects.md: all 28 stand there, and what it names exists."""
+
+import ast
+import dataclasses
+import re
+
+import pytest
+import tiny
+import torch
+
+from mentor_kd import collecting, filters, generation, lora, losses, models, train_settings, trainer
+from mentor_kd.files import ROOT
+from mentor_kd.training import TrainSettings, train
+
+TABLE = (ROOT / "data" / "paper" / "defects.md").read_text()
+ROWS = [
+    [cell.strip() for cell in line.strip("|").split("|")] for line in TABLE.splitlines() if re.match(r"\| \d", line)
+]
+SETTINGS = {
+    kind.__name__: {field.name for field in dataclasses.fields(kind)}
+    for kind in (
+        collecting.CollectSettings,
+        filters.FilterSettings,
+        generation.Sampling,
+        losses.LossSettings,
+        lora.LoraSettings,
+        train_settings.TrainSettings,
+    )
+}
+
+
+def names_in(path: str) -> set[str]:
+    tree = ast.parse((ROOT / path).read_text())
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def test_all_of_them_stand_there_once():
+    assert [int(row[0]) for row in ROWS] == list(range(1, 29))
+    assert all(len(row) == 4 and row[1] for row in ROWS)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row[0] for row in ROWS])
+def test_what_a_row_names_exists(row):
+    _, _, here, shown = row
+    kind = next(kind for kind in ("mended", "switchable", "not applicable") if here.startswith(kind))
+    named = re.findall(r"`(tests/\w+\.py)::(\w+)`", shown)
+    settings = re.findall(r"`(\w+)\.(\w+)`", here)
+    assert "".join(f"`{path}::{name}`" for path, name in named) == shown.replace(" ", "")
+    for path, name in named:
+        assert name in names_in(path), f"{path} has no test {name}"
+    for owner, name in settings:
+        assert name in SETTINGS[owner], f"{owner} has no setting {name}"
+    if kind == "not applicable":
+        assert not named and len(here) > len("not applicable: ") + 20
+    else:
+        assert named
+    assert kind != "switchable" or settings
+
+
+def test_sums_for_the_log_hold_no_graph(tmp_path, monkeypatch):
+    """What is summed between two logs would otherwise keep each step's activations alive (defect 20)."""
+    seen = []
+    note = trainer.DistillationTrainer._note
+
+    def watched(self, **parts):
+        note(self, **parts)
+        seen.extend(value for value in self.sums.values() if isinstance(value, torch.Tensor))
+
+    monkeypatch.setattr(trainer.DistillationTrainer, "_note", watched)
+    loaded = models.load(tiny.llama(tmp_path / "model"))
+    train(loaded, tiny.examples(loaded, 4), None, TrainSettings(epochs=2, batch_size=4), tmp_path / "work")
+    assert seen and not any(value.requires_grad for value in seen)
