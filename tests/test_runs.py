@@ -125,7 +125,7 @@ def test_the_html_of_a_notebook_keeps_its_tables_and_runs_no_script(tmp_path):
     cell.outputs.append(nbformat.v4.new_output("stream", text="<script>alert(3)</script>"))
     book.cells.append(cell)
     nbformat.write(book, tmp_path / "b.ipynb")
-    runs._to_html(tmp_path / "b.ipynb")
+    runs.to_html(tmp_path / "b.ipynb")
     page = (tmp_path / "b.html").read_text()
     assert "<th>a</th>" in page and ">A paragraph.</p>" in page and "&lt;thead" not in page and "&lt;p&gt;" not in page
     assert "<script>alert" not in page and "onerror" not in page
