@@ -1,6 +1,6 @@
 """Checks of a run's values before anything starts, so that nothing fails after hours that could be seen at once."""
 
-from . import models
+from . import fast, models
 from .collecting import CollectSettings, task_for
 from .files import InputError
 from .filters import FilterSettings
@@ -39,6 +39,7 @@ def check_values(subsets: dict[str, dict], tasks: list[str]) -> None:
         | _given(parameters, n="samples", temperature="temperature", top_k="top_k", top_p="top_p")
         | cap
     )
+    fast.check_backend(parameters.get("backend", fast.REFERENCE))
     FilterSettings(**_given(parameters, duplicates="duplicates", conclusion="conclusion", arithmetic="arithmetic"))
     for name in ("methods", "seeds"):
         if parameters.get(name) == []:

@@ -65,6 +65,30 @@ def accuracy(correct: Iterable[bool]) -> Interval:
     return Interval(100 * sum(correct) / len(correct), 100 * low, 100 * high, len(correct))
 
 
+@dataclass(frozen=True)
+class DevScore:
+    """Accuracy in percent on dev; with `exact` False it was at most this, for not every question was asked."""
+
+    accuracy: float
+    exact: bool = True
+
+
+def score_while_open(batches: Iterable[list[bool]], questions: int, to_beat: float | None) -> DevScore:
+    """The accuracy of batches of right and wrong answers, drawn only while it can still become more than `to_beat`.
+
+    The epoch is chosen by the highest accuracy, the earlier of equals. So once all remaining answers right would not
+    exceed the best so far, the epoch is out, and what the remaining answers are cannot change the choice.
+    """
+    batches, wrong, seen = iter(batches), 0, 0
+    while seen < questions:
+        bound = accuracy([True] * (questions - wrong) + [False] * wrong).value
+        if to_beat is not None and bound <= to_beat:
+            return DevScore(bound, exact=False)
+        batch = next(batches)
+        wrong, seen = wrong + batch.count(False), seen + len(batch)
+    return DevScore(accuracy([True] * (questions - wrong) + [False] * wrong).value)
+
+
 def mean_over_seeds(values: Iterable[float]) -> Interval:
     """Mean over seeds with its t interval; n is the number of seeds, one seed has no interval (NaN)."""
     values = [float(value) for value in values]

@@ -4,6 +4,7 @@ A shard is a few batches with a seed of its own, written as one file. A killed r
 makes the others, and so ends with the same rows as an undisturbed one.
 """
 
+import functools
 import math
 import random
 import shutil
@@ -20,11 +21,12 @@ from .models import Loaded, decode, encode_prompt
 from .progress import Progress
 
 BATCHES_PER_SHARD = 4
+PADDING = 1.15  # prompt slots for each real token that batches may have at most
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How texts are drawn: n for each prompt, temperature (0 is greedy), top_k, top_p, length, batch size, seed.
+    """How texts are drawn: n for each prompt, temperature (0 is greedy), top_k, top_p, lengths, batch size, seed.
 
     Everything is explicit: transformers alone would cut sampling to the 50 likeliest tokens without a word. The
     defaults for a mentor are those of the official scripts: three samples at temperature 0.7 with top_k 50.
@@ -37,12 +39,16 @@ class Sampling:
     max_new_tokens: int = 256
     batch_size: int = 64
     seed: int = 0
+    min_new_tokens: int = 0  # with as many as max_new_tokens all texts are of one length, as a measurement wants it
 
     def __post_init__(self):
         for name in ("n", "max_new_tokens", "batch_size"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InputError(f"{name} is a whole number from 1, not {value!r}")
+        least = self.min_new_tokens
+        if isinstance(least, bool) or not isinstance(least, int) or not 0 <= least <= self.max_new_tokens:
+            raise InputError(f"min_new_tokens is a whole number from 0 to max_new_tokens, not {least!r}")
         if not isinstance(self.temperature, int | float) or not 0 <= self.temperature < math.inf:
             raise InputError(f"temperature is 0 (greedy) or a number above, not {self.temperature!r}")
         if isinstance(self.top_k, bool) or not isinstance(self.top_k, int) or self.top_k < 0:
@@ -58,6 +64,11 @@ class Sampling:
     def greedy(self) -> bool:
         return self.temperature == 0
 
+    @property
+    def prompts_at_once(self) -> int:
+        """Prompts of a batch, whose texts are `batch_size` in all."""
+        return max(1, self.batch_size // self.n)
+
 
 @dataclass(frozen=True)
 class Text:
@@ -66,6 +77,24 @@ class Text:
     text: str
     finished: bool
     tokens: int
+
+
+# A backend: texts for encoded prompts, `n` for each, in their order; the same for the same prompts, sampling and seed.
+Draw = Callable[[list[list[int]], Sampling, int], list[list[Text]]]
+
+
+def end_tokens(loaded: Loaded) -> set[int]:
+    """The ids that end a text."""
+    ends = loaded.model.generation_config.eos_token_id
+    return set(ends) if isinstance(ends, list) else {ends}
+
+
+def as_text(loaded: Loaded, ids: list[int]) -> Text:
+    """Generated ids as a text, which ends before the first end token."""
+    ends = end_tokens(loaded)
+    length = next((i for i, token in enumerate(ids) if token in ends), None)
+    kept = ids if length is None else ids[:length]
+    return Text(decode(loaded.tokenizer, kept), length is not None, len(kept))
 
 
 @torch.inference_mode()
@@ -92,41 +121,58 @@ def generate_batch(loaded: Loaded, prompts: list[list[int]], sampling: Sampling,
             "num_return_sequences": sampling.n,
         }
     )
+    lengths = {"max_new_tokens": sampling.max_new_tokens, "min_new_tokens": sampling.min_new_tokens or None}
     training = loaded.model.training
     loaded.model.eval()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        ids = loaded.model.generate(**inputs, **how, max_new_tokens=sampling.max_new_tokens, use_cache=True)
+        ids = loaded.model.generate(**inputs, **how, **lengths, use_cache=True)
     loaded.model.train(training)
-    if left:
-        ids = ids[:, inputs["input_ids"].shape[1] :]
-    else:
-        ids = ids[:, 1:]  # the decoder's start token
-    ends = loaded.model.generation_config.eos_token_id
-    ends = set(ends) if isinstance(ends, list) else {ends}
-    texts = []
-    for row in ids.tolist():
-        length = next((i for i, token in enumerate(row) if token in ends), None)
-        kept = row if length is None else row[:length]
-        texts.append(Text(decode(loaded.tokenizer, kept), length is not None, len(kept)))
+    prompt = inputs["input_ids"].shape[1] if left else 1  # an encoder-decoder's is its start token
+    texts = [as_text(loaded, row) for row in ids[:, prompt:].tolist()]
     return [texts[i : i + sampling.n] for i in range(0, len(texts), sampling.n)]
 
 
 def by_length(prompts: list[list[int]], batch_size: int) -> list[list[int]]:
-    """Prompt numbers in batches of similar length, longest first: running out of memory shows at once."""
-    order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
-    return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    """Prompt numbers in batches of similar length, longest first: running out of memory shows at once.
+
+    A batch is smaller than `batch_size` where all of them would otherwise hold more than PADDING slots a real token:
+    they are cut where that saves most.
+    """
+    lengths = [len(prompt) for prompt in prompts]
+    order = sorted(range(len(prompts)), key=lambda i: (-lengths[i], i))
+    batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    while prompt_padding(prompts, batches) > PADDING:
+        _, number, place = max(
+            ((lengths[batch[0]] - lengths[batch[place]]) * (len(batch) - place), number, place)
+            for number, batch in enumerate(batches)
+            for place in range(1, len(batch))
+        )
+        batch = batches[number]
+        batches[number : number + 1] = [batch[:place], batch[place:]]
+    return batches
 
 
-def generate(loaded: Loaded, questions: list[str], sampling: Sampling) -> list[list[Text]]:
-    """Texts for each question, in the questions' order; in memory, for small work such as a dev split."""
-    prompts = [encode_prompt(loaded.tokenizer, loaded.encoder_decoder, question) for question in questions]
+def prompt_padding(prompts: list[list[int]], batches: list[list[int]]) -> float:
+    """Prompt slots for each real token over these batches; 1.0 is no padding at all."""
+    lengths = [[len(prompts[i]) for i in batch] for batch in batches]
+    return sum(max(batch) * len(batch) for batch in lengths) / max(1, sum(map(sum, lengths)))
+
+
+def draw(loaded: Loaded, prompts: list[list[int]], sampling: Sampling, seed: int) -> list[list[Text]]:
+    """The reference backend: transformers' own generation, in batches of similar length with a seed each."""
     results: list[list[Text]] = [[] for _ in prompts]
-    for number, batch in enumerate(by_length(prompts, max(1, sampling.batch_size // sampling.n))):
-        drawn = generate_batch(loaded, [prompts[i] for i in batch], sampling, shard_seed(sampling.seed, number))
+    for number, batch in enumerate(by_length(prompts, sampling.prompts_at_once)):
+        drawn = generate_batch(loaded, [prompts[i] for i in batch], sampling, seed + number)
         for i, texts in zip(batch, drawn, strict=True):
             results[i] = texts
     return results
+
+
+def generate(loaded: Loaded, questions: list[str], sampling: Sampling) -> list[list[Text]]:
+    """Texts for each question by the reference backend, in the questions' order; in memory, for small work."""
+    prompts = [encode_prompt(loaded.tokenizer, loaded.encoder_decoder, question) for question in questions]
+    return draw(loaded, prompts, sampling, shard_seed(sampling.seed, 0))
 
 
 def shard_seed(seed: int, shard: int) -> int:
@@ -142,11 +188,13 @@ def generate_to(
     origin: dict,
     label: str = "sampling",
     stop: Callable[[], bool] = lambda: False,
+    backend: Draw | None = None,
 ) -> Iterator[dict]:
     """Draw texts for (id, question) pairs into shards under `folder`, and yield all rows in the questions' order.
 
-    A row is `id`, `index`, `text`, `finished`, `tokens`. `origin` says what else the texts depend on (the model's
-    hash): shards of another origin, sampling or set of questions are removed first. Shards already there are kept.
+    A row is `id`, `index`, `text`, `finished`, `tokens`. `backend` draws them, without one the reference does.
+    `origin` says what else the texts depend on (the model's hash, the backend's name): shards of another origin,
+    sampling or set of questions are removed first. Shards already there are kept.
     Raises KeyboardInterrupt when `stop()` turns true between two shards; what is done stays.
     """
     folder = Path(folder)
@@ -155,27 +203,28 @@ def generate_to(
         shutil.rmtree(folder)
     write_json(folder / "plan.json", plan)
     prompts = [encode_prompt(loaded.tokenizer, loaded.encoder_decoder, text) for _, text in questions]
-    batches = by_length(prompts, max(1, sampling.batch_size // sampling.n))
-    shards = [batches[i : i + BATCHES_PER_SHARD] for i in range(0, len(batches), BATCHES_PER_SHARD)]
+    backend = backend or functools.partial(draw, loaded)
+    order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
+    size = BATCHES_PER_SHARD * sampling.prompts_at_once
+    shards = [order[i : i + size] for i in range(0, len(order), size)]
     with Progress(label, len(questions), unit="questions") as progress:
         for number, shard in enumerate(shards):
             path = folder / f"shard-{number:05d}.jsonl"
-            size = sum(map(len, shard))
             if path.exists():
-                progress.skip(size)
+                progress.skip(len(shard))
                 continue
             if stop():
                 raise KeyboardInterrupt(f"stopped after {number} of {len(shards)} shards; run again to go on")
-            seed = shard_seed(sampling.seed, number)
             started = time.perf_counter()
-            rows = []
-            for offset, batch in enumerate(shard):
-                drawn = generate_batch(loaded, [prompts[i] for i in batch], sampling, seed + offset)
-                for i, texts in zip(batch, drawn, strict=True):
-                    rows += [{"id": questions[i][0], "index": k, **asdict(text)} for k, text in enumerate(texts)]
+            drawn = backend([prompts[i] for i in shard], sampling, shard_seed(sampling.seed, number))
+            rows = [
+                {"id": questions[i][0], "index": k, **asdict(text)}
+                for i, texts in zip(shard, drawn, strict=True)
+                for k, text in enumerate(texts)
+            ]
             write_jsonl(path, rows)
             tokens = sum(row["tokens"] for row in rows)
-            progress.advance(size, f"{tokens / (time.perf_counter() - started):,.0f} tokens/s")
+            progress.advance(len(shard), f"{tokens / (time.perf_counter() - started):,.0f} tokens/s")
     found = {}
     for number in range(len(shards)):
         for _, row in read_jsonl(folder / f"shard-{number:05d}.jsonl"):

@@ -4,6 +4,7 @@ Decoder-only and encoder-decoder models go through the same two functions: `enco
 `encode_target` (what it learns to write). Everything else of the package sees token ids.
 """
 
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,9 +130,13 @@ def outline(name: str | Path) -> Loaded:
 
     For what only needs to know how text becomes tokens. Raises InputError as `load` does.
     """
-    _, config, tokenizer = _described(name)
+    path, config, tokenizer = _described(name)
     with torch.device("meta"):
-        return Loaded(str(name), _kind(config).from_config(config), tokenizer)
+        model = _kind(config).from_config(config)
+    with contextlib.suppress(OSError):  # not every model has a file of its own for that
+        model.generation_config = GenerationConfig.from_pretrained(path)
+    model.generation_config = plain_generation_config(model, tokenizer)
+    return Loaded(str(name), model, tokenizer)
 
 
 def load(name: str | Path, device: torch.device | str | None = None) -> Loaded:

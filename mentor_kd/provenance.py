@@ -13,7 +13,7 @@ import torch
 from . import __version__
 from .files import ROOT
 
-PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "papermill", "numpy")
+PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "papermill", "numpy", "ctranslate2")
 
 
 def _version(package: str) -> str:

@@ -5,7 +5,6 @@ step needs and does not find, `ensure` makes at smoke size, so that every notebo
 """
 
 import dataclasses
-import math
 import shutil
 import time
 from collections.abc import Callable
@@ -15,10 +14,10 @@ from pathlib import Path
 import pandas
 import yaml
 
-from . import filters, models
+from . import fast, filters, models
 from .batches import Example, encode
 from .collecting import CollectSettings, collect, judged, questions, task_of, teacher_rows
-from .evaluation import accuracy
+from .evaluation import DevScore, accuracy
 from .files import (
     InputError,
     digest,
@@ -32,13 +31,14 @@ from .files import (
     write_text,
 )
 from .filters import FilterSettings
-from .generation import Sampling, Text, generate, generate_to
+from .generation import Sampling, generate_to
 from .methods import METHODS, get_method
 from .models import Loaded
+from .predicting import answer_cap, dev_score, predict
 from .provenance import provenance
-from .rationales import Question, Rationale, read_rationales, target, write_rationales
+from .rationales import Rationale, read_rationales, target, write_rationales
 from .soft_labels import SoftLabels, SoftLabelSettings, cached, with_temperature
-from .tasks import MARKER, TASKS, Task, judge
+from .tasks import MARKER, TASKS
 from .training import TrainSettings, clean_up, plan_batches, train
 
 Stop = Callable[[], bool]
@@ -51,35 +51,6 @@ def never() -> bool:
 
 def _encode(loaded: Loaded, rows: list[Rationale], max_length: int) -> tuple[list[Example], list[str]]:
     return encode(loaded, [(row.id, row.question, target(row)) for row in rows], max_length)
-
-
-def answer_cap(examples: list[Example], longest: int) -> int:
-    """Tokens that an answer may have: a little above the 99.5th percentile of what the model was taught."""
-    lengths = sorted(len(e.target) for e in examples)
-    usual = lengths[min(len(lengths) - 1, math.floor(0.995 * len(lengths)))]
-    return min(longest, math.ceil(1.2 * usual) + 4)
-
-
-def _prediction(question: Question, text: Text, task: Task) -> dict:
-    found = judge(task, text.text, question.answer, question.question)
-    as_paper = judge(task, text.text, question.answer, question.question, mode="paper")
-    return {
-        "id": question.id,
-        "prediction": found.prediction,
-        "answer": question.answer,
-        "correct": found.correct,
-        "miss": found.reason,
-        "text": text.text,
-        "finished": text.finished,
-        "split": question.split,
-        "paper_correct": as_paper.correct,
-    }
-
-
-def predict(loaded: Loaded, asked: list[Question], task: Task, sampling: Sampling) -> list[dict]:
-    """Prediction rows for questions with known answers, by greedy decoding unless `sampling` says otherwise."""
-    texts = generate(loaded, [q.question for q in asked], sampling)
-    return [_prediction(q, text[0], task) for q, text in zip(asked, texts, strict=True)]
 
 
 def _fit(
@@ -109,11 +80,11 @@ def _fit(
     greedy = Sampling(max_new_tokens=answer_cap(examples, max_length), batch_size=64)
     dev = questions(folder, "dev")
 
-    def dev_accuracy() -> float:
-        return accuracy(row["correct"] for row in predict(loaded, dev, task, greedy)).value
+    def score(to_beat: float | None) -> DevScore:
+        return dev_score(loaded, dev, task, greedy, to_beat)
 
     mentor = _soft_labels(folder, loaded, examples, settings, stop) if soft else None
-    trained = train(loaded, examples, dev_accuracy, settings, place / "work", mentor, label, stop, watch)
+    trained = train(loaded, examples, score, settings, place / "work", mentor, label, stop, watch)
     if trained.stopped:
         raise KeyboardInterrupt(f"{label} was stopped at step {trained.steps}; run the same again to go on from there")
     predictions = predict(loaded, questions(folder, "test"), task, greedy)
@@ -212,27 +183,40 @@ def train_mentor(
     )
 
 
-def augment(folder: Path, sampling: Sampling, stop: Stop = never) -> None:
-    """Have the mentor answer every training question several times, into augmented/mentor.jsonl."""
+def augment(folder: Path, sampling: Sampling, stop: Stop = never, backend: str = fast.REFERENCE) -> None:
+    """Have the mentor answer every training question several times, into augmented/mentor.jsonl.
+
+    `backend` is one of fast.BACKENDS; which it was stands in the manifest and in each row's sampler.
+    """
     folder, place = Path(folder), Path(folder) / "augmented"
     inputs = {
         "mentor": models.identity(folder / "mentor"),
         "sampling": asdict(sampling),
+        "backend": backend,
         "questions": sha256(folder / "collected" / "questions.jsonl"),
     }
     if is_done(place, inputs):
         return
-    task, loaded = task_of(folder), models.load(folder / "mentor")
+    fast.check_backend(backend)
+    task = task_of(folder)
+    # any other backend than the reference brings the weights itself
+    loaded = (models.load if backend == fast.REFERENCE else models.outline)(folder / "mentor")
     asked = questions(folder, "train")
     base = read_json(folder / "mentor" / "manifest.json")["base"]
     texts = generate_to(
-        place / "shards", loaded, [(q.id, q.question) for q in asked], sampling, {"mentor": inputs["mentor"]}, stop=stop
+        place / "shards",
+        loaded,
+        [(q.id, q.question) for q in asked],
+        sampling,
+        {"mentor": inputs["mentor"], "backend": backend},
+        stop=stop,
+        backend=fast.get_backend(backend, loaded, folder / "mentor" / backend),
     )
     by_id = {q.id: q for q in asked}
     rows = []
     for text in texts:
         sampler = {
-            "model": f"mentor {base}",
+            "model": f"mentor {base}" + (f" by {backend}" if backend != fast.REFERENCE else ""),
             "temperature": sampling.temperature,
             "top_k": sampling.top_k,
             "seed": sampling.seed,

@@ -31,6 +31,7 @@ from .batches import (
     target_states,
 )
 from .chunks import chunked_loss
+from .evaluation import DevScore
 from .files import InputError, append_jsonl, read_json, read_jsonl, read_text, write_jsonl
 from .losses import (
     LossSettings,
@@ -193,7 +194,10 @@ class DistillationTrainer(Trainer):
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
         started = time.perf_counter()
-        metrics = {"eval_dev_accuracy": self.dev(), "eval_seconds": round(time.perf_counter() - started, 2)}
+        score = self.dev(self.state.best_metric)
+        # where the score is an upper bound, it is none that could be chosen
+        metrics = {"eval_dev_accuracy": score.accuracy, "eval_exact": score.exact}
+        metrics["eval_seconds"] = round(time.perf_counter() - started, 2)
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -220,8 +224,9 @@ class _Watcher(TrainerCallback):
     def on_log(self, args, state, control, logs=None, **kwargs):
         kept = {k: v for k, v in (logs or {}).items() if k in ("loss", "ce", "kl", "learning_rate", "grad_norm")}
         if "eval_dev_accuracy" in (logs or {}):
-            kept = {"dev_accuracy": logs["eval_dev_accuracy"], "eval_seconds": logs["eval_seconds"]}
-            self.note = f"dev {logs['eval_dev_accuracy']:.1f}%"
+            name, sign = ("dev_accuracy", "") if logs["eval_exact"] else ("dev_accuracy_at_most", "at most ")
+            kept = {name: logs["eval_dev_accuracy"], "eval_seconds": logs["eval_seconds"]}
+            self.note = f"dev {sign}{logs['eval_dev_accuracy']:.1f}%"
         elif "loss" in kept:
             self.note = f"loss {float(kept['loss']):.3f}" + (f" · {self.note}" if self.note.startswith("dev") else "")
         if kept:
@@ -255,7 +260,7 @@ def stop_on_signal(stop: Callable[[], bool]):
 def train(
     loaded: Loaded,
     examples: list[Example],
-    dev: Callable[[], float] | None,
+    dev: Callable[[float | None], DevScore] | None,
     settings: TrainSettings,
     work: Path,
     mentor: Loaded | SoftLabels | None = None,
@@ -265,7 +270,7 @@ def train(
 ) -> Trained:
     """Train `loaded` in place and leave it at its best evaluation; checkpoints and metrics.jsonl lie in `work`.
 
-    `dev()` gives the dev accuracy in percent; with None there is no choice and the last step counts. `mentor` gives
+    `dev(to_beat)` scores on dev, given the best accuracy so far; None: no choice, the last step counts. `mentor` gives
     soft labels, from the cache or live; without one the loss is cross-entropy alone. `stop()` is asked after each
     step: when true, a checkpoint is written and `Trained.stopped` is set; the same call goes on from there. `watch`
     gets each new row of the metrics. Raises InputError without examples.

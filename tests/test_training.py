@@ -13,6 +13,7 @@ import torch
 
 from mentor_kd import chunks, models, training
 from mentor_kd.batches import Example
+from mentor_kd.evaluation import DevScore
 from mentor_kd.files import InputError, read_jsonl
 from mentor_kd.losses import LossSettings
 from mentor_kd.methods import METHODS, get_method
@@ -192,9 +193,9 @@ def test_the_best_evaluation_is_what_is_left_and_the_first_of_equals(folders, tm
     examples = tiny.examples(loaded, 8)
     seen, shown = [], []
 
-    def dev():
+    def dev(to_beat):
         seen.append(weights(loaded))
-        return float(scores[len(seen) - 1])
+        return DevScore(float(scores[len(seen) - 1]))
 
     trained = train(loaded, examples, dev, SETTINGS, tmp_path, watch=shown.append)
     assert len(seen) == 3
@@ -212,10 +213,10 @@ def test_the_best_evaluation_is_what_is_left_and_the_first_of_equals(folders, tm
 def test_a_finished_training_called_again_keeps_its_choice_and_trains_no_more(folders, tmp_path):
     loaded = models.load(folders["gpt2"])
     examples, scores = tiny.examples(loaded, 8), iter((10.0, 50.0, 30.0))
-    first = train(loaded, examples, lambda: next(scores), SETTINGS, tmp_path)
+    first = train(loaded, examples, lambda best: DevScore(next(scores)), SETTINGS, tmp_path)
     rows = rows_of(tmp_path)
     again = models.load(folders["gpt2"])
-    second = train(again, examples, lambda: pytest.fail("evaluated again"), SETTINGS, tmp_path)
+    second = train(again, examples, lambda best: pytest.fail("evaluated again"), SETTINGS, tmp_path)
     assert same(weights(again), weights(loaded))
     assert (second.best_step, second.dev_accuracy) == (first.best_step, first.dev_accuracy) == (4, 50.0)
     assert rows_of(tmp_path) == rows
@@ -226,7 +227,7 @@ def test_a_number_of_steps_with_as_many_evaluations_as_epochs(folders, tmp_path)
     examples, calls = tiny.examples(loaded, 4), []
     settings = replace(SETTINGS, steps=9)
     assert plan_batches(examples, False, settings).steps == 9
-    trained = train(loaded, examples, lambda: float(calls.append(1) or 0), settings, tmp_path)
+    trained = train(loaded, examples, lambda best: DevScore(float(calls.append(1) or 0)), settings, tmp_path)
     assert (trained.steps, len(calls)) == (9, 3)
 
 
@@ -245,7 +246,7 @@ def undisturbed(folders, tmp_path_factory):
     loaded = models.load(folders["gpt2"])
     mentor = models.load(folders["gpt2 mentor"])
     scores = iter((10.0, 30.0, 20.0))
-    trained = train(loaded, tiny.examples(loaded, 12), lambda: next(scores), SETTINGS, work, mentor)
+    trained = train(loaded, tiny.examples(loaded, 12), lambda best: DevScore(next(scores)), SETTINGS, work, mentor)
     return trained, weights(loaded), rows_of(work)
 
 
@@ -263,12 +264,14 @@ def test_a_stopped_training_goes_on_and_ends_with_the_same_weights(folders, tmp_
         loaded = models.load(folders["gpt2"])
         torch.manual_seed(99)  # whatever the process did before must not matter
         examples = tiny.examples(loaded, 12)
-        stopped = train(loaded, examples, lambda: next(scores), SETTINGS, tmp_path, mentor, stop=after(steps))
+        stopped = train(
+            loaded, examples, lambda best: DevScore(next(scores)), SETTINGS, tmp_path, mentor, stop=after(steps)
+        )
         done += steps
         assert stopped.stopped and stopped.steps == done < expected.steps
         assert (tmp_path / f"checkpoint-{done}").exists()  # also where the best evaluation is an earlier one
     loaded = models.load(folders["gpt2"])
-    trained = train(loaded, examples, lambda: next(scores), SETTINGS, tmp_path, mentor)
+    trained = train(loaded, examples, lambda best: DevScore(next(scores)), SETTINGS, tmp_path, mentor)
     assert not trained.stopped
     assert (trained.steps, trained.best_step, trained.dev_accuracy) == (9, 6, 30.0)
     assert same(weights(loaded), final)
@@ -282,7 +285,7 @@ def test_a_killed_run_leaves_nothing_twice_and_its_half_checkpoint_is_not_used(f
     scores = iter((10.0, 30.0, 20.0))
     loaded = models.load(folders["gpt2"])
     examples = tiny.examples(loaded, 12)
-    train(loaded, examples, lambda: next(scores), SETTINGS, tmp_path, mentor, stop=after(4))
+    train(loaded, examples, lambda best: DevScore(next(scores)), SETTINGS, tmp_path, mentor, stop=after(4))
     # as if it had gone on to step 6, logged that, and died in the middle of its checkpoint and of a line
     shutil.copytree(tmp_path / "checkpoint-4", tmp_path / "checkpoint-6")
     (tmp_path / "checkpoint-6" / "trainer_state.json").write_text('{"global_step": ')
@@ -293,7 +296,7 @@ def test_a_killed_run_leaves_nothing_twice_and_its_half_checkpoint_is_not_used(f
                 log.write(json.dumps(row) + "\n")
         log.write('{"step": 7, "lo')
     loaded = models.load(folders["gpt2"])
-    train(loaded, examples, lambda: next(scores), SETTINGS, tmp_path, mentor)
+    train(loaded, examples, lambda best: DevScore(next(scores)), SETTINGS, tmp_path, mentor)
     assert same(weights(loaded), final)
     assert kinds(rows_of(tmp_path)) == kinds(rows)
 
