@@ -26,7 +26,7 @@ def reports(tmp_path_factory, monkeypatch):
     return folder
 
 
-SLOW = ("test_runs", "test_notebooks", "test_chain", "test_kill")
+SLOW = ("test_sweeps", "test_runs", "test_notebooks", "test_chain", "test_kill", "test_sweep_chain")
 
 
 def pytest_collection_modifyitems(items):
