@@ -6,9 +6,9 @@
       task: [sandbox-letters, sandbox-sums]
       method: [mentor, vanilla-kd, mentor-kd]
       seed: [0, 1, 2]
-    where:                      # what depends on another parameter; a later entry goes before an earlier one
+    where:                      # what depends on another parameter (or on one of a list); later entries go first
       - {if: {task: sandbox-sums}, then: {epochs: 20}}
-    search:                     # what is chosen on dev, one after the other, with seed 0; nothing else is searched
+    search:                     # what is chosen on dev, one after the other, with seed 0, unless `where` fixes it
       learning_rate: [1.0e-3, 2.0e-3]
 
 A cell is one trained model: a student of one method and seed, or the mentor itself (method `mentor`). Its stages are
@@ -44,6 +44,7 @@ class Cell:
     name: str
     keys: dict
     parameters: dict
+    fixed: frozenset = frozenset()  # what `where` says for it, and so is not searched
 
     @property
     def method(self) -> str:
@@ -98,6 +99,7 @@ class Grid:
         return {
             name: values
             for name, values in self.search.items()
+            if name not in cell.fixed
             if name in mentors or (name in students and cell.method != MENTOR and (soft or name not in SOFT))
         }
 
@@ -167,10 +169,12 @@ def read(path: Path, overrides: list[str] = ()) -> Grid:
     cells = []
     for row in rows:
         parameters = {"method": "mentor-kd", "seed": 0, **fixed, **row}
+        said = {}
         for condition, then in where:
-            if all(parameters.get(key) == value for key, value in condition.items()):
-                parameters |= {key: value for key, value in then.items() if key not in row}
-        cells.append(Cell("/".join(_word(key, row[key]) for key in varied if key in row), row, _whole(parameters)))
+            if all(_holds(parameters.get(key), value) for key, value in condition.items()):
+                said |= {key: value for key, value in then.items() if key not in row}
+        label = "/".join(_word(key, row[key]) for key in varied if key in row)
+        cells.append(Cell(label, row, _whole(parameters | said), frozenset({*said, *row})))
     trials = [(key, value) for key, values in search.items() for value in values]
     rest = [Cell(f"search {k}={v!r}", {}, {**cells[0].parameters, k: v}) for k, v in trials]
     names = [cell.name for cell in cells]
@@ -222,6 +226,11 @@ def _where(path: Path, entries: object) -> list[tuple[dict, dict]]:
         if not isinstance(entry, dict) or set(entry) != {"if", "then"} or not all(map(_full, entry.values())):
             raise InputError(f"{path}: an entry of `where` has `if` and `then`, each names and values, not {entry!r}")
     return [(entry["if"], entry["then"]) for entry in entries]
+
+
+def _holds(value: object, wanted: object) -> bool:
+    """Whether a parameter has the value wanted, or one of a list of them."""
+    return value in wanted if isinstance(wanted, list) else value == wanted
 
 
 def _full(value: object) -> bool:
