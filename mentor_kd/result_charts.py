@@ -3,9 +3,8 @@
 import pandas
 from matplotlib.ticker import MaxNLocator
 
-from .charts import BLUE, COLOURS, GREY, INK, MARKERS, VERMILLION, Chart, _figure, _horizontal, _require
+from .charts import BLUE, COLOURS, INK, MARKERS, VERMILLION, Chart, _figure, _horizontal, _require
 from .evaluation import summarise
-from .progress import duration
 
 
 def flip_chart(frame: pandas.DataFrame, title: str = "Questions that exactly one of two methods gets right") -> Chart:
@@ -56,30 +55,31 @@ def cost_table(accuracies: pandas.DataFrame, costs: pandas.DataFrame) -> pandas.
 
 
 def cost_chart(frame: pandas.DataFrame, title: str = "Accuracy and what training took") -> Chart:
-    """Accuracy with its interval over the seconds of one training, a panel for each task; `frame` is `cost_table`."""
-    _require(frame, "task", "method", "seconds", "accuracy", "low", "high")
+    """Accuracy with its interval over the optimiser steps of one training, a panel for each task, from `cost_table`.
+
+    Steps and not seconds: these are the machine's as much as the method's.
+    """
+    _require(frame, "task", "method", "steps", "accuracy", "low", "high")
     tasks, methods = list(dict.fromkeys(frame["task"])), list(dict.fromkeys(frame["method"]))
     columns = min(2, len(tasks))
     figure, panels = _figure(title, len(tasks), columns, height=2.9)
+    styles = {
+        m: {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]} for k, m in enumerate(methods)
+    }
     for task, panel in zip(tasks, panels, strict=True):
-        for row in frame[frame["task"] == task].itertuples():
-            kind = methods.index(row.method)
-            colour = COLOURS[kind % len(COLOURS)]
-            panel.plot([row.seconds] * 2, [max(0, row.low), min(100, row.high)], color=colour, alpha=0.55, linewidth=2)
-            panel.scatter(
-                [row.seconds], [row.accuracy], color=colour, marker=MARKERS[kind % len(MARKERS)], s=46, zorder=3
-            )
-        panel.set_xlim(0, 1.1 * max(frame.loc[frame["task"] == task, "seconds"].max(), 1e-3))
-        panel.xaxis.set_major_locator(MaxNLocator(4))
-        panel.xaxis.set_major_formatter(lambda seconds, place: duration(seconds))
+        here = frame[frame["task"] == task]
+        widest = max(1, here["steps"].max())
+        for place, row in enumerate(here.itertuples()):
+            twins = [one.Index for one in here.itertuples() if one.steps == row.steps]
+            where = row.steps + 0.02 * widest * (twins.index(row.Index) - (len(twins) - 1) / 2)  # side by side
+            style, ends = styles[row.method], [max(0, row.low), min(100, row.high)]
+            panel.plot([where] * 2, ends, color=style["color"], alpha=0.55, linewidth=2)
+            panel.scatter([where], [row.accuracy], s=46, zorder=3 + place, **style)
+        panel.set_xlim(0, 1.1 * widest)
+        panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         panel.set_title(task, fontsize=10)
-        panel.set_xlabel("Training of one model")
+        panel.set_xlabel("Optimiser steps of one model (bar: 95% interval)")
     panels[0].set_ylabel("Accuracy (%)")
-    handles = [
-        panels[0].scatter([], [], color=COLOURS[k % len(COLOURS)], marker=MARKERS[k % len(MARKERS)], label=method)
-        for k, method in enumerate(methods)
-    ]
+    handles = [panels[0].scatter([], [], label=method, **style) for method, style in styles.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(methods)), frameon=False, fontsize=9)
-    note = "bar: 95% interval; on the machine that trained, whatever else ran there"
-    figure.supxlabel(note, x=0.01, ha="left", fontsize=8, color=GREY)
     return figure
