@@ -1,4 +1,4 @@
-"""The command line: `python -m mentor_kd run | sweep | reproduce | data | report | predict`. Each has a --help."""
+"""The command line: `python -m mentor_kd run | sweep | reproduce | bench | data | report | predict`: see --help."""
 
 import argparse
 import os
@@ -67,6 +67,20 @@ def _sweep(args: argparse.Namespace) -> int:
             f"{len(state.failed)} of {len(state.wanted)} stages failed, the first {key}: {why}. Mend it and run the "
             f"same command: it goes on from there."
         )
+    return 0
+
+
+def _bench(args: argparse.Namespace) -> int:
+    import pandas
+
+    from . import runs
+
+    parameters = runs.read_parameters(Path(args.params), args.parameter)
+    folder = runs.run_one("90_measure_speed", parameters)
+    for table in ("padding", "ratios", "memory", "fidelity", "cache", "sampling_ratios", "cost"):
+        print(f"\n{table}\n{pandas.read_csv(folder / 'bench' / f'{table}.csv').round(4).to_string(index=False)}")
+    print(f"\nall tables and figures: {_shown(folder / 'bench')}; report: ", end="")
+    print(_shown(folder / "notebooks" / "90_measure_speed.html"))
     return 0
 
 
@@ -160,6 +174,18 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument(
         "-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="override a parameter"
     )
+
+    one = add(
+        "bench",
+        _bench,
+        "Measure speed: the paper's loop, ours, and the floor, side by side on this machine.",
+        "\n\nRuns notebook 90 and prints its tables: padding, time, memory, soft-label cache, sampling. Without\n"
+        "--params it takes sandbox models and some minutes; bench-svamp.yaml has the paper's data and true shapes."
+        "\n\nexample: python -m mentor_kd bench --params notebooks/params/bench-svamp.yaml",
+    )
+    sizes = ROOT / "notebooks" / "params" / "bench-sandbox.yaml"
+    one.add_argument("--params", default=str(sizes), help="YAML file of notebook 90's parameters")
+    one.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="override one")
 
     data = commands.add_parser("data", help="The paper's own data.", description="The paper's own data.")
     inner = data.add_subparsers(required=True, metavar="command")

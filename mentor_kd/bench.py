@@ -6,12 +6,16 @@ of the whole set, the mentor's forward at every step, a dense divergence over al
 """
 
 import concurrent.futures
+import ctypes
+import gc
 import itertools
 import multiprocessing
 import random
 import resource
+import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +26,12 @@ from transformers import T5Config, T5ForConditionalGeneration, T5Tokenizer
 
 from . import models
 from .batches import Example, model_inputs, padding_waste
+from .collecting import task_of, teacher_rows
 from .files import InputError
 from .losses import LossSettings
 from .models import IGNORED, Loaded
+from .official import mentor_rationales
+from .rationales import Rationale, read_rationales
 from .soft_labels import SoftLabels, SoftLabelSettings, cached, with_temperature
 from .training import TrainSettings, plan_batches, train
 
@@ -257,17 +264,21 @@ def cost_of_distillation(table: pandas.DataFrame, labels_seconds: float, rows: i
 
 
 def high_water(reset: bool = False) -> float:
-    """The most memory that this process has held, in MB; `reset` starts anew, where Linux can."""
-    if reset:
-        try:
-            Path("/proc/self/clear_refs").write_text("5")
-        except OSError:
-            return 0.0
-    try:
-        status = Path("/proc/self/status").read_text()
-        return int(status.split("VmHWM:")[1].split()[0]) / 1024
-    except (OSError, IndexError):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """The most memory that this process has held, in MB; `reset` starts anew from what it holds, where Linux can."""
+    if reset and sys.platform == "linux":
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)  # what was freed before must not look like room that was there anyway
+        Path("/proc/self/clear_refs").write_text("5")
+    if sys.platform == "linux":
+        return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
+
+
+def apart(function: Callable, jobs: list[tuple]) -> list:
+    """What a function of this package gives for each job, one after another in a fresh process of their own."""
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+        return [pool.submit(function, *job, torch.get_num_threads()).result() for job in jobs]
 
 
 def _peak(
@@ -286,11 +297,44 @@ def _peak(
         return high_water() - before
 
 
-def peak_memory(loop: str, student: str, mentor: str, examples: list[Example], settings: BenchSettings) -> float:
-    """MB that a training by one loop takes beyond what the process held before it, in a process of its own.
+def peak_memory(student: str, mentor: str, examples: list[Example], settings: BenchSettings) -> pandas.Series:
+    """MB that a training by each loop takes beyond what the process held before it; on a GPU, all that torch held."""
+    found = apart(_peak, [(loop, student, mentor, examples, settings) for loop in LOOPS])
+    return pandas.Series(found, index=pandas.Index(LOOPS, name="loop"), name="MB")
 
-    On a GPU, all MB that torch held there.
+
+def distillation_set(folder: Path, data: str) -> list[Rationale]:
+    """The right rationales of teacher and mentor: the run's own, or for data "official" those that were published.
+
+    Where no mentor has written any yet, the teacher's alone.
     """
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(_peak, loop, student, mentor, examples, settings, torch.get_num_threads()).result()
+    task, rows = task_of(folder), [row for row in teacher_rows(folder) if row.correct]
+    if data == "official":
+        asked = {row.question_id for row in rows}
+        return rows + [row for row in mentor_rationales(task) if row.correct and row.question_id in asked]
+    written = folder / "augmented" / "mentor.jsonl"
+    return rows + [row for row in read_rationales(written) if row.correct] if written.exists() else rows
+
+
+def model_for(name: str, place: Path, tokenizer: str) -> str:
+    """A model by name or path as it is; one of T5_SHAPES is made with random weights under `place` first."""
+    if name not in T5_SHAPES:
+        return name
+    folder = Path(place) / name
+    if not (folder / "model.safetensors").exists():
+        random_t5(folder, name, tokenizer)
+    return str(folder)
+
+
+def warmed(model: str, examples: list[Example], steps: int, place: Path, settings: BenchSettings) -> str:
+    """A copy of the model after some optimiser steps on the examples, so that it is no longer flat; its folder."""
+    if not steps:
+        return model
+    loaded = models.load(model)
+    train_settings = TrainSettings(
+        epochs=1, batch_size=settings.batch_size, steps=steps, learning_rate=1e-3, save_minutes=1e9
+    )
+    with tempfile.TemporaryDirectory() as work:
+        train(loaded, examples, None, train_settings, Path(work), label=f"{Path(model).name} before")
+    models.save(place, loaded, {"name": Path(model).name, "summary": "Trained for some steps to be measured."})
+    return str(place)

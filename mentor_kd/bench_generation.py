@@ -2,16 +2,15 @@
 
 The paper's way is written here from its description (paper.md, defects 18 and 26; 512 tokens for mentor and student
 alike): questions in the file's order, every prompt padded to the longest of the set, each batch going on until its
-longest text ends, at 512 tokens at the latest. Ours is `generation.generate_to` itself, with its shards, sorted and
-capped, so that nothing is measured that a user does not run.
+longest text ends, at 512 tokens at the latest. Ours draws as a run does, sorted, capped and shard by shard.
 """
 
 import concurrent.futures
 import functools
 import itertools
 import multiprocessing
-import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,8 +20,9 @@ import torch
 from . import fast, models
 from .batches import mask, pad
 from .files import InputError
-from .generation import Sampling, Text, as_text, generate_to
+from .generation import Draw, Sampling, Text, as_text, in_shards, shard_seed
 from .models import Loaded, encode_prompt
+from .progress import Progress
 
 PAPER = "paper"
 WAYS = (PAPER, fast.REFERENCE, "ct2-float32", "ct2-int8")
@@ -103,22 +103,22 @@ def paper_way(loaded: Loaded, questions: list[str], sampling: Sampling) -> list[
     return texts
 
 
-def our_way(loaded: Loaded, cache: Path, backend: str, questions: list[str], sampling: Sampling) -> list[Text]:
-    """Texts by a backend as a run draws them: in shards, written to a folder that is removed again."""
-    draw = fast.get_backend(backend, loaded, cache / backend)
-    asked = [(str(number), question) for number, question in enumerate(questions)]
-    with tempfile.TemporaryDirectory() as place:
-        rows = generate_to(Path(place) / "shards", loaded, asked, sampling, {}, "bench", backend=draw)
-        return [Text(row["text"], row["finished"], row["tokens"]) for row in rows]
+def our_way(loaded: Loaded, draw: Draw, questions: list[str], sampling: Sampling) -> list[Text]:
+    """Texts by a backend, shard by shard as a run draws them."""
+    prompts = [encode_prompt(loaded.tokenizer, loaded.encoder_decoder, question) for question in questions]
+    texts = []
+    for number, shard in enumerate(in_shards(prompts, sampling)):
+        for drawn in draw([prompts[i] for i in shard], sampling, shard_seed(sampling.seed, number)):
+            texts += drawn
+    return texts
 
 
-def _runner(way: str, model: str | Path, cache: Path):
-    """What draws texts for (questions, sampling) in one way, its model loaded and, where need be, converted."""
+def _runner(way: str, model: str | Path, cache: Path) -> Callable[[list[str], Sampling], list[Text]]:
+    """What draws texts for questions in one way, its model loaded and, where need be, converted."""
     if way == PAPER:
         return functools.partial(paper_way, models.load(model))
     loaded = (models.load if way == fast.REFERENCE else models.outline)(model)
-    fast.get_backend(way, loaded, cache / way)
-    return functools.partial(our_way, loaded, cache, way)
+    return functools.partial(our_way, loaded, fast.get_backend(way, loaded, cache / way))
 
 
 def compare(model: str | Path, questions: list[str], settings: SamplingBench, cache: Path) -> pandas.DataFrame:
@@ -134,15 +134,17 @@ def compare(model: str | Path, questions: list[str], settings: SamplingBench, ca
     lines = []
     for way in settings.ways:  # first calls build what later ones find
         run[way](questions[:2], replace(settings.sampling(0), max_new_tokens=2, min_new_tokens=2))
-    for number, way in itertools.product(range(settings.rounds), settings.ways):
-        started = time.perf_counter()
-        texts = run[way](questions, settings.sampling(number))
-        seconds = time.perf_counter() - started
-        tokens = sum(text.tokens + text.finished for text in texts)
-        unfinished = sum(not text.finished for text in texts) / len(texts)
-        lines.append(
-            [way, number, seconds, len(texts) / seconds, tokens / seconds, tokens / len(texts), unfinished],
-        )
+    with Progress("timing", settings.rounds * len(settings.ways), "draws") as progress:
+        for number, way in itertools.product(range(settings.rounds), settings.ways):
+            started = time.perf_counter()
+            texts = run[way](questions, settings.sampling(number))
+            seconds = time.perf_counter() - started
+            tokens = sum(text.tokens + text.finished for text in texts)
+            unfinished = sum(not text.finished for text in texts) / len(texts)
+            lines.append(
+                [way, number, seconds, len(texts) / seconds, tokens / seconds, tokens / len(texts), unfinished]
+            )
+            progress.advance(1, f"{way}: {tokens / seconds:,.0f} tokens/s")
     return pandas.DataFrame(lines, columns=COLUMNS)
 
 

@@ -1,7 +1,5 @@
 """What soft labels and the loss cost as things grow: rows, vocabulary and length; and what top-k leaves out."""
 
-import concurrent.futures
-import multiprocessing
 import random
 import tempfile
 import time
@@ -12,7 +10,7 @@ import torch
 
 from . import models
 from .batches import Example, model_inputs, target_logits
-from .bench import BenchSettings, high_water, labels_of
+from .bench import BenchSettings, apart, high_water, labels_of
 from .chunks import chunked_loss
 from .losses import (
     LossSettings,
@@ -24,6 +22,8 @@ from .losses import (
 )
 from .models import IGNORED, Loaded
 from .soft_labels import SoftLabelSettings, cached, with_temperature
+
+LOSSES = ("plain", "chunked")
 
 
 def cache_growth(
@@ -85,18 +85,12 @@ def _step(kind: str, vocabulary: int, positions: int, width: int, threads: int) 
 
 
 def loss_growth(vocabularies: list[int], positions: list[int], width: int = 64) -> pandas.DataFrame:
-    """Seconds and memory of one loss with its gradients, each in a process of its own.
+    """Seconds and memory of one loss with its gradients, in a process of their own.
 
     Columns: loss ("plain", "chunked"), vocabulary, positions, seconds, mb (beyond what lay in memory before).
     """
-    lines, threads = [], torch.get_num_threads()
-    context = multiprocessing.get_context("spawn")
-    for vocabulary in vocabularies:
-        for count in positions:
-            for kind in ("plain", "chunked"):
-                with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
-                    found = pool.submit(_step, kind, vocabulary, count, width, threads).result()
-                lines.append([kind, vocabulary, count, *found])
+    jobs = [(kind, size, count, width) for size in vocabularies for count in positions for kind in LOSSES]
+    lines = [[*job[:3], *found] for job, found in zip(jobs, apart(_step, jobs), strict=True)]
     return pandas.DataFrame(lines, columns=["loss", "vocabulary", "positions", "seconds", "mb"])
 
 

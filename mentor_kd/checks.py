@@ -3,7 +3,8 @@
 from . import fast, models
 from .collecting import CollectSettings, task_for
 from .files import InputError
-from .filters import FilterSettings
+from .filters import FilterSettings, from_parameters
+from .filters import parameters as filter_parameters
 from .generation import Sampling
 from .losses import LossSettings
 from .methods import get_method
@@ -40,7 +41,8 @@ def check_values(subsets: dict[str, dict], tasks: list[str]) -> None:
         | cap
     )
     fast.check_backend(parameters.get("backend", fast.REFERENCE))
-    FilterSettings(**_given(parameters, duplicates="duplicates", conclusion="conclusion", arithmetic="arithmetic"))
+    off = filter_parameters(FilterSettings())
+    from_parameters(**off | {name: parameters[name] for name in off if name in parameters})
     for name in ("methods", "seeds"):
         if parameters.get(name) == []:
             raise InputError(f"{name} is an empty list; give at least one")

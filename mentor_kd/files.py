@@ -62,18 +62,23 @@ def write_jsonl(path: Path, rows: Iterable[dict]) -> None:
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
-def append_jsonl(path: Path, row: dict) -> None:
-    """Append one row and wait until it is on disk; for what people type and for logs of long work."""
+def append_text(path: Path, text: str) -> None:
+    """Append whole lines, in one write, and wait until they are on disk."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
+        start = b""
         if file.tell() > 0:  # a writer that was killed may have left half a line: keep it apart from ours
             file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":
-                file.write(b"\n")
-        file.write((json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8"))
+            start = b"" if file.read(1) == b"\n" else b"\n"
+        file.write(start + text.encode("utf-8"))
         file.flush()
         os.fsync(file.fileno())
+
+
+def append_jsonl(path: Path, row: dict) -> None:
+    """Append one row and wait until it is on disk; for what people type and for logs of long work."""
+    append_text(path, json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def read_text(path: Path) -> str:

@@ -175,6 +175,13 @@ def generate(loaded: Loaded, questions: list[str], sampling: Sampling) -> list[l
     return draw(loaded, prompts, sampling, shard_seed(sampling.seed, 0))
 
 
+def in_shards(prompts: list[list[int]], sampling: Sampling) -> list[list[int]]:
+    """Prompt numbers by shard, a few batches each, longest first."""
+    order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
+    size = BATCHES_PER_SHARD * sampling.prompts_at_once
+    return [order[i : i + size] for i in range(0, len(order), size)]
+
+
 def shard_seed(seed: int, shard: int) -> int:
     """A seed for one shard of a run."""
     return random.Random(f"{seed} shard {shard}").getrandbits(31)
@@ -204,9 +211,7 @@ def generate_to(
     write_json(folder / "plan.json", plan)
     prompts = [encode_prompt(loaded.tokenizer, loaded.encoder_decoder, text) for _, text in questions]
     backend = backend or functools.partial(draw, loaded)
-    order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
-    size = BATCHES_PER_SHARD * sampling.prompts_at_once
-    shards = [order[i : i + size] for i in range(0, len(order), size)]
+    shards = in_shards(prompts, sampling)
     with Progress(label, len(questions), unit="questions") as progress:
         for number, shard in enumerate(shards):
             path = folder / f"shard-{number:05d}.jsonl"

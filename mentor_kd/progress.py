@@ -4,7 +4,7 @@ import sys
 import time
 
 
-def _in_notebook() -> bool:
+def in_notebook() -> bool:
     """Whether an IPython kernel shows what we print, so that one display can be updated in place."""
     if "IPython" not in sys.modules:
         return False
@@ -38,7 +38,7 @@ class Progress:
         self.started = self.shown = time.monotonic()
         self.handle = None
         self.terminal = sys.stderr.isatty()
-        if not self.terminal and not _in_notebook():
+        if not self.terminal and not in_notebook():
             self.every = max(every, 10.0)
 
     def __enter__(self) -> "Progress":
@@ -81,7 +81,7 @@ class Progress:
     def _show(self, final: bool = False, failed: bool = False) -> None:
         self.shown = time.monotonic()
         text = self.line(final, failed)
-        if _in_notebook():
+        if in_notebook():
             from IPython.display import HTML, display
 
             content = HTML(f"<pre style='margin:0'>{text.replace('&', '&amp;').replace('<', '&lt;')}</pre>")

@@ -8,7 +8,6 @@ papermill's own metadata calls the cells of a killed kernel "completed", so the 
 import ast
 import contextlib
 import ctypes
-import io
 import os
 import re
 import signal
@@ -23,7 +22,7 @@ import filelock
 import nbformat
 import yaml
 
-from . import models, report
+from . import models, pages, report
 from .checks import check_values
 from .collecting import task_folder
 from .evaluation import summarise
@@ -42,10 +41,12 @@ from .files import (
 )
 from .progress import duration
 from .provenance import code_hash, provenance
+from .training import get_method
 
 NOTEBOOKS = ROOT / "notebooks"
 PER_TASK = ("01_collect_rationales", "02_train_mentor", "03_augment_rationales", "04_inspect_and_filter")
 STUDENTS = "06_distill_student"
+LENS = "05_look_inside_soft_labels"
 CHART = "07_chart_accuracy"
 MADE = {
     "01_collect_rationales": "collected/manifest.json",
@@ -53,6 +54,7 @@ MADE = {
     "03_augment_rationales": "augmented/manifest.json",
     "04_inspect_and_filter": "rationales.jsonl",
     STUDENTS: "students/*/manifest.json",
+    LENS: "figures/soft_labels.csv",
     CHART: "accuracy.csv",
 }
 OWN_KEYS = {"tasks": "list", "cell_minutes": "float"}  # what a run's YAML may hold beside the notebooks' parameters
@@ -137,21 +139,31 @@ def read_parameters(path: Path, overrides: list[str] = ()) -> dict:
     return found
 
 
+def _whole_paths(parameters: dict) -> dict:
+    """The parameters with paths that do not depend on the folder: notebooks run in their own."""
+    paths = ("data", "dev_file", "mentor", "student", "tokenizer")
+    found = {name: parameters[name] for name in paths if parameters.get(name) and Path(str(parameters[name])).exists()}
+    return {**parameters, **{name: str(Path(path).resolve()) for name, path in found.items()}}
+
+
 def plan(parameters: dict) -> list[Job]:
-    """The notebooks of a run in order: 01 to 06 for each task, then 07 for all. Checks every parameter first."""
-    notebooks = (*PER_TASK, STUDENTS, CHART)
+    """The notebooks of a run in order: 01 to 06 for each task, then 07 for all. Checks every parameter first.
+
+    05 looks into the students as well, so it comes after 06, and only where a method has soft labels.
+    """
+    notebooks = (*PER_TASK, STUDENTS, LENS, CHART)
     tasks = parameters.get("tasks") or [parameters.get("task", known_parameters(PER_TASK[0])["task"]["default"])]
     if not isinstance(tasks, list) or not all(isinstance(task, str) for task in tasks):
         raise InputError(f"parameter 'tasks' is a list of names of tasks, not {tasks!r}")
     run = str(parameters.get("run", known_parameters(PER_TASK[0])["run"]["default"]))
-    for name in ("data", "dev_file", "mentor", "student"):  # the notebooks run in their own folder: say whole paths
-        if parameters.get(name) and Path(str(parameters[name])).exists():
-            parameters = {**parameters, name: str(Path(parameters[name]).resolve())}
+    parameters = _whole_paths(parameters)
     subsets = check({**parameters, "run": run, "task": tasks[0]}, notebooks)
     check_values(subsets, tasks)
+    methods = parameters.get("methods", known_parameters(STUDENTS).get("methods", {}).get("default", []))
+    soft = [LENS] if any(get_method(method).soft_labels for method in methods) else []
     jobs = []
     for task in tasks:
-        for notebook in (*PER_TASK, STUDENTS):
+        for notebook in (*PER_TASK, STUDENTS, *soft):
             jobs.append(
                 Job(notebook, task_folder(run, task), {**subsets[notebook], "task": task}, f"{task}/{notebook}")
             )
@@ -310,6 +322,21 @@ def run(parameters: dict, say: Callable[[str], None] = print) -> Path:
         return report.write(folder)
 
 
+def run_one(notebook: str, parameters: dict, say: Callable[[str], None] = print) -> Path:
+    """Execute one notebook outside the story's order; its task's folder. Raises RunFailed where it fails."""
+    known, parameters = known_parameters(notebook), _whole_paths(parameters)
+    given = {name: parameters.get(name, known[name]["default"]) for name in ("run", "task")}
+    job = Job(notebook, task_folder(**given), check(parameters, (notebook,))[notebook] | given, notebook)
+    say(f"{notebook} for {given['task']} ...")
+    job.folder.mkdir(parents=True, exist_ok=True)
+    with _alone(job.folder):
+        code, why = execute(job)
+    if code:
+        raise RunFailed(f"{notebook} failed: {why}")
+    pages.to_html(job.folder / "notebooks" / f"{notebook}.ipynb")
+    return job.folder
+
+
 def _run_jobs(jobs: list[Job], state_file: Path, cell_minutes: float, say: Callable[[str], None]) -> None:
     """Execute the jobs that are not done, keeping their state on disk before and after each."""
     state = read_json(state_file) if state_file.exists() else {}
@@ -341,32 +368,9 @@ def _run_jobs(jobs: list[Job], state_file: Path, cell_minutes: float, say: Calla
         if code:
             note(job, state="failed", seconds=seconds, why=why, exit=code)
             raise RunFailed(f"{job.key} failed: {why}. Mend it and run the same command: it goes on from there.")
-        to_html(executed)
+        pages.to_html(executed)
         note(job, state="ok", seconds=seconds, made=made(job))
         say(f"[{number}/{len(jobs)}] {job.key}: ok after {duration(seconds)}")
-
-
-def _clean_html(html: str) -> str:
-    """HTML with tables, headings and pictures, and without anything that runs; nbconvert's own list lacks tables."""
-    import bleach
-    from bleach.css_sanitizer import CSSSanitizer
-
-    tags = "a b blockquote br code del div em h1 h2 h3 h4 h5 h6 hr i img li ol p pre span strong u ul"
-    tags += " table thead tbody tfoot tr th td"
-    attributes = {"*": ["class", "id", "style", "title"], "a": ["href"], "img": ["src", "alt", "width", "height"]}
-    protocols = ["http", "https", "data", "mailto"]
-    return bleach.clean(html, set(tags.split()), attributes, protocols, css_sanitizer=CSSSanitizer())
-
-
-def to_html(path: Path) -> None:
-    """An executed notebook as one HTML file that opens offline, without its code."""
-    from nbconvert import HTMLExporter
-
-    with contextlib.redirect_stderr(io.StringIO()):  # it warns of pictures without alternative text
-        exporter = HTMLExporter(exclude_input=True, embed_images=True, sanitize_html=True)
-        exporter.register_filter("clean_html", _clean_html)
-        page, _ = exporter.from_filename(str(path))
-    write_text(path.with_suffix(".html"), page)
 
 
 def table(run_folder: Path) -> str:

@@ -28,7 +28,7 @@ from .models import Loaded
 from .progress import Progress
 
 SHARD_TOKENS = 65_536  # target tokens in one file, about 18 MB at k = 64: what a kill may cost
-BATCH_TOKENS = 16_384  # token slots that the mentor reads at once
+BATCH_TOKENS = {"cpu": 2048, "cuda": 32_768}  # token slots that the mentor reads at once
 
 
 @dataclass(frozen=True)
@@ -155,16 +155,15 @@ def _of_batch(mentor: Loaded, examples: list[Example], settings: SoftLabelSettin
     return [(example, {name: found[name][i] for name in found}) for i, example in enumerate(examples)]
 
 
-def _batches(examples: list[Example]) -> list[list[Example]]:
-    """Examples in batches of similar length, longest first."""
-    batches, slots = [[]], 0
+def _batches(examples: list[Example], tokens: int) -> list[list[Example]]:
+    """Examples in batches of similar length and at most so many tokens (a longer one stands alone), longest first."""
+    batches, sizes = [[]], []
     for example in sorted(examples, key=lambda e: -(len(e.prompt) + len(e.target))):
-        size = len(example.prompt) + len(example.target)
-        if batches[-1] and slots + size > BATCH_TOKENS:
+        sizes.append(len(example.prompt) + len(example.target))
+        if batches[-1] and max(sizes) * len(sizes) > tokens:
             batches.append([])
-            slots = 0
+            sizes = sizes[-1:]
         batches[-1].append(example)
-        slots += size
     return batches
 
 
@@ -195,7 +194,7 @@ def cached(
         loaded.model.eval()
         plain, waiting, tokens = has_plain_head(loaded), [], 0
         with Progress(label, len(missing), unit="rationales") as progress:
-            for batch in _batches(missing):
+            for batch in _batches(missing, BATCH_TOKENS.get(loaded.model.device.type, 2048)):
                 if stop():
                     raise KeyboardInterrupt(f"{label}: stopped; run again to go on from the last shard")
                 waiting += _of_batch(loaded, batch, settings, vocabulary, plain)

@@ -17,6 +17,7 @@ import yaml
 from . import fast, filters, models
 from .batches import Example, encode
 from .collecting import CollectSettings, collect, judged, questions, task_of, teacher_rows
+from .confidence import confidences
 from .evaluation import DevScore, accuracy
 from .files import (
     InputError,
@@ -25,6 +26,7 @@ from .files import (
     is_done,
     read_json,
     read_jsonl,
+    read_text,
     sha256,
     write_json,
     write_jsonl,
@@ -40,6 +42,7 @@ from .rationales import Rationale, read_rationales, target, write_rationales
 from .soft_labels import SoftLabels, SoftLabelSettings, cached, with_temperature
 from .tasks import MARKER, TASKS
 from .training import TrainSettings, clean_up, plan_batches, train
+from .verdicts import read_verdicts
 
 Stop = Callable[[], bool]
 
@@ -231,12 +234,18 @@ def filter_rationales(folder: Path, settings: FilterSettings) -> pandas.DataFram
     """Apply filters and verdicts to the teacher's and the mentor's rationales, into rationales.jsonl; the counts."""
     folder = Path(folder)
     rows = teacher_rows(folder) + read_rationales(folder / "augmented" / "mentor.jsonl")
-    verdicts = filters.read_verdicts(folder / "verdicts.jsonl")
-    kept = filters.apply(rows, settings, verdicts, task_of(folder))
+    kept = _filtered(folder, rows, settings)
     write_rationales(folder / "rationales.jsonl", kept)
     write_text(folder / "filters.yaml", yaml.safe_dump(asdict(settings)))
-    table = filters.counts(kept)
-    table.to_csv(folder / "filter_counts.csv")
+    return _write_counts(folder, kept)
+
+
+def _write_counts(folder: Path, rows: list[Rationale]) -> pandas.DataFrame:
+    """Count what is kept and why the rest is dropped; the file is touched only if the counts have changed."""
+    table = filters.counts(rows)
+    path, text = folder / "filter_counts.csv", table.to_csv()
+    if not path.exists() or read_text(path) != text:
+        write_text(path, text)
     return table
 
 
@@ -245,8 +254,13 @@ def rationales(folder: Path) -> list[Rationale]:
     folder = Path(folder)
     rows = read_rationales(folder / "rationales.jsonl")
     settings = FilterSettings(**yaml.safe_load((folder / "filters.yaml").read_text(encoding="utf-8")))
-    verdicts = filters.read_verdicts(folder / "verdicts.jsonl")
-    return filters.apply(rows, settings, verdicts, task_of(folder))
+    return _filtered(folder, rows, settings)
+
+
+def _filtered(folder: Path, rows: list[Rationale], settings: FilterSettings) -> list[Rationale]:
+    """The rows under the settings, the folder's verdicts and, where it is asked for, its mentor's confidence."""
+    confidence = confidences(folder, rows) if settings.min_confidence is not None else None
+    return filters.apply(rows, settings, read_verdicts(folder / "verdicts.jsonl"), task_of(folder), confidence)
 
 
 def rows_for(rows: list[Rationale], method: str) -> list[Rationale]:
@@ -303,6 +317,7 @@ def distil(
     """Train one student by one method with one seed, into students/<method>-seed<k>/; returns its manifest."""
     folder = Path(folder)
     every = rationales(folder)
+    _write_counts(folder, every)  # verdicts were perhaps given since
     rows, row_settings = rows_for(every, method), matched(every, method, settings, student, max_length)
     soft = get_method(method).soft_labels
     data = {"rows": [row.id for row in rows], "texts": sha256(folder / "rationales.jsonl")[:16]}

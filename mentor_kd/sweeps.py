@@ -19,7 +19,7 @@ import filelock
 import torch
 import yaml
 
-from . import runs
+from . import pages, runs
 from .collecting import task_folder
 from .estimates import GPUS, NOTEBOOK_SECONDS, Estimate, estimate
 from .files import InputError, read_json, read_text, reports_root, write_json, write_text
@@ -298,7 +298,7 @@ def _end(grid: Grid, one: Running, state: State, say: Callable) -> None:
         state.failed[one.stage.key] = why
         say(f"{this.key}: failed: {why}")
     else:
-        runs.to_html(this.folder / "notebooks" / f"{this.notebook}.ipynb")
+        pages.to_html(this.folder / "notebooks" / f"{this.notebook}.ipynb")
         _note(grid, one.stage, state="ok", seconds=seconds, made=runs.made(this))
         state.spent.append((state.estimates[one.stage.key].seconds, seconds))
         say(f"{this.key}: ok after {seconds:.0f} s")

@@ -273,7 +273,7 @@ def train(
     `dev(to_beat)` scores on dev, given the best accuracy so far; None: no choice, the last step counts. `mentor` gives
     soft labels, from the cache or live; without one the loss is cross-entropy alone. `stop()` is asked after each
     step: when true, a checkpoint is written and `Trained.stopped` is set; the same call goes on from there. `watch`
-    gets each new row of the metrics. Raises InputError without examples.
+    gets each row of the metrics, those of before a stop first. Raises InputError without examples.
     """
     if not examples:
         raise InputError("there is no rationale to train on; look at the filters' counts")
@@ -285,7 +285,10 @@ def train(
     last = last_checkpoint(work)
     done = int(Path(last).name.split("-")[1]) if last else 0
     if log.exists():  # what a killed run logged after its last checkpoint comes again
-        write_jsonl(log, [row for row in whole_rows(log) if row["step"] <= done])
+        before = [row for row in whole_rows(log) if row["step"] <= done]
+        write_jsonl(log, before)
+        for row in before if watch else []:
+            watch(row)
     cuda = loaded.model.device.type == "cuda"
     arguments = TrainingArguments(
         output_dir=str(work),

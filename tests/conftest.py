@@ -12,6 +12,8 @@ import hypothesis
 import pytest
 import torch
 
+pytest_plugins = ["browser"]  # the fixtures lab and page
+
 torch.set_num_threads(1)
 # a busy machine, or the first call of something that is built once, is no failure
 hypothesis.settings.register_profile("any machine", deadline=None)
@@ -26,9 +28,14 @@ def reports(tmp_path_factory, monkeypatch):
     return folder
 
 
-SLOW = ("test_sweeps", "test_runs", "test_notebooks", "test_chain", "test_kill", "test_sweep_chain")
+SLOW = ("test_sweeps", "test_runs", "test_notebooks", "test_explorer_runs", "test_chain", "test_kernel", "test_browser")
+SLOW += ("test_kill", "test_sweep_chain")
 
 
 def pytest_collection_modifyitems(items):
     """Quick things first: a mistake shows in seconds, the notebooks and the kills come last."""
-    items.sort(key=lambda item: SLOW.index(item.path.stem) + 1 if item.path.stem in SLOW else 0)
+
+    def rank(item) -> int:
+        return next((i for i, name in enumerate(SLOW, 1) if item.path.stem.startswith(name)), 0)
+
+    items.sort(key=rank)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mentor_kd.evaluation import (
     COLUMNS,
+    DevScore,
     accuracy,
     accuracy_table,
     compare,
@@ -21,6 +22,7 @@ from mentor_kd.evaluation import (
     mean_over_seeds,
     paired_seeds,
     read_predictions,
+    score_while_open,
     split_dev,
     summarise,
 )
@@ -28,6 +30,52 @@ from mentor_kd.files import InputError, write_json, write_jsonl, write_text
 from mentor_kd.rationales import new_question
 
 T_95_TWO_DEGREES = 4.302653  # 97.5% point of Student's t, from a table
+
+
+def chosen(scores):
+    """The epoch with the highest accuracy, the first of equals, as the trainer chooses; and all scores."""
+    best, found = None, []
+    for epoch, score in enumerate(scores):
+        found.append(score(None if best is None else found[best].accuracy))
+        if best is None or found[epoch].accuracy > found[best].accuracy:
+            best = epoch
+    return best, found
+
+
+@given(
+    st.integers(1, 12).flatmap(
+        lambda n: st.lists(st.lists(st.booleans(), min_size=n, max_size=n), min_size=1, max_size=6)
+    ),
+    st.integers(1, 5),
+)
+def test_an_evaluation_that_ends_early_never_changes_the_choice(epochs, size):
+    def ended_early(answers):
+        batches = [answers[i : i + size] for i in range(0, len(answers), size)]
+        return lambda to_beat: score_while_open(batches, len(answers), to_beat)
+
+    plain = [lambda _, answers=answers: DevScore(accuracy(answers).value) for answers in epochs]
+    expected, full = chosen(plain)
+    best, found = chosen(map(ended_early, epochs))
+    assert best == expected
+    for score, whole in zip(found, full, strict=True):
+        assert score == whole if score.exact else score.accuracy >= whole.accuracy
+    assert found[best].exact
+
+
+def test_no_more_batches_are_asked_than_can_matter():
+    asked = []
+
+    def batches(*answers):
+        for answer in answers:
+            asked.append(answer)
+            yield answer
+
+    assert score_while_open(batches([True, False], [True, True]), 4, 75.0) == DevScore(75.0, exact=False)
+    assert asked == [[True, False]]  # with one wrong of four, 75% is the most
+    assert score_while_open(batches([True]), 1, 100.0) == DevScore(100.0, exact=False)
+    assert len(asked) == 1  # nothing beats 100%
+    assert score_while_open(batches([True, True], [False, True]), 4, 50.0) == DevScore(75.0)
+    assert score_while_open(batches([False], [False]), 2, None) == DevScore(0.0)
 
 
 def test_wilson_interval_of_8_in_10():

@@ -8,18 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mentor_kd.files import InputError
-from mentor_kd.filters import (
-    REASONS,
-    FilterSettings,
-    Verdict,
-    add_verdict,
-    apply,
-    counts,
-    jaccard,
-    read_verdicts,
-    wrong_steps,
-)
+from mentor_kd.filters import REASONS, FilterSettings, apply, counts, jaccard
 from mentor_kd.rationales import Rationale, new_question, new_rationale
+from mentor_kd.verdicts import Verdict
 
 QUESTION = new_question("sandbox-sums", "Ann has 2 pens and gets 3. How many has she?", "5", "train")
 OTHER = new_question("sandbox-sums", "Bob has 4 pens and gets 1. How many has he?", "5", "train")
@@ -123,107 +114,6 @@ def test_the_first_reason_in_the_documented_order_is_given():
     assert reasons([right], min_words=50, arithmetic=True) == ["too short"]
 
 
-# Arithmetic
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "15 + 18 = 33",
-        "3 x 4 = 12",
-        "3x4=12",
-        "3 × 4 = 12 and 12 ÷ 4 = 3.",
-        "4 − 1 = 3, 4 – 1 = 3",
-        "10 / 4 = 2.5",
-        "1,200 + 300 = 1,500",
-        "$5 * 3 = $15",
-        "0.1 + 0.2 = 0.3",  # exact: no floating point
-        "10 / 3 = 3.33, 200 / 3 = 66.66 and 200 / 3 = 66.67",  # rounded or cut
-        "(2 + 3) * 4 = 20 and 2 + 3 * 4 = 14",
-        "20 - 5 - 3 = 12 and 8 / 2 / 2 = 2",
-        "5 left (8 - 3 = 5).",
-        "37 - 38 = -1",
-        "1/2 + 1/4 = 3/4",
-        "12 = 3 * 4",
-        "2 + 3 = 5 + 1 = 6",  # run on: two steps
-        "2 + 3 = 4 + 1",
-        "2 + 3 = 5 3 + 4 = 7",  # two lines that were joined
-        "- 2 + 3 = 5 - 3 + 4 = 7",  # a list that was joined
-    ],
-)
-def test_right_steps(text):
-    assert wrong_steps(text) == []
-
-
-@pytest.mark.parametrize(
-    ("text", "steps"),
-    [
-        ("so 2 + 3 = 6.", ["2 + 3 = 6"]),
-        ("3x4=13 pens", ["3x4=13"]),
-        ("(24-17)/3= 2 crackers", ["(24-17)/3= 2"]),
-        ("r = 3 + 10 = 14", ["3 + 10 = 14"]),
-        ("2 + 3 = 5 + 2 = 6", ["5 + 2 = 6"]),
-        ("2 + 3 = 6 + 1 = 7", ["2 + 3 = 6 + 1"]),
-        ("2 + 3 = 5 3 + 4 = 8", ["3 + 4 = 8"]),
-        ("10 / 4 = 2.4", ["10 / 4 = 2.4"]),
-        ("$1,200 + $300 = $1,600", ["$1,200 + $300 = $1,600"]),
-        ("2 * -3 = 6", ["2 * -3 = 6"]),
-        ("((((" * 5000 + "1 + 1 = 3", ["1 + 1 = 3"]),
-        ("1 + 1 = 3. 2 + 2 = 5.", ["1 + 1 = 3", "2 + 2 = 5"]),
-    ],
-)
-def test_wrong_steps(text, steps):
-    assert wrong_steps(text) == steps
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "on 10/12/2020 = 3 days",
-        "10/12/2020 = 12/10/2020",
-        "2020-10-12 = 5",
-        "11:00 + 2 = 13:00",
-        "x + 3 = 6",
-        "2x + 3 + 4 = 9",
-        "pens + 3 + 4 = 9",
-        "pens - 3 + 4 = 9",
-        "5 plus 3 + 4 = 12",
-        "50% * 20 = 10",
-        "10 / 40 = 25%",
-        "2^3 + 1 = 9",
-        "2 ** 3 = 8",
-        "1 1/2 + 1 = 2 1/2",
-        "500 + 500 = 1 thousand",
-        "11 / 3 = 3 with a remainder of 2",
-        "1,50 + 2,50 = 4,00",
-        "7 / 0 = 3",
-        "2(3 + 4) = 14",
-        "2 + 3 => 6",
-        "2 + 3 = ",
-        "= 3 + 4",
-        "2 + 3 = 1 + y",
-        "8 x 4 : 1 x 4 = 32 : 4",
-        "(1" * 5000 + " = 3",
-        "9" * 5000 + " + 1 = 2",
-    ],
-)
-def test_what_is_no_clear_claim_is_not_judged(text):
-    assert wrong_steps(text) == []
-
-
-@given(st.integers(0, 999), st.integers(1, 999), st.sampled_from("+-*/"), st.integers(-3, 3))
-def test_steps_are_wrong_just_when_the_sum_is(a, b, sign, off):
-    result = {"+": a + b, "-": a - b, "*": a * b, "/": a // b}[sign]
-    exact = off == 0 and (sign != "/" or a % b == 0)
-    assert bool(wrong_steps(f"We get {a} {sign} {b} = {result + off} pens")) != exact
-
-
-@given(st.text(alphabet="0123456789 +-*/x=().,$%\n٣²ab", max_size=60))
-def test_no_text_breaks_the_parser(text):
-    for step in wrong_steps(text):
-        assert "=" in step and step in text
-
-
 # Verdicts
 
 
@@ -241,54 +131,6 @@ def test_verdicts_and_duplicates():
     assert reasons(rows, verdict(mentor, "keep")) == ["duplicate", "verdict: keep", "duplicate"]
     assert reasons(rows, verdict(teacher, "drop")) == ["verdict: drop", "duplicate", "duplicate"]
     assert reasons(rows, verdict(mentor, "drop")) == ["", "verdict: drop", "duplicate"]
-
-
-def test_the_last_verdict_holds(tmp_path):
-    path = tmp_path / "verdicts.jsonl"
-    assert read_verdicts(path) == {}
-    add_verdict(path, "a", "keep", "clear")
-    add_verdict(path, "b", "unsure")
-    last = add_verdict(path, "a", "drop", "on second thoughts: é\u2028")
-    assert read_verdicts(path) == {"a": last, "b": read_verdicts(path)["b"]}
-    assert last.time.endswith("+00:00") and len(path.read_text(encoding="utf-8").split("\n")) == 4
-
-
-def test_a_torn_line_is_skipped_with_a_warning_even_after_more_was_written(tmp_path):
-    path = tmp_path / "verdicts.jsonl"
-    add_verdict(path, "a", "keep")
-    whole = path.read_bytes()
-    path.write_bytes(whole + '{"id": "b", "verdict": "drop", "note": "é'.encode()[:-1])  # cut inside a letter
-    with pytest.warns(UserWarning, match="verdicts.jsonl, line 2"):
-        assert set(read_verdicts(path)) == {"a"}
-    add_verdict(path, "c", "drop")
-    with pytest.warns(UserWarning, match="line 2"):
-        assert set(read_verdicts(path)) == {"a", "c"}
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("keep it\n", "line 2: not a row of JSON"),
-        ('["a"]\n', "line 2: .*a row has id, verdict, note and time"),
-        ('{"id": "a", "verdict": "keep"}\n', "line 2: .*a row has id"),
-        ('{"id": "a", "verdict": "yes", "note": "", "time": ""}\n', "line 2: verdict: 'yes' is unknown"),
-        ('{"id": ["a"], "verdict": "keep", "note": "", "time": ""}\n', "line 2"),
-        ('{"id": "a", "verdict": "keep", "note": null, "time": ""}\n', "line 2: note: None"),
-    ],
-)
-def test_a_broken_row_names_file_and_line(tmp_path, line, message):
-    path = tmp_path / "verdicts.jsonl"
-    add_verdict(path, "a", "keep")
-    with path.open("a") as file:
-        file.write(line)
-    with pytest.raises(InputError, match=f"verdicts.jsonl, {message}"):
-        read_verdicts(path)
-
-
-def test_an_unknown_verdict_is_not_written(tmp_path):
-    with pytest.raises(InputError, match="verdict: 'maybe'"):
-        add_verdict(tmp_path / "verdicts.jsonl", "a", "maybe")
-    assert not (tmp_path / "verdicts.jsonl").exists()
 
 
 # Settings and counts

@@ -3,10 +3,20 @@ from dataclasses import replace
 import pytest
 import tiny
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mentor_kd import generation, models
 from mentor_kd.files import InputError, read_jsonl
-from mentor_kd.generation import Sampling, by_length, generate, generate_batch, generate_to, shard_seed
+from mentor_kd.generation import (
+    Sampling,
+    by_length,
+    generate,
+    generate_batch,
+    generate_to,
+    prompt_padding,
+    shard_seed,
+)
 from mentor_kd.models import encode_prompt
 
 GREEDY = Sampling(max_new_tokens=12, batch_size=3)
@@ -146,6 +156,23 @@ def test_batches_go_from_long_to_short():
     assert by_length([[1], [1, 1, 1], [1, 1], [2]], 2) == [[1, 2], [0, 3]]
 
 
+@given(st.lists(st.integers(1, 200), min_size=1, max_size=60), st.integers(1, 20))
+def test_batches_hold_every_prompt_once_and_little_padding(lengths, size):
+    asked = [[0] * length for length in lengths]
+    batches = by_length(asked, size)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    assert max(map(len, batches)) <= size
+    assert prompt_padding(asked, batches) <= 1.15
+    firsts = [len(asked[i]) for batch in batches for i in batch]
+    assert firsts == sorted(firsts, reverse=True)
+
+
+def test_a_batch_is_cut_only_where_padding_asks_for_it():
+    assert by_length([[1] * 10] * 9 + [[1] * 9], 10) == [list(range(10))]
+    assert by_length([[1] * 100, [1], [1], [1]], 4) == [[0], [1, 2, 3]]
+    assert prompt_padding([[1] * 4, [1] * 2], [[0, 1]]) == 8 / 6
+
+
 def test_shards_have_different_seeds():
     assert len({shard_seed(0, shard) for shard in range(100)} | {shard_seed(1, shard) for shard in range(100)}) == 200
 
@@ -224,6 +251,7 @@ def test_a_stop_keeps_what_is_done_and_the_same_call_goes_on(llama, tmp_path):
         ({"top_k": -1}, "top_k .*-1"),
         ({"top_p": 0.0}, "top_p .*0.0"),
         ({"top_p": "1"}, "top_p .*'1'"),
+        ({"min_new_tokens": 300}, "min_new_tokens .*300"),
         ({"n": 3, "temperature": 0}, "greedy .* n=3; raise temperature"),
     ],
 )

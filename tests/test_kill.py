@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import tiny
 
-from mentor_kd import filters, steps
+from mentor_kd import steps, verdicts
 from mentor_kd.collecting import CollectSettings, collect
 from mentor_kd.files import read_json, read_jsonl
 from mentor_kd.filters import FilterSettings
@@ -43,7 +43,7 @@ def undisturbed(tmp_path_factory, model):
     RUN["augment"](folder, model)
     steps.filter_rationales(folder, FilterSettings())
     for row in [row for row in steps.rationales(folder) if row.source == "mentor"][:10]:
-        filters.add_verdict(folder / "verdicts.jsonl", row.id, "keep")  # a random mentor is never right by itself
+        verdicts.add_verdict(folder / "verdicts.jsonl", row.id, "keep")  # a random mentor is never right by itself
     RUN["distil"](folder, model)
     return folder
 

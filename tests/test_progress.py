@@ -98,7 +98,7 @@ def test_a_notebook_updates_one_display_and_escapes_what_models_write(clock, mon
         shown.append(("new", content.data))
         return Handle()
 
-    monkeypatch.setattr(progress, "_in_notebook", lambda: True)
+    monkeypatch.setattr(progress, "in_notebook", lambda: True)
     monkeypatch.setattr(IPython.display, "display", display)
     with Progress("a <b> & c", 1) as line:
         line.advance()

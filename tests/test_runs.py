@@ -38,9 +38,11 @@ def books(tmp_path, monkeypatch):
     notebook(
         folder,
         runs.STUDENTS,
-        BASE + "learning_rate: float = 3.0e-4  # rate\nseeds: list = [0]  # seeds\nfast: bool = True  # quick\n",
+        BASE + "learning_rate: float = 3.0e-4  # rate\nseeds: list = [0]  # seeds\nfast: bool = True  # quick\n"
+        'methods: list = ["vanilla-kd"]  # methods\n',
         MADE + "print(place)",
     )
+    notebook(folder, runs.LENS, BASE + 'lens_student: str = ""  # a student\n', "1 + 1")
     notebook(folder, runs.CHART, 'run: str = "smoke"  # the run\ntasks: list = []  # the tasks\n', "len(tasks)")
     return folder
 
@@ -88,6 +90,14 @@ def test_each_notebook_gets_its_own_subset_for_each_task(books):
     assert jobs[-1].parameters == {"run": "a", "tasks": ["svamp", "gsm8k"]}
 
 
+def test_soft_labels_are_looked_into_after_the_students_and_only_where_there_are_any(books):
+    soft = runs.plan({"run": "a", "methods": ["vanilla-kd", "mentor-kd"], "lens_student": "mentor-kd-seed1"})
+    assert [job.notebook for job in soft][-3:] == [runs.STUDENTS, runs.LENS, runs.CHART]
+    assert soft[-2].parameters == {"run": "a", "task": "sandbox-letters", "lens_student": "mentor-kd-seed1"}
+    hard = runs.plan({"run": "a", "methods": ["vanilla-kd"], "lens_student": "mentor-kd-seed1"})
+    assert runs.LENS not in [job.notebook for job in hard]
+
+
 def test_parameters_from_yaml_with_overrides(tmp_path):
     path = tmp_path / "p.yaml"
     path.write_text("run: a\nseeds: [0]\n")
@@ -115,20 +125,6 @@ def test_parameters_from_yaml_with_overrides(tmp_path):
 def test_a_value_that_would_fail_later_is_refused_at_once(books, values, words):
     with pytest.raises(InputError, match=words):
         runs.plan({"run": "a", **values})
-
-
-def test_the_html_of_a_notebook_keeps_its_tables_and_runs_no_script(tmp_path):
-    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Title\n\nA paragraph.")])
-    cell = nbformat.v4.new_code_cell("x", execution_count=1)
-    html = "<table><thead><tr><th>a</th></tr></thead></table><script>alert(1)</script><img src=x onerror=alert(2)>"
-    cell.outputs = [nbformat.v4.new_output("display_data", {"text/html": html})]
-    cell.outputs.append(nbformat.v4.new_output("stream", text="<script>alert(3)</script>"))
-    book.cells.append(cell)
-    nbformat.write(book, tmp_path / "b.ipynb")
-    runs.to_html(tmp_path / "b.ipynb")
-    page = (tmp_path / "b.html").read_text()
-    assert "<th>a</th>" in page and ">A paragraph.</p>" in page and "&lt;thead" not in page and "&lt;p&gt;" not in page
-    assert "<script>alert" not in page and "onerror" not in page
 
 
 def test_a_run_name_cannot_leave_the_reports(books):

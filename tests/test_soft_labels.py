@@ -112,7 +112,7 @@ def test_another_mentor_k_or_set_of_temperatures_is_another_cache(tmp_path, llam
 
 def test_a_torn_or_damaged_shard_is_detected_and_made_again(tmp_path, llama, monkeypatch):
     monkeypatch.setattr(soft_labels, "SHARD_TOKENS", 1)
-    monkeypatch.setattr(soft_labels, "BATCH_TOKENS", 1)
+    monkeypatch.setitem(soft_labels.BATCH_TOKENS, "cpu", 1)
     examples = tiny.examples(llama, 4)
     expected = make(tmp_path, llama, examples).rows(examples, 2.0)
     shards = sorted(tmp_path.glob("*/shard-*.safetensors"))
@@ -144,7 +144,7 @@ def test_a_shard_that_no_manifest_names_is_not_believed(tmp_path, llama):
 
 def test_a_stop_keeps_the_shards_that_are_done(tmp_path, llama, monkeypatch):
     monkeypatch.setattr(soft_labels, "SHARD_TOKENS", 1)
-    monkeypatch.setattr(soft_labels, "BATCH_TOKENS", 1)
+    monkeypatch.setitem(soft_labels.BATCH_TOKENS, "cpu", 1)
     examples, asked = tiny.examples(llama, 4), []
     with pytest.raises(KeyboardInterrupt, match="run again"):
         make(tmp_path, llama, examples, stop=lambda: len(asked) == 2 or asked.append(1))

@@ -7,7 +7,7 @@ import pandas
 import pytest
 import tiny
 
-from mentor_kd import filters, models, steps
+from mentor_kd import filters, models, steps, verdicts
 from mentor_kd.batches import Example
 from mentor_kd.collecting import CollectSettings, collect, questions, task_folder, task_of, teacher_rows
 from mentor_kd.files import InputError, read_json, read_jsonl
@@ -53,7 +53,7 @@ def keep_some_of_the_mentors(folder, n=9):
     """A random mentor's texts are all wrong: let a person keep some, so that mentor-kd has more than the teacher's."""
     rows = [row for row in steps.rationales(folder) if row.source == "mentor"][:n]
     for row in rows:
-        filters.add_verdict(folder / "verdicts.jsonl", row.id, "keep")
+        verdicts.add_verdict(folder / "verdicts.jsonl", row.id, "keep")
     return [row.id for row in rows]
 
 
@@ -187,7 +187,7 @@ def test_counts_add_up(filtered):
 def test_a_verdict_changes_the_rationales_and_the_counts(folder):
     before = steps.filter_rationales(folder, FilterSettings())
     dropped = next(row for row in steps.rationales(folder) if row.kept)
-    filters.add_verdict(folder / "verdicts.jsonl", dropped.id, "drop", "guessed")
+    verdicts.add_verdict(folder / "verdicts.jsonl", dropped.id, "drop", "guessed")
     kept = keep_some_of_the_mentors(folder, 1)
     now = {row.id: row for row in steps.rationales(folder)}  # without filtering again
     assert (now[dropped.id].kept, now[dropped.id].reason) == (False, "verdict: drop")
@@ -281,7 +281,7 @@ def test_a_verdict_makes_the_student_anew(folder, model):
     settings = replace(TRAINING, epochs=1)
     first = steps.distil(folder, "vanilla-kd", model, settings)
     dropped = next(row for row in steps.rationales(folder) if row.kept)
-    filters.add_verdict(folder / "verdicts.jsonl", dropped.id, "drop")
+    verdicts.add_verdict(folder / "verdicts.jsonl", dropped.id, "drop")
     second = steps.distil(folder, "vanilla-kd", model, settings)
     assert second["rationales"] < first["rationales"]
     assert dropped.id not in second["inputs"]["data"]["rows"]

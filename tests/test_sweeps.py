@@ -16,7 +16,7 @@ import filelock
 import pandas
 import pytest
 
-from mentor_kd import grids, runs, sweep_report, sweeps
+from mentor_kd import grids, pages, runs, sweep_report, sweeps
 from mentor_kd.files import InputError, read_json, reports_root
 
 GRID = """
@@ -83,14 +83,14 @@ def replaced(log: Path) -> None:
         said = {"folder": str(job.folder), "parameters": job.parameters, "notebook": job.notebook}
         return [sys.executable, "-S", str(script), json.dumps(said), str(log)]
 
-    runs.command, runs.to_html = command, lambda path: None
+    runs.command, pages.to_html = command, lambda path: None
 
 
 @pytest.fixture
 def log(tmp_path, monkeypatch):
     """The scripts' own account: a line at the begin and at the end of each stage."""
     monkeypatch.setattr(runs, "command", runs.command)
-    monkeypatch.setattr(runs, "to_html", runs.to_html)
+    monkeypatch.setattr(pages, "to_html", pages.to_html)
     replaced(tmp_path / "log.txt")
     return tmp_path / "log.txt"
 

@@ -210,6 +210,21 @@ def test_the_best_evaluation_is_what_is_left_and_the_first_of_equals(folders, tm
     )
 
 
+def test_an_evaluation_is_told_what_to_beat_and_a_bound_is_never_called_an_accuracy(folders, tmp_path):
+    loaded, told = models.load(folders["gpt2"]), []
+    scores = iter((DevScore(50.0), DevScore(50.0, exact=False), DevScore(60.0)))
+
+    def dev(to_beat):
+        told.append(to_beat)
+        return next(scores)
+
+    trained = train(loaded, tiny.examples(loaded, 8), dev, SETTINGS, tmp_path)
+    assert told[1:] == [50.0, 50.0] and (told[0] is None or told[0] == -math.inf)
+    assert (trained.best_step, trained.dev_accuracy) == (6, 60.0)
+    scored = [{k: v for k, v in row.items() if "dev" in k} for row in rows_of(tmp_path) if "eval_seconds" in row]
+    assert scored == [{"dev_accuracy": 50.0}, {"dev_accuracy_at_most": 50.0}, {"dev_accuracy": 60.0}]
+
+
 def test_a_finished_training_called_again_keeps_its_choice_and_trains_no_more(folders, tmp_path):
     loaded = models.load(folders["gpt2"])
     examples, scores = tiny.examples(loaded, 8), iter((10.0, 50.0, 30.0))

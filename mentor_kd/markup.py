@@ -1,0 +1,110 @@
+"""Texts that models wrote, as HTML that shows them and does nothing else.
+
+Everything here escapes. What cannot be seen, or would turn the text around it, is shown by a sign: control characters
+as ␀, marks of direction and zero width by their code. Long texts are cut, and a notice says how much is missing.
+"""
+
+import difflib
+import html
+import re
+from collections.abc import Iterable
+
+CUT = 4_000  # characters of a text that are shown at first
+COMPARED = 400  # words that are compared with a sibling's
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
+_SENTENCE = re.compile(r"(?<=[.!?;])\s+(?=\S)|\n\s*|\s(?=-->)")
+_POINT = re.compile(r"(?<!\S)(\d{1,3})[.)]\s+(?=\S)|\s(?=-->)")
+MARK = "background:#FFE08A;color:#222;border-radius:3px;padding:0 2px"
+ADDED = "background:#CFE8FC;color:#003A5D;border-radius:2px;text-decoration:underline"
+LACKING = "color:#8A4B00;text-decoration:line-through;opacity:.75"
+WRONG = "border-bottom:2px dotted #D55E00"
+NOTICE = "color:#6B6B6B;font-style:italic"
+
+
+def visible(text: str, limit: int | None = None) -> str:
+    """The text with a sign for every character that cannot be seen, cut at `limit` characters. Not escaped."""
+    cut = text if limit is None or len(text) <= limit else text[:limit] + "…"
+    return _HIDDEN.sub(_sign, cut)
+
+
+def _sign(match: re.Match) -> str:
+    code = ord(match[0])
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "␡" if code == 0x7F else f"⟨U+{code:04X}⟩"
+
+
+def escaped(text: object, limit: int | None = None) -> str:
+    """The visible text, escaped for HTML (in an element or a quoted attribute), isolated from its surroundings."""
+    return f'<bdi dir="auto">{html.escape(visible(str(text), limit))}</bdi>'
+
+
+def cut_notice(text: str, limit: int) -> str:
+    """A line that says how much of a text is not shown; empty if all of it is."""
+    if len(text) <= limit:
+        return ""
+    return f'<div style="{NOTICE}">Cut here: {limit:,} of {len(text):,} characters are shown.</div>'
+
+
+def steps(text: str, limit: int = CUT, marks: Iterable[tuple[int, int, str]] = ()) -> str:
+    """A text by its steps (sentences or lines) as a numbered list; `marks` are (start, end, style) spans of it."""
+    shown, marks, items = text[:limit], sorted(marks), []
+    cuts = [0, *_cuts(shown), len(shown)]
+    for start, end in zip(cuts, cuts[1:], strict=False):
+        if shown[start:end].strip():
+            items.append(f'<li><bdi dir="auto">{_marked(text, start, end, marks)}</bdi></li>')
+    own = "list-style:none;padding-left:.4em" if _POINT.match(shown) else "padding-left:1.6em"
+    return f'<ol style="margin:.2em 0;{own}">{"".join(items)}</ol>{cut_notice(text, limit)}'
+
+
+def _cuts(text: str) -> list[int]:
+    """Where steps begin: at the points of a list (1. ... 2. ...) where there is one, else at sentences and lines."""
+    points, expected = [], 1
+    for match in _POINT.finditer(text):
+        if match[1] is None:
+            points.append(match.end())
+        elif int(match[1]) == expected:  # counting up, so that "= 5. Then" is no point
+            points.append(match.start())
+            expected += 1
+    return points if expected > 2 else [match.end() for match in _SENTENCE.finditer(text)]
+
+
+def _marked(text: str, start: int, end: int, marks: list[tuple[int, int, str]]) -> str:
+    parts, place = [], start
+    for first, last, style in marks:
+        first, last = max(first, place), min(last, end)
+        if first < last:
+            parts += [html.escape(visible(text[place:first]))]
+            parts += [f'<mark style="{style}">{html.escape(visible(text[first:last]))}</mark>']
+            place = last
+    return "".join(parts) + html.escape(visible(text[place:end].rstrip()))
+
+
+def around(text: str, start: int, end: int, width: int = 60) -> str:
+    """A span of a text, marked, with a little of what stands around it."""
+    before, after = visible(text[max(0, start - width) : start]), visible(text[end : end + width])
+    inner = html.escape(visible(text[start:end], 200))
+    return f'<bdi dir="auto">…{html.escape(before)}<mark style="{MARK}">{inner}</mark>{html.escape(after)}</bdi>'
+
+
+def differences(text: str, other: str) -> str:
+    """The other text's words: those that `text` lacks are underlined, those that only `text` has are struck through."""
+    a, b = text.split(maxsplit=COMPARED), other.split(maxsplit=COMPARED)
+    a, b = a[:COMPARED], b[:COMPARED]
+    parts = []
+    for kind, a_start, a_end, b_start, b_end in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+        lacking, added = (html.escape(visible(" ".join(w), CUT)) for w in (a[a_start:a_end], b[b_start:b_end]))
+        if kind == "equal":
+            parts.append(added)
+            continue
+        if lacking:
+            parts.append(f'<del style="{LACKING}">{lacking}</del>')
+        if added:
+            parts.append(f'<ins style="{ADDED}">{added}</ins>')
+    shown = len(" ".join(b))
+    notice = (
+        f'<div style="{NOTICE}">The first {COMPARED} words are compared.</div>' if shown < len(other.strip()) else ""
+    )
+    return f'<bdi dir="auto">{" ".join(parts)}</bdi>{notice}'

@@ -1,0 +1,228 @@
+"""JupyterLab in a headless browser, for the tests of the notebooks' widgets.
+
+    from browser import needs_browser
+    pytestmark = needs_browser
+
+    def test_something(lab, page):  # both fixtures come from here, by tests/conftest.py
+        book = lab.open(page, "04_inspect_and_filter")
+        book.run_all()
+        page.get_by_role("button", name="Drop").click()
+        book.picture(tmp_path / "page.png", ".jp-Notebook")
+
+For keys: JupyterLab's shortcuts match the focused element before what is around it, so `data-lm-suppress-shortcuts`
+must stand on the focused element itself (set it on `focusin`), and a focused button must not become disabled.
+
+Needs Debian's chromium (`apt-get install chromium`), or another one named by MENTOR_KD_CHROMIUM; without one the tests
+are skipped, with that reason. No browser is downloaded, and everything stays on the loopback.
+"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+from mentor_kd.files import ROOT
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+WIDTH, HEIGHT = 1500, 1100
+CURRENT = "window.jupyterapp.shell.currentWidget"
+
+
+def chromium() -> str | None:
+    """The path of a chromium on this machine, or None."""
+    return os.environ.get("MENTOR_KD_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+
+
+needs_browser = pytest.mark.skipif(
+    chromium() is None, reason="no chromium on this machine: apt-get install chromium, or set MENTOR_KD_CHROMIUM"
+)
+
+
+@dataclass
+class Book:
+    """A notebook that is open in JupyterLab; what it does waits until it is done."""
+
+    page: Page
+    name: str
+
+    def ready(self, timeout: float = 90) -> None:
+        """Wait until the notebook is read and its kernel answers."""
+        self.page.wait_for_function(
+            f"{CURRENT}?.context?.path.endsWith({json.dumps(self.name)})", timeout=timeout * 1e3
+        )
+        self.page.evaluate(f"async () => {{const b = {CURRENT}; await b.context.ready; await b.sessionContext.ready}}")
+
+    def run_all(self, timeout: float = 120) -> None:
+        """Run all cells; AssertionError with the traceback's text where a cell fails."""
+        self.start()
+        self.finished(timeout)
+
+    def start(self) -> None:
+        """Start all cells without waiting, for what is tested while a cell runs."""
+        self.command("notebook:run-all-cells", wait=False)
+
+    def finished(self, timeout: float = 120) -> None:
+        """Wait until every code cell has run; AssertionError with the traceback's text where one failed."""
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            cells = self.code_cells()
+            failed = [cell["error"] for cell in cells if cell["error"]]
+            assert not failed, f"{self.name}: {failed[0]}"
+            if all(cell["count"] for cell in cells):
+                return
+            self.page.wait_for_timeout(200)
+        left = sum(not cell["count"] for cell in cells)
+        raise AssertionError(f"{self.name}: {left} of {len(cells)} code cells have not run after {timeout} s")
+
+    def code_cells(self) -> list[dict]:
+        """`source`, execution `count` and `error` of each code cell that is not empty."""
+        return self.page.evaluate(
+            f"""() => {CURRENT}.content.model.toJSON().cells.filter(c => c.cell_type === "code" && c.source.length)
+            .map(c => {{
+                const failed = c.outputs.find(o => o.output_type === "error");
+                const error = failed ? failed.ename + ": " + failed.evalue : "";
+                return {{source: [].concat(c.source).join(""), count: c.execution_count, error}};
+            }})"""
+        )
+
+    def cells(self) -> int:
+        """How many cells the notebook has: no key meant for a widget may change it."""
+        return self.page.evaluate(f"() => {CURRENT}.content.model.cells.length")
+
+    def command(self, name: str, wait: bool = True) -> None:
+        """Execute one of JupyterLab's commands."""
+        run = f"window.jupyterapp.commands.execute({json.dumps(name)})"
+        self.page.evaluate(f"async () => {{await {run}}}" if wait else f"() => {{{run}; return null}}")
+
+    def picture(self, path: Path, selector: str = "body") -> None:
+        """A PNG of the first element that a CSS selector finds, scrolled into view."""
+        self.page.locator(selector).first.screenshot(path=path)
+
+    def restart_kernel(self) -> None:
+        """A new kernel, so that nothing but files is remembered; outputs are cleared."""
+        self.page.evaluate(f"async () => {{await {CURRENT}.sessionContext.session.kernel.restart()}}")
+        self.command("notebook:clear-all-cell-outputs")
+        self.ready()
+
+    def reload(self) -> None:
+        """Load the page afresh, without saving, and wait for the notebook."""
+        self.page.evaluate(f"() => {{{CURRENT}.context.model.dirty = false}}")  # or the browser asks whether to leave
+        self.page.reload()
+        self.ready()
+
+
+@dataclass
+class Lab:
+    """A JupyterLab of the test's own over a copy of the notebooks; `reports` is where their runs lie."""
+
+    url: str
+    notebooks: Path
+    reports: Path
+
+    def open(self, page: Page, name: str) -> Book:
+        """Open notebooks/<name>.ipynb of the copy and wait for its kernel."""
+        file = f"{name}.ipynb"
+        # a workspace of its own: no tab of an earlier test comes back
+        page.goto(f"{self.url}/lab/workspaces/{name}-{time.monotonic_ns()}/tree/{file}")
+        page.wait_for_function("window.jupyterapp?.shell?.currentWidget", timeout=90e3)
+        book = Book(page, file)
+        book.ready()
+        return book
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def _settings(folder: Path) -> None:
+    """No news, no questions about kernels, no dialog."""
+    for name, values in {
+        "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+        "@jupyterlab/notebook-extension/tracker": {"autoStartDefaultKernel": True, "windowingMode": "none"},
+        "@jupyterlab/docmanager-extension/plugin": {"autosave": False},
+    }.items():
+        package, plugin = name.rsplit("/", 1)
+        path = folder / package / f"{plugin}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values))
+
+
+def start_lab(folder: Path, reports: Path, **environment: str) -> Iterator[Lab]:
+    """A generator for a fixture: a JupyterLab on the loopback in a folder of its own, ended afterwards."""
+    books = folder / "notebooks"
+    shutil.copytree(ROOT / "notebooks", books, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    _settings(folder / "settings")
+    private = {f"JUPYTER_{n}_DIR": str(folder / n.lower()) for n in ("CONFIG", "DATA", "RUNTIME")}
+    private |= {f"JUPYTERLAB_{n}_DIR": str(folder / n.lower()) for n in ("SETTINGS", "WORKSPACES")}
+    port = _free_port()
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--allow-root"]
+    command += ["--ServerApp.port_retries=0", f"--ServerApp.root_dir={books}", "--IdentityProvider.token="]
+    command += ["--LabApp.expose_app_in_browser=True"]
+    with (folder / "lab.log").open("wb") as log:
+        server = subprocess.Popen(
+            command,
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, **private, "MENTOR_KD_REPORTS": str(reports), **environment},
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _wait_for(url, server, folder / "lab.log")
+        yield Lab(url, books, reports)
+    finally:
+        server.terminate()  # it ends its kernels
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
+def _wait_for(url: str, server: subprocess.Popen, log: Path, timeout: float = 90) -> None:
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        assert server.poll() is None, f"JupyterLab ended: {log.read_text()[-2000:]}"
+        try:
+            with urllib.request.urlopen(f"{url}/api/status", timeout=5):
+                return
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(0.2)
+    raise AssertionError(f"JupyterLab did not answer in {timeout} s: {log.read_text()[-2000:]}")
+
+
+def start_page() -> Iterator[Page]:
+    """A generator for a fixture: a page of a headless chromium, closed afterwards."""
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        try:
+            page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+            page.set_default_timeout(30e3)
+            page.on("dialog", lambda dialog: dialog.accept())
+            yield page
+        finally:
+            browser.close()
+
+
+@pytest.fixture
+def lab(tmp_path: Path, reports: Path) -> Iterator[Lab]:
+    """A JupyterLab whose runs lie in the test's own reports folder."""
+    yield from start_lab(tmp_path, reports)
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    """A page of a headless browser."""
+    yield from start_page()

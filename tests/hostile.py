@@ -1,0 +1,26 @@
+"""Texts that would do harm if a page took them for anything but text; each sets window.__ran if it is run."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from mentor_kd.collecting import teacher_rows
+from mentor_kd.rationales import normalise, write_rationales
+
+SCRIPT = "<script>window.__ran = 1</script>"
+IMAGE = "<img src=x onerror=\"window.__ran = 1\">'\"><svg onload='window.__ran = 1'>"
+MARKDOWN = "[a](javascript:window.__ran=1) ![b](x) `</pre>` </bdi></div></script>" + SCRIPT
+TURNED = "\u202eright to left\u202c, \u2067isolated\u2069 and שלום עולם 😀"
+NUL = "a NUL \x00, a bell \x07, an escape \x1b[31m, zero\u200bwidth"
+LONG = "word " * 100_000 + "x" * 500_000
+TEXTS = (SCRIPT, IMAGE, MARKDOWN, TURNED, NUL, LONG)
+
+
+def plant(folder: Path) -> list[str]:
+    """Put the texts in the place of the first right rationales of the teacher; their ids."""
+    rows = teacher_rows(folder)
+    right = [i for i, row in enumerate(rows) if row.correct][: len(TEXTS)]
+    for i, text in zip(right, TEXTS, strict=True):
+        original = f"{text} --> {rows[i].answer}"
+        rows[i] = replace(rows[i], rationale=normalise(text), original=original)
+    write_rationales(folder / "collected" / "teacher.jsonl", rows)
+    return [rows[i].id for i in right]
