@@ -17,8 +17,8 @@ from . import models
 from .batches import Example, model_inputs, target_logits
 from .files import InputError, read_json
 from .losses import LossSettings
+from .methods import get_method
 from .models import Loaded, same_tokenizer
-from .training import get_method
 
 REST = "all others"
 MEASURES = {

@@ -90,7 +90,7 @@ def _range(name: str, values: numpy.ndarray) -> ipywidgets.Widget:
     style = {"description_width": "70px"}
     if name == "words":
         return ipywidgets.IntRangeSlider(value=(low, high), min=low, max=high, description=name, style=style)
-    step = (high - low) / 100 or 0.01
+    step, name = (high - low) / 100 or 0.01, "confident" if name == "confidence" else name
     return ipywidgets.FloatRangeSlider(
         value=(low, high), min=low, max=high, step=step, readout_format=".2f", description=name, style=style
     )

@@ -39,9 +39,9 @@ from .files import (
     write_json,
     write_text,
 )
+from .methods import get_method
 from .progress import duration
 from .provenance import code_hash, provenance
-from .training import get_method
 
 NOTEBOOKS = ROOT / "notebooks"
 PER_TASK = ("01_collect_rationales", "02_train_mentor", "03_augment_rationales", "04_inspect_and_filter")

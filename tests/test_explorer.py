@@ -13,6 +13,7 @@ from mentor_kd.explorer import PAGE, Explorer
 from mentor_kd.files import InputError
 from mentor_kd.filters import FilterSettings
 from mentor_kd.judging import Judging
+from mentor_kd.rationales import new_question
 from mentor_kd.verdicts import add_verdict, read_rows, read_verdicts
 
 
@@ -235,6 +236,22 @@ def test_settings_given_are_the_settings_of_the_controls(folder, settings):
     explorer = make(folder, settings=settings, confidence={rationale("", 0).id: -0.5})
     assert explorer.settings == settings and explorer.panel.read() == settings
     assert filters.from_parameters(**filters.parameters(settings)) == settings
+
+
+def test_each_task_has_a_verdict_file_of_its_own(folder, tmp_path):
+    letters = new_question("sandbox-letters", "Take the last letters.", "trl", "train")
+    rows = [rationale("so 5", 0), rationale("so trl", 1, question=letters, prediction="trl")]
+    columns = Columns(rows)
+    files = {name: tmp_path / f"{name}.jsonl" for name in ("sandbox-sums", "sandbox-letters")}
+    explorer = Explorer(columns, Judging(columns, files), FilterSettings(), [folder])
+    assert explorer.view.counts["task"] == {"sandbox-letters": 1, "sandbox-sums": 1}
+    explorer.reading.all["drop"].click()
+    explorer.reading.confirm.click()
+    assert [[row.id for row in read_rows(files[one.task])] for one in rows] == [[rows[0].id], [rows[1].id]]
+    explorer.reading.facets.chosen = {"task": ["sandbox-letters"]}
+    press(explorer, "keep")
+    assert [row.verdict for row in read_rows(files["sandbox-letters"])] == ["drop", "keep"]
+    assert len(read_rows(files["sandbox-sums"])) == 1
 
 
 def test_the_twin_has_what_the_widget_shows(explorer):

@@ -200,11 +200,16 @@ def test_two_processes_cannot_run_the_same_run(books):
 
 
 def test_every_parameter_file_is_accepted_by_the_notebooks():
-    files = {path.name: runs.read_parameters(path) for path in (ROOT / "notebooks" / "params").glob("*.yaml")}
-    assert "quick.yaml" in files
-    for name, parameters in files.items():
-        if "grid" not in parameters:  # those are sweeps (test_paper_grids)
-            assert runs.plan(parameters), name
+    files = sorted((ROOT / "notebooks" / "params").glob("*.yaml"))
+    assert files
+    for path in files:
+        parameters = runs.read_parameters(path)
+        if "grid" in parameters:  # a sweep: test_paper_grids
+            continue
+        if path.name.startswith("bench-"):
+            assert runs.check(parameters, ("90_measure_speed",)), path.name
+        else:
+            assert runs.plan(parameters), path.name
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
