@@ -42,11 +42,11 @@ def _reproduce(args: argparse.Namespace) -> int:
 def _sweep(args: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from . import estimates, grids, runs, sweep_report, sweeps
+    from . import grids, plans, runs, sweep_report, sweeps
 
     gpu = args.gpu or sweeps.own_gpu()
-    if gpu not in estimates.GPUS:
-        raise InputError(f"--gpu {gpu}: known are {', '.join(estimates.GPUS)}")
+    if gpu not in plans.GPUS:
+        raise InputError(f"--gpu {gpu}: known are {', '.join(plans.GPUS)}")
     if args.workers < 1 or args.memory < 0:
         raise InputError("--workers is a number from 1, --memory a number of GB from 0")
     grid, console = grids.read(Path(args.params), args.parameter), Console()

@@ -11,7 +11,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-from . import estimates, paper, report, runs, sweeps
+from . import paper, plans, report, runs, sweeps
 from .evaluation import accuracy_table, mean_over_seeds, read_predictions
 from .files import InputError, read_json, write_text
 from .grids import MENTOR, Cell, Grid, Stage
@@ -27,7 +27,7 @@ def plan(grid: Grid, cells: list[Cell], gpu: str) -> tuple[pandas.DataFrame, dic
     rationales, steps, memory_gb, hours (of its own training alone), note. What the search will choose is not known:
     the first of its values stand for it.
     """
-    card = estimates.GPUS[gpu]
+    card = plans.GPUS[gpu]
     stages: dict[str, Stage] = {}
     lines = []
     for cell in cells:
@@ -35,7 +35,7 @@ def plan(grid: Grid, cells: list[Cell], gpu: str) -> tuple[pandas.DataFrame, dic
         for leaf in wanted:
             stages |= {stage.key: stage for stage in leaf.chain()}
         every = {name: value for stage in final.chain() for name, value in stage.parameters.items()}
-        found = estimates.estimate(final, card)
+        found = plans.estimate(final, card)
         lines.append(
             {
                 "cell": cell.name,
@@ -54,7 +54,7 @@ def plan(grid: Grid, cells: list[Cell], gpu: str) -> tuple[pandas.DataFrame, dic
         )
     totals, soft = Counter(), {}
     for stage in stages.values():
-        found, kind = estimates.estimate(stage, card), estimates.kind(stage)
+        found, kind = plans.estimate(stage, card), plans.kind(stage)
         totals[kind, "stages"] += 1
         totals[kind, "hours"] += found.seconds / 3600
         if found.soft_label_seconds:
@@ -88,10 +88,10 @@ def show_plan(grid: Grid, cells: list[Cell], gpu: str, console: Console) -> None
     hours = sum(totals[kind, "hours"] for kind in kinds)
     summary.add_row("together", str(sum(totals[kind, "stages"] for kind in kinds)), f"{hours:.1f}", style="bold")
     console.print(summary)
-    card = estimates.GPUS[gpu]
+    card = plans.GPUS[gpu]
     console.print(
-        f"Assumed: {card.tflops:g} TFLOP/s at {estimates.MFU:.0%}, {card.memory:g} GB, {card.bandwidth:g} GB/s; the "
-        f"formulas stand in mentor_kd/estimates.py; expect them to be wrong by a factor of two or three."
+        f"Assumed: {card.tflops:g} TFLOP/s at {plans.MFU:.0%}, {card.memory:g} GB, {card.bandwidth:g} GB/s; the "
+        f"formulas stand in mentor_kd/plans.py; expect them to be wrong by a factor of two or three."
     )
     if grid.search:
         said = "; ".join(f"{name} in {values}" for name, values in grid.search.items())
@@ -115,7 +115,7 @@ def view(grid: Grid, state: sweeps.State) -> Group:
     counts: dict[str, Counter] = {}
     for key, stage in state.wanted.items():
         where = "done" if key in state.done else "running" if key in state.running else "waiting"
-        counts.setdefault(estimates.kind(stage), Counter())["failed" if key in state.failed else where] += 1
+        counts.setdefault(plans.kind(stage), Counter())["failed" if key in state.failed else where] += 1
     for kind, count in counts.items():
         table.add_row(kind, *(str(count[name] or "") for name in ("done", "running", "failed", "waiting")))
     work = Table(title="at work", title_justify="left")
@@ -124,7 +124,7 @@ def view(grid: Grid, state: sweeps.State) -> Group:
     for key, one in state.running.items():
         own = one.stage.parameters
         model = Path(str(own.get("student" if one.stage.notebook == runs.STUDENTS else "mentor", ""))).name
-        work.add_row(key, own["task"], estimates.kind(one.stage), model, duration(time.time() - one.started))
+        work.add_row(key, own["task"], plans.kind(one.stage), model, duration(time.time() - one.started))
     left = state.seconds_left()
     note = f"about {duration(left)} left" if left else ""
     return Group(table, work, note) if state.running else Group(table, note)

@@ -21,9 +21,9 @@ import yaml
 
 from . import pages, runs
 from .collecting import task_folder
-from .estimates import GPUS, NOTEBOOK_SECONDS, Estimate, estimate
 from .files import InputError, read_json, read_text, reports_root, write_json, write_text
 from .grids import MENTOR, MENTORS, Cell, Grid, Stage
+from .plans import GPUS, NOTEBOOK_SECONDS, Estimate, estimate
 from .provenance import code_hash
 
 TRIES = 3
@@ -155,7 +155,7 @@ def devices(memory: float = 0.0) -> list[tuple[dict, float]]:
 
 
 def own_gpu() -> str:
-    """The name in estimates.GPUS of this machine's GPU; "cpu" where there is none that is known."""
+    """The name in plans.GPUS of this machine's GPU; "cpu" where there is none that is known."""
     if torch.cuda.is_available():
         found = torch.cuda.get_device_name(0).lower().replace(" ", "").replace("-", "")
         for name in GPUS:

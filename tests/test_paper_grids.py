@@ -2,7 +2,7 @@
 
 import pytest
 
-from mentor_kd import estimates, grids, paper, sweep_report
+from mentor_kd import grids, paper, plans, sweep_report
 from mentor_kd.files import ROOT, InputError
 
 NAMES = sorted(path.stem for path in (ROOT / "notebooks" / "params").glob("paper-*.yaml"))
@@ -57,7 +57,7 @@ def test_the_cells_of_a_table_are_the_papers_and_each_has_a_plan(number):
     frame, totals = sweep_report.plan(grid, list(grid.cells), "h100")
     assert list(frame["cell"]) == [cell.name for cell in grid.cells]
     assert (frame["steps"] > 100).all() and (frame["rationales"] > 100).all() and (frame["hours"] > 0).all()
-    assert (frame["memory_gb"] < estimates.GPUS["h100"].memory).all()
+    assert (frame["memory_gb"] < plans.GPUS["h100"].memory).all()
     assert totals["mentor", "stages"] >= len(set(frame["task"]))
 
 
