@@ -27,6 +27,7 @@ LONGEST = 1.6  # tokens of a batch's longest text over the mean
 PADDING = 1.1  # token slots for a real token
 ACTIVATION_BYTES = 34  # for a token, a layer and a unit of its width (Korthikanti et al. 2022)
 NOTEBOOK_SECONDS = 20  # to start a notebook
+LOCAL_TEACHER_GB = 40.0  # of a model of eight billion weights in float32; its time is not estimated
 CONTEXT_GB = 1.0  # what a process holds before any model
 
 
@@ -211,7 +212,8 @@ def estimate(stage: Stage, gpu: Gpu) -> Estimate:
     """What a stage takes on a GPU; 01 and 04 train nothing. InputError where a model of one's own is not found."""
     every = {name: value for one in stage.chain() for name, value in one.parameters.items()}
     found, notebook = size({"samples": 0} | every), stage.notebook
-    nothing = Estimate("", 0, 0, 0, 0.5, NOTEBOOK_SECONDS)
+    asked = notebook.startswith("01") and every.get("teacher") == "local"  # a model of some billion weights writes
+    nothing = Estimate("", 0, 0, 0, LOCAL_TEACHER_GB if asked else 0.5, NOTEBOOK_SECONDS)
     if found is None:
         return Estimate("", 0, 0, 0, 4.0, 0.0, note="data of one's own: not estimated")
     if notebook.startswith("02"):
