@@ -225,7 +225,8 @@ def estimate(stage: Stage, gpu: Gpu) -> Estimate:
         return Estimate(every["mentor"], one.parameters, found.samples, 0, gb, seconds, note=found.note)
     if notebook == runs.STUDENTS:
         method = METHODS[every["methods"][0]]
-        rows = found.teacher + (found.mentor if "mentor" in method.sources else 0)
+        rows = found.teacher if method.sources else found.train  # without sources it learns the bare answers
+        rows += found.mentor if "mentor" in method.sources else 0
         soft = 0.0
         if method.soft_labels:
             soft = forward(shape(every["mentor"]), rows, found) / (gpu.tflops * 1e12 * MFU)
