@@ -12,7 +12,7 @@ activations of one micro-batch. An estimate is good to a factor of two or three,
 import csv
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from . import models, runs, sandbox
 from .files import DATA, read_text
@@ -227,16 +227,17 @@ def estimate(stage: Stage, gpu: Gpu) -> Estimate:
         method = METHODS[every["methods"][0]]
         rows = found.teacher if method.sources else found.train  # without sources it learns the bare answers
         rows += found.mentor if "mentor" in method.sources else 0
-        soft = 0.0
-        if method.soft_labels:
-            soft = forward(shape(every["mentor"]), rows, found) / (gpu.tflops * 1e12 * MFU)
-        return _model(every["student"], rows, "", every, found, gpu, soft, getattr(method, "steps_of", ""))
+        made = _model(every["student"], rows, "", every, found, gpu, method.steps_of)
+        if not method.soft_labels:
+            return made
+        mentor = shape(every["mentor"])  # whoever comes first loads it beside the student
+        both = CONTEXT_GB + 4 * (mentor.parameters + made.parameters) / 1e9
+        seconds = forward(mentor, rows, found) / (gpu.tflops * 1e12 * MFU)
+        return replace(made, memory=max(made.memory, both), soft_label_seconds=seconds)
     return nothing
 
 
-def _model(
-    name: str, rows: int, prefix: str, every: dict, size: Size, gpu: Gpu, soft: float = 0.0, steps_of: str = ""
-) -> Estimate:
+def _model(name: str, rows: int, prefix: str, every: dict, size: Size, gpu: Gpu, steps_of: str = "") -> Estimate:
     """Training a mentor or a student, with an evaluation on dev after each epoch and one on the test questions."""
     one, epochs, batch = shape(name), every[f"{prefix}epochs"], every[f"{prefix}batch_size"]
     rank = every.get(f"{prefix}lora_rank", 0)
@@ -244,7 +245,7 @@ def _model(
     steps, seconds = training(one, trained, epochs, batch, size, gpu, bool(rank))
     seconds += epochs * writing(one, size.dev, 64, size, gpu) + writing(one, size.test, 64, size, gpu)
     gb = memory(one, math.ceil(batch / every.get("accumulation", 1)), size, rank)
-    return Estimate(name, one.parameters, rows, steps, gb, NOTEBOOK_SECONDS + seconds, soft, size.note)
+    return Estimate(name, one.parameters, rows, steps, gb, NOTEBOOK_SECONDS + seconds, note=size.note)
 
 
 def kind(stage: Stage) -> str:

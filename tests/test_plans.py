@@ -3,7 +3,7 @@
 import pytest
 import tiny
 
-from mentor_kd import models, plans
+from mentor_kd import grids, models, plans
 from mentor_kd.plans import GPUS, Gpu, Shape, Size
 from mentor_kd.tasks import TASKS
 
@@ -82,3 +82,14 @@ def test_sizes_of_the_sandbox_and_of_ones_own():
     found = plans.size({**BASE, "data": "sandbox", "coverage": 0.5, "train_questions": 40, "task": "sandbox-sums"})
     assert (found.train, found.dev, found.test) == (40, 100, 500) and 10 < found.target < 200
     assert plans.size({**BASE, "data": "mine.csv", "task": "mine"}) is None
+
+
+def test_a_student_with_soft_labels_needs_room_for_its_mentor(tmp_path):
+    path = tmp_path / "grid.yaml"
+    text = "mentor: google/flan-t5-xl\nstudent: google/flan-t5-small\ndata: official\ntask: svamp\n"
+    path.write_text(text + "grid: {method: [vanilla-kd, mentor-kd]}\n")
+    grid = grids.read(path)
+    vanilla, soft = (plans.estimate(grid.stage(cell.parameters), GPUS["h100"]) for cell in grid.cells)
+    assert vanilla.memory < 5 and vanilla.soft_label_seconds == 0
+    assert soft.memory == pytest.approx(1 + 4 * (2.849757184 + 0.076961152)) and soft.soft_label_seconds > 0
+    assert soft.steps > vanilla.steps > 0 and soft.seconds > vanilla.seconds
