@@ -56,6 +56,8 @@ def test_a_sweeps_dry_run_prints_its_plan_and_runs_nothing(capsys, tmp_path):
     assert main(["sweep", "--params", str(path), "--dry-run", "--gpu", "abacus"]) == 2
     assert main(["sweep", "--params", str(path), "--cell", "none"]) == 2
     assert "no cell is called 'none'" in capsys.readouterr().err
+    assert main(["sweep", "--params", str(path), "--table"]) == 2
+    assert "no cell is done yet" in capsys.readouterr().err
     assert not os.listdir(os.environ["MENTOR_KD_REPORTS"])
 
 

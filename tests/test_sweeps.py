@@ -3,6 +3,7 @@
 The notebooks are replaced by small scripts here, so that a stage takes a moment; test_sweep_chain runs the real ones.
 """
 
+import io
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 import filelock
 import pandas
 import pytest
+from rich.console import Console
 
 from mentor_kd import grids, pages, runs, sweep_report, sweeps
 from mentor_kd.files import InputError, read_json, reports_root
@@ -115,11 +117,17 @@ def table(grid) -> str:
 
 
 def test_what_cells_share_is_run_once_and_the_rest_in_parallel(grid, log):
-    state = sweep(grid)
+    seen = io.StringIO()
+
+    def show(state):
+        Console(file=seen, width=120).print(sweep_report.view(grid, state))
+
+    state = sweep(grid, show=show)
     ran = Counter(lines(log, "end"))
     # for each task: 01 to 04 once; for either method two rates with seed 0, then one more seed
     assert set(ran.values()) == {1} and len(ran) == 2 * (4 + 2 * 2 + 2 * 1)
     assert state.done == set(ran) and not state.failed
+    assert "mentor's samples" in seen.getvalue() and "at work" in seen.getvalue() and "left" in seen.getvalue()
     events = [line.split() for line in log.read_text().splitlines()]
     depth = Counter()
     for what, *_ in events:
