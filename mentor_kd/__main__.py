@@ -1,4 +1,4 @@
-"""The command line: `python -m mentor_kd run | sweep | reproduce | bench | data | report | predict`: see --help."""
+"""The command line: `python -m mentor_kd COMMAND`, with a --help for each."""
 
 import argparse
 import os
@@ -7,8 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from . import __version__
-from .files import DATA, ROOT, InputError, reports_root
+from . import __version__, annotate
+from .files import DATA, ROOT, InputError, RunFailed, reports_root
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -116,6 +116,31 @@ def _predict(args: argparse.Namespace) -> int:
     return 0
 
 
+def _augment(args: argparse.Namespace) -> int:
+    from .address import EndpointSettings
+    from .files import read_json
+    from .generation import Sampling
+    from .served_mentor import augment_served
+
+    folder = Path(args.folder)
+    usual = folder / "mentor" / "manifest.json"
+    if not usual.exists():
+        raise InputError(f"{folder}: no mentor/manifest.json there; give reports/<run>/<task> with a trained mentor")
+    sampling = Sampling(
+        n=args.samples,
+        temperature=args.temperature,
+        top_k=args.top_k,
+        top_p=args.top_p,
+        max_new_tokens=args.max_new_tokens or read_json(usual)["max_new_tokens"],
+        batch_size=args.generation_batch,
+        seed=args.seed,
+    )
+    where = EndpointSettings(base_url=args.base_url, key_env=args.key_env, in_flight=args.in_flight)
+    made = augment_served(folder, sampling, where, args.model)
+    print(f"{made['rows']} samples in {_shown(folder / 'augmented' / 'mentor.jsonl')}")
+    return 0
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line's grammar."""
     top = argparse.ArgumentParser(
@@ -187,6 +212,29 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--params", default=str(sizes), help="YAML file of notebook 90's parameters")
     one.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="override one")
 
+    annotate.add_arguments(add("annotate", annotate.run, annotate.SUMMARY, annotate.MORE))
+
+    one = add(
+        "augment",
+        _augment,
+        "Sample a mentor that is served by vLLM or another OpenAI-compatible server, instead of notebook 03.",
+        again + "\n\nexample: vllm serve reports/mine/gsm8k/mentor --served-model-name mentor\n"
+        "         python -m mentor_kd augment reports/mine/gsm8k --base-url http://127.0.0.1:8000/v1 --model mentor"
+        "\n\nWith the settings that notebook 03 has, it finds its work done.",
+    )
+    one.add_argument("folder", help="the task's folder, reports/<run>/<task>, with a trained mentor")
+    one.add_argument("--base-url", required=True, metavar="URL", help="of the server, such as http://127.0.0.1:8000/v1")
+    one.add_argument("--model", required=True, help="the mentor's name at the server")
+    one.add_argument("--key-env", default="", metavar="NAME", help="environment variable that holds the key, if any")
+    one.add_argument("--samples", type=int, default=3, metavar="N", help="for each training question; default: 3")
+    one.add_argument("--temperature", type=float, default=0.7, help="default: 0.7")
+    one.add_argument("--top-k", type=int, default=50, metavar="K", help="default: 50; 0 where the server knows none")
+    one.add_argument("--top-p", type=float, default=1.0, metavar="P", help="default: 1")
+    one.add_argument("--max-new-tokens", type=int, default=0, metavar="N", help="0 (default): as its training suggests")
+    one.add_argument("--generation-batch", type=int, default=64, help="notebook 03's; it changes nothing here")
+    one.add_argument("--seed", type=int, default=0, help="sampling_seed of notebook 03")
+    one.add_argument("--in-flight", type=int, default=64, metavar="N", help="requests at once; default: 64")
+
     data = commands.add_parser("data", help="The paper's own data.", description="The paper's own data.")
     inner = data.add_subparsers(required=True, metavar="command")
     one = inner.add_parser(
@@ -224,8 +272,6 @@ def _interrupt(number, frame):
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; wrong input gives one clear line and exit code 2, a failed run 1, an interruption 130."""
     args = parser().parse_args(arguments)
-    from .runs import RunFailed
-
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         return args.function(args)

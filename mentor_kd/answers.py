@@ -19,6 +19,8 @@ yes/no    Yes or No; "true" and "false" are read as them. "Yes and no" is a miss
 text      What is quoted, or all that is stated. Compared without case, outer quotes and full stops, and with inner
           space collapsed. Letters spelt out (y-a-j-o, "y a j o") are read as one word. Dates are texts: 3/4/2020
           is not 03/04/2020.
+pattern   What a regular expression of the task's own finds: clock times, chess moves, formulas. Its first group, where
+          it has one, is the answer, so that `0?(\\d{1,2}:\\d\\d)` reads 09:05 as 9:05. Compared without case.
 """
 
 import re
@@ -31,7 +33,7 @@ from fractions import Fraction
 from functools import partial
 
 MARKER = "-->"
-ANSWER_TYPES = ("number", "choice", "yes/no", "text")
+ANSWER_TYPES = ("number", "choice", "yes/no", "text", "pattern")
 LONGEST_NUMBER = 25  # characters; longer ones are noise, and arithmetic on them is not linear in the text
 LONGEST_TEXT = 400  # characters; a longer text is no short answer, and normalising it is not linear either
 LAST_SENTENCES = 20  # of a text without marker and announcement; what stands before them is no conclusion
@@ -47,10 +49,11 @@ class Extraction:
     end: int = -1
 
 
-def find_answer(text: str, answer_type: str, choices: str, question: str) -> Extraction:
+def find_answer(text: str, answer_type: str, choices: str, question: str, pattern: str = "") -> Extraction:
     """The answer of that type that a text states; for a choice, one of the letters, or the question's words for it."""
-    letters = partial(_letters, choices)
-    candidates_in = {"number": _numbers, "choice": letters, "yes/no": _verdicts, "text": _phrases}[answer_type]
+    letters, matches = partial(_letters, choices), partial(_matches, pattern)
+    finders = (_numbers, letters, _verdicts, _phrases, matches)
+    candidates_in = dict(zip(ANSWER_TYPES, finders, strict=True))[answer_type]
     options = _options(choices, question) if answer_type == "choice" else None
     for start, end, stated in _claims(answer_type, text):
         start = _after_equals(answer_type, text, start, end)
@@ -67,6 +70,7 @@ def find_answer(text: str, answer_type: str, choices: str, question: str) -> Ext
     if not text.rpartition(MARKER)[2].strip():
         return Extraction(None, f"nothing stands after {MARKER}")
     kind = {"number": "number", "choice": f"choice among {choices}", "yes/no": "yes or no", "text": "answer"}
+    kind["pattern"] = "answer of the task's pattern"
     return Extraction(None, f"no {kind[answer_type]} is stated")
 
 
@@ -279,6 +283,16 @@ def _verdicts(text: str, start: int, end: int, lead: int | None) -> list[_Candid
     last = found[-1]  # in a mere sentence, also its end: "so the statement is false."
     closes = text[last.start].lower() in "tf" and not text[last.end : end].strip(_AROUND)
     return [last] if closes else []
+
+
+def _matches(pattern: str, text: str, start: int, end: int, lead: int | None) -> list[_Candidate]:
+    """What the task's own pattern finds; its first group, where it has one."""
+    found = []
+    for match in re.compile(pattern, re.IGNORECASE).finditer(text, start, end):
+        group = 1 if match.re.groups and match[1] else 0
+        if match[group]:
+            found.append(_Candidate(match[group], *match.span(group)))
+    return found
 
 
 _QUOTED = re.compile(

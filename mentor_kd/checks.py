@@ -1,6 +1,8 @@
 """Checks of a run's values before anything starts, so that nothing fails after hours that could be seen at once."""
 
 from . import fast, models
+from .address import EndpointSettings
+from .asking import AskSettings
 from .collecting import CollectSettings, task_for
 from .files import InputError
 from .filters import FilterSettings, from_parameters
@@ -19,8 +21,19 @@ def _given(parameters: dict, **names: str) -> dict:
 def check_values(subsets: dict[str, dict], tasks: list[str]) -> None:
     """Build every settings object of a run from its notebooks' parameters; InputError for the first that is wrong."""
     parameters = {name: value for subset in subsets.values() for name, value in subset.items()}
-    names = ("data", "answer_type", "train_questions", "dev_questions", "test_questions", "coverage", "rationales")
-    collect = CollectSettings(**_given(parameters, **{name: name for name in names}, seed="data_seed"))
+    names = ("data", "answer_type", "answer_pattern", "answer_choices", "teacher", "train_questions", "dev_questions")
+    names += ("test_questions", "coverage", "rationales")
+    asked = ("rationales", "prompt", "until_correct", "most_asked", "budget_money", "prices")
+    served = ("base_url", "route", "key_env", "in_flight", "requests_per_minute", "tokens_per_minute")
+    ask = AskSettings(
+        **_given(parameters, **{name: name for name in asked}, model="teacher_model"),
+        **_given(parameters, temperature="teacher_temperature", max_tokens="teacher_max_tokens"),
+    )
+    collect = CollectSettings(
+        **_given(parameters, **{name: name for name in names}, seed="data_seed"),
+        ask=ask,
+        endpoint=EndpointSettings(**_given(parameters, **{name: name for name in served})),
+    )
     for task in tasks:
         task_for(task, collect)
     TrainSettings(

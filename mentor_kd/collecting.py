@@ -2,24 +2,20 @@
 
 import dataclasses
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import yaml
 
-from . import fetching, official, own_data, sandbox
-from .evaluation import split_dev
+from . import annotation, fetching, official, own_data, sandbox
+from .address import EndpointSettings
+from .annotation import ANNOTATION
+from .asking import AskSettings
 from .files import InputError, finish, is_done, read_json, reports_root, sha256, write_json, write_text
-from .rationales import (
-    Question,
-    Rationale,
-    new_rationale,
-    read_questions,
-    read_rationales,
-    write_questions,
-    write_rationales,
-)
-from .tasks import TASKS, Task, judge, split_target
+from .rationales import Question, Rationale, read_questions, read_rationales, write_questions, write_rationales
+from .splits import split_dev
+from .tasks import TASKS, Task
+from .teacher import judged
 
 
 @dataclass(frozen=True)
@@ -27,7 +23,10 @@ class CollectSettings:
     """Where questions and the teacher's rationales come from, and how many."""
 
     data: str = "sandbox"  # sandbox, official, or the path of a CSV or JSONL file of one's own
-    answer_type: str = ""  # for a task of one's own: number, choice, yes/no or text
+    answer_type: str = ""  # for a task of one's own: number, choice, yes/no, text or pattern
+    answer_pattern: str = ""  # for answer_type pattern: the regular expression that finds an answer
+    answer_choices: str = ""  # for answer_type choice: the letters, "" for ABCDE
+    teacher: str = ""  # "": what comes with the data; endpoint, local, or a JSONL file of rationales
     train_questions: int = 0  # 0: all
     dev_questions: int = 0  # 0: all that are given, or a fifth of the training questions
     test_questions: int = 0  # 0: all
@@ -37,6 +36,8 @@ class CollectSettings:
     dev_file: str = ""  # official: a dev split in MCC-KD's format
     last_letter_labels: str = "corrected"
     seed: int = 0
+    ask: AskSettings = field(default_factory=AskSettings)  # what an endpoint or a local model is asked
+    endpoint: EndpointSettings = field(default_factory=EndpointSettings)
 
     def __post_init__(self):
         for name in ("train_questions", "dev_questions", "test_questions"):
@@ -45,6 +46,7 @@ class CollectSettings:
                 raise InputError(f"{name} is a whole number, 0 for all, not {value!r}")
         if not isinstance(self.rationales, int) or self.rationales < 1:
             raise InputError(f"rationales (for each question) is a whole number from 1, not {self.rationales!r}")
+        annotation.check_teacher(self.teacher, self.ask, self.endpoint)
 
 
 def task_folder(run: str, task: str) -> Path:
@@ -124,6 +126,13 @@ def _official(task: Task, settings: CollectSettings) -> tuple[list[Question], li
 
 def _own(task: Task, settings: CollectSettings) -> tuple[list[Question], list[Rationale], dict]:
     questions, rows = own_data.read_table(Path(settings.data), task)
+    facts = {}
+    if not any(q.split == "test" for q in questions):
+        train = [q for q in questions if q.split == "train"]
+        count = max(1, len(train) // 5)  # whatever the limits below: a question must not change sides with them
+        drawn = {q.id for q in split_dev(train, count=count, seed=settings.seed + 1) if q.split == "dev"}
+        questions = [dataclasses.replace(q, split="test") if q.id in drawn else q for q in questions]
+        facts["test_questions_drawn"] = count
     if not any(q.split == "dev" for q in questions):
         train = [q for q in questions if q.split == "train"]
         count = settings.dev_questions or max(1, len(train) // 5)
@@ -136,23 +145,8 @@ def _own(task: Task, settings: CollectSettings) -> tuple[list[Question], list[Ra
     )
     ids = {q.id for q in questions if q.split == "train"}
     kept = [row for row in rows if row.question_id in ids]
-    return questions, kept, {"teacher_rows_of_dev_test_or_beyond_the_limits": len(rows) - len(kept)}
-
-
-def judged(question: Question, text: str, source: str, sampler: dict, task: Task) -> Rationale:
-    """A rationale row from a text as written: split at its last marker, its answer looked for and judged."""
-    rationale, _ = split_target(text)
-    found = judge(task, text, question.answer, question.question)
-    return new_rationale(
-        question,
-        rationale,
-        source,
-        sampler,
-        prediction=found.prediction,
-        correct=found.correct,
-        miss=found.reason,
-        original=text,
-    )
+    facts["teacher_rows_of_dev_test_or_beyond_the_limits"] = len(rows) - len(kept)
+    return questions, kept, facts
 
 
 def task_for(task: str, settings: CollectSettings) -> Task:
@@ -162,29 +156,66 @@ def task_for(task: str, settings: CollectSettings) -> Task:
     if task not in TASKS and not settings.answer_type:
         raise InputError(
             f"task {task!r} is none of {', '.join(TASKS)}; for a task of your own set answer_type to number, "
-            f"choice, yes/no or text"
+            f"choice, yes/no, text or pattern"
         )
-    return Task(task, settings.answer_type) if settings.answer_type else TASKS[task]
+    if not settings.answer_type:
+        return TASKS[task]
+    more = {"choices": settings.answer_choices} if settings.answer_choices else {}
+    return Task(task, settings.answer_type, pattern=settings.answer_pattern, **more)
+
+
+def make(task: Task, settings: CollectSettings) -> tuple[list[Question], list[Rationale], dict]:
+    """Questions with their splits, the rationales that come with the data, and facts worth keeping."""
+    own = settings.data not in ("sandbox", "official")
+    return (_own if own else {"sandbox": _sandbox, "official": _official}[settings.data])(task, settings)
+
+
+def _inputs(task: Task, settings: CollectSettings) -> dict:
+    """What the collection depends on. How fast and how long an endpoint is asked changes nothing of what it says."""
+    found = {"task": asdict(task), "settings": asdict(settings)}
+    del found["settings"]["ask"], found["settings"]["endpoint"]
+    if settings.teacher in annotation.ASKED:
+        found["ask"] = asdict(settings.ask)
+        found["endpoint"] = {name: getattr(settings.endpoint, name) for name in ("base_url", "route", "provider")}
+    elif settings.teacher:
+        found["annotations"] = sha256(Path(settings.teacher))
+    if settings.data == "official":
+        found["files"] = fetching.hashes()
+    elif settings.data != "sandbox":
+        found["file"] = sha256(Path(settings.data))
+    return found
+
+
+def _finished(place: Path, inputs: dict) -> bool:
+    """Whether the collection is there, with no rationale that was asked for and did not come."""
+    if not is_done(place, inputs):
+        return False
+    return not read_json(place / "manifest.json").get("annotation", {}).get("open", 0)
 
 
 def collect(folder: Path, task: str, settings: CollectSettings) -> None:
-    """Questions with their splits, and the teacher's rationales, into collected/."""
+    """Questions with their splits, and the teacher's rationales, into collected/.
+
+    Rationales that a teacher was asked for and that did not come (a failure, the end of a budget) are asked for again
+    when this is called again; see `annotation` for what is kept on the way.
+    """
     place = Path(folder) / "collected"
     one = task_for(task, settings)
-    own = settings.data not in ("sandbox", "official")
-    inputs = {"task": asdict(one), "settings": asdict(settings)}
-    if own:
-        inputs["file"] = sha256(Path(settings.data)) if Path(settings.data).is_file() else None
-    elif settings.data == "official":
-        inputs["files"] = fetching.hashes()
-    if is_done(place, inputs):
+    inputs = _inputs(one, settings)
+    if _finished(place, inputs):
         return
-    make = _own if own else {"sandbox": _sandbox, "official": _official}[settings.data]
     questions, rows, facts = make(one, settings)
+    if settings.teacher:
+        train = [q for q in questions if q.split == "train"]
+        given = rows if settings.data not in ("sandbox", "official") else []
+        asked, facts["annotation"] = annotation.annotated(
+            Path(folder) / ANNOTATION, one, train, rows, settings.teacher, settings.ask, settings.endpoint
+        )
+        rows = given + asked
     if not rows:
         raise InputError(
-            f"task {one.name!r}: no training question has a rationale of the teacher; raise coverage, or, in a "
-            f"table of your own, add a column `rationale`"
+            f"task {one.name!r}: no training question has a rationale of the teacher; raise coverage, add a column "
+            f"`rationale` to a table of your own, or ask a language model with the setting teacher"
         )
     for split in ("train", "dev", "test"):
         if not any(q.split == split for q in questions):

@@ -99,7 +99,6 @@ function render({ model, el }) {
   })();
   box.addEventListener("click", () => box.focus({ preventScroll: true }));
   for (const name of ["rows", "cursor", "heads", "where"]) model.on(`change:${name}`, draw);
-  model.on("msg:custom", (message) => message.focus && box.focus({ preventScroll: true }));
   draw();
   return () => {
     gone = true;

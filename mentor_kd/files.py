@@ -20,6 +20,10 @@ class InputError(ValueError):
     """Something given by the user is wrong; the message names it, its value and the remedy."""
 
 
+class RunFailed(RuntimeError):
+    """A notebook of a run failed; the message says which, where, why, and how to go on."""
+
+
 def reports_root() -> Path:
     """The folder that holds the run folders: MENTOR_KD_REPORTS, or reports/ of the project."""
     return Path(os.environ.get("MENTOR_KD_REPORTS", ROOT / "reports"))

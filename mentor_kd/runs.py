@@ -30,6 +30,7 @@ from .fetching import hashes
 from .files import (
     ROOT,
     InputError,
+    RunFailed,
     digest,
     official_root,
     read_json,
@@ -69,10 +70,6 @@ class Job:
     folder: Path
     parameters: dict
     key: str
-
-
-class RunFailed(RuntimeError):
-    """A notebook of a run failed; the message says which, where, why, and how to go on."""
 
 
 def known_parameters(notebook: str) -> dict[str, dict]:
@@ -143,6 +140,8 @@ def _whole_paths(parameters: dict) -> dict:
     """The parameters with paths that do not depend on the folder: notebooks run in their own."""
     paths = ("data", "dev_file", "mentor", "student", "tokenizer")
     found = {name: parameters[name] for name in paths if parameters.get(name) and Path(str(parameters[name])).exists()}
+    words = ("teacher", "prompt", "prices")  # each may be a word or a file
+    found |= {name: parameters[name] for name in words if Path(str(parameters.get(name, ""))).is_file()}
     return {**parameters, **{name: str(Path(path).resolve()) for name, path in found.items()}}
 
 
@@ -176,6 +175,7 @@ def _fingerprint(job: Job, before: str) -> str:
     """What a notebook's result depends on: itself, its parameters, the package, the steps before, and verdicts."""
     verdicts = job.folder / "verdicts.jsonl"
     data = str(job.parameters.get("data", ""))
+    files = [data, *(str(job.parameters.get(name, "")) for name in ("teacher", "prompt"))]
     return digest(
         {
             "notebook": sha256(NOTEBOOKS / f"{job.notebook}.ipynb"),
@@ -183,11 +183,19 @@ def _fingerprint(job: Job, before: str) -> str:
             "code": code_hash(),
             "before": before,
             "verdicts": sha256(verdicts) if verdicts.exists() and job.notebook >= "04" else "",
-            "data": sha256(Path(data)) if Path(data).is_file() else "",
+            "files": [sha256(Path(name)) if Path(name).is_file() else "" for name in files],
             "official": hashes() if data == "official" else "",
             "models": [models.identity(job.parameters[k]) for k in ("mentor", "student") if k in job.parameters],
         }
     )
+
+
+def unfinished(job: Job) -> bool:
+    """Whether rationales that were asked for did not come: then the collection is worth running again."""
+    manifest = job.folder / "collected" / "manifest.json"
+    if not job.notebook.startswith("01") or not manifest.exists():
+        return False
+    return bool(read_json(manifest).get("annotation", {}).get("open", 0))
 
 
 def made(job: Job) -> dict[str, str]:
@@ -352,7 +360,7 @@ def _run_jobs(jobs: list[Job], state_file: Path, cell_minutes: float, say: Calla
         executed = job.folder / "notebooks" / f"{job.notebook}.ipynb"
         known = state.get(job.key, {})
         same = known.get("state") == "ok" and known.get("fingerprint") == mark
-        if same and executed.exists() and made(job) == known.get("made") != {}:
+        if same and executed.exists() and made(job) == known.get("made") != {} and not unfinished(job):
             say(f"[{number}/{len(jobs)}] {job.key}: done before")
             continue
         say(f"[{number}/{len(jobs)}] {job.key} ...")

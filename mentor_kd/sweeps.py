@@ -293,6 +293,8 @@ def _end(grid: Grid, one: Running, state: State, say: Callable) -> None:
         process = runs.start(this, grid.cell_minutes, **one.environment)
         state.running[one.stage.key] = replace(one, process=process, tries=one.tries + 1)
         return
+    if not why and runs.unfinished(this):  # a budget or a dead endpoint: what follows would learn from a part
+        why = "some rationales that were asked for did not come; run again to ask for them"
     if why:
         _note(grid, one.stage, state="failed", seconds=seconds, why=why)
         state.failed[one.stage.key] = why

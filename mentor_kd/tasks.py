@@ -17,10 +17,11 @@ MODES = ("sound", "paper")
 
 @dataclass(frozen=True)
 class Task:
-    """A task: its name, the type of its answers, and for a choice the letters that an answer may be.
+    """A task: its name, the type of its answers, for a choice the letters, for a pattern the regular expression.
 
     `official` is the task's name in the official data's file names, "" if it has none there.
-    Raises InputError if the type is unknown or the letters are not distinct single letters or digits.
+    Raises InputError if the type is unknown, the letters are not distinct single letters or digits, or the pattern is
+    none, or finds an answer in nothing.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Task:
     title: str = ""
     choices: str = "ABCDE"
     official: str = ""
+    pattern: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():
@@ -39,6 +41,17 @@ class Task:
             raise InputError(
                 f"task {self.name}: choices {self.choices!r} must be distinct capitals or digits, as ABCDE"
             )
+        if (self.answer_type == "pattern") != bool(self.pattern):
+            raise InputError(
+                f"task {self.name}: answer_type 'pattern' and a pattern, such as \\d{{1,2}}:\\d\\d, go together "
+                f"(answer_type is {self.answer_type!r}, pattern is {self.pattern!r})"
+            )
+        try:
+            empty = re.compile(self.pattern).fullmatch("") if self.pattern else None
+        except (re.error, TypeError) as error:
+            raise InputError(f"task {self.name}: pattern {self.pattern!r} is no regular expression ({error})") from None
+        if empty:
+            raise InputError(f"task {self.name}: pattern {self.pattern!r} is found in nothing at all; ask for more")
 
 
 TASKS = {
@@ -98,7 +111,7 @@ def extract(task: str | Task, text: object, question: str = "", mode: str = "sou
     text = _as_text(text)
     if mode == "paper":
         return _extract_as_paper(task, text)
-    return find_answer(text, task.answer_type, task.choices, _as_text(question))
+    return find_answer(text, task.answer_type, task.choices, _as_text(question), task.pattern)
 
 
 def same_answer(task: str | Task, a: object, b: object, mode: str = "sound") -> bool:
@@ -151,6 +164,7 @@ def _extract_as_paper(task: Task, text: str) -> Extraction:
             "number": r"(?:-,*+)?\d[\d,]*+(?:\.[\d,]*+)?",
             "choice": f"[{task.choices}]",
             "yes/no": r"(?<![^\"'\n.\s:,])(?:yes|no)(?![^\"'\n.\s:,])",
+            "pattern": task.pattern,
         }[task.answer_type]
         flags = re.IGNORECASE if task.answer_type == "yes/no" else 0
         found = [(match[0], *match.span()) for match in re.compile(pattern, flags).finditer(text, begin)]

@@ -8,8 +8,6 @@ import numpy
 from .columns import REASONS, Columns
 from .judging import NAMES
 
-ORDERS = ("question", "source", "status", "answer", "words", "similarity", "confidence", "verdict")
-
 
 @dataclass
 class View:

@@ -14,10 +14,11 @@ from tiny import llama
 from mentor_kd import __version__, answering, models
 from mentor_kd.__main__ import main
 
+COMMANDS = [[], ["run"], ["sweep"], ["reproduce"], ["annotate"], ["augment"], ["data"], ["data", "fetch"], ["report"]]
+COMMANDS += [["predict"]]
 
-@pytest.mark.parametrize(
-    "command", [[], ["run"], ["sweep"], ["reproduce"], ["data"], ["data", "fetch"], ["report"], ["predict"]]
-)
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([*command, "--help"])

@@ -13,7 +13,8 @@ from mentor_kd.filters import FilterSettings
 from mentor_kd.verdicts import Verdict
 
 WORDS = st.lists(st.sampled_from("a b c A ß é".split()), max_size=7).map(" ".join)
-TEXTS = WORDS | st.sampled_from(["2 + 2 = 5", "the answer is 6", "the answer is 5"])
+CHAIN = ["a b c d e", "b c d e f", "c d e f g", "d e f g h", "e f g h i"]  # each is near the next, not the next but one
+TEXTS = WORDS | st.sampled_from([*CHAIN, "2 + 2 = 5", "the answer is 6", "the answer is 5"])
 ROWS = st.lists(
     st.tuples(
         TEXTS,
@@ -66,6 +67,16 @@ def test_the_columns_give_what_the_filters_give(drawn, chosen):
     for identity, value in said.items():
         table.said[table.number[identity]] = SAID[value]
     assert [REASONS[code] for code in table.reasons(chosen)] == [row.reason or "kept" for row in expected]
+
+
+def test_what_is_near_a_dropped_rationale_only_is_kept():
+    rows = [rationale(text, k) for k, text in enumerate(CHAIN)]
+    chosen = FilterSettings(
+        near_duplicates=0.5, ngram=2
+    )  # 3 bigrams of 5 shared with the next, 2 of 6 with the one after
+    found = [REASONS[code] for code in Columns(rows).reasons(chosen)]
+    assert found == ["kept", "near duplicate", "kept", "near duplicate", "kept"]
+    assert found == [row.reason or "kept" for row in filters.apply(rows, chosen)]
 
 
 @given(ROWS, st.integers(1, 4))

@@ -23,11 +23,11 @@ from mentor_kd.evaluation import (
     paired_seeds,
     read_predictions,
     score_while_open,
-    split_dev,
     summarise,
 )
 from mentor_kd.files import InputError, write_json, write_jsonl, write_text
 from mentor_kd.rationales import new_question
+from mentor_kd.splits import split_dev
 
 T_95_TWO_DEGREES = 4.302653  # 97.5% point of Student's t, from a table
 
