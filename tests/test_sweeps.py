@@ -57,7 +57,8 @@ def model(place, score):
     write(place / "manifest.json", facts)
 if name.startswith("01"):
     write(folder / "params.yaml", {"task": own["task"]})
-    write(folder / "collected" / "manifest.json", own["task"])
+    left = {"open": int(os.environ.get("OPEN", 0))}
+    write(folder / "collected" / "manifest.json", {"task": own["task"], "annotation": left})
 elif name.startswith("02"):
     assert (folder / "collected" / "manifest.json").exists()
     (folder / "mentor").mkdir(exist_ok=True)
@@ -196,6 +197,15 @@ def test_a_failure_stops_what_needs_it_and_nothing_else(grid, log, monkeypatch):
     assert list(frame["method"]) == ["mentor", "mentor"]  # what is done is told
     monkeypatch.delenv("FAIL")
     assert not sweep(grid).failed and Counter(lines(log, "end")).most_common(1)[0][1] == 1
+
+
+def test_a_collection_that_is_not_whole_ends_its_cells(grid, log, monkeypatch):
+    monkeypatch.setenv("OPEN", "2")
+    cells = grid.chosen(["sandbox-sums/mentor"])
+    state = sweeps.run(grid, cells, say=lambda line: None)
+    assert [why for why in state.failed.values() if "did not come; run again" in why] and not state.done
+    monkeypatch.setenv("OPEN", "0")
+    assert len(sweeps.run(grid, cells, say=lambda line: None).done) == 2
 
 
 def test_a_port_collision_is_tried_again(grid, log, monkeypatch):
