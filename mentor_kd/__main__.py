@@ -39,6 +39,37 @@ def _reproduce(args: argparse.Namespace) -> int:
     return _run(args)
 
 
+def _sweep(args: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from . import grids, plans, runs, sweep_report, sweeps
+
+    gpu = args.gpu or sweeps.own_gpu()
+    if gpu not in plans.GPUS:
+        raise InputError(f"--gpu {gpu}: known are {', '.join(plans.GPUS)}")
+    if args.workers < 1 or args.memory < 0:
+        raise InputError("--workers is a number from 1, --memory a number of GB from 0")
+    grid, console = grids.read(Path(args.params), args.parameter), Console()
+    if not console.is_terminal:
+        console.width = 150  # a log has room
+    cells = grid.chosen(args.cell) if args.cell else list(grid.cells)
+    if args.dry_run:
+        sweep_report.show_plan(grid, cells, gpu, console)
+        return 0
+    state = None if args.table else sweep_report.run(grid, cells, args.workers, args.memory, gpu, console)
+    if state is None or len(state.failed) < len(state.wanted):
+        folder = sweep_report.write(grid)
+        sweep_report.show_results(grid, console)
+        print(f"tables: {_shown(folder / 'results.csv')} · reports: {_shown(folder / 'charts')}/*/index.html")
+    if state and state.failed:
+        key, why = next(iter(state.failed.items()))
+        raise runs.RunFailed(
+            f"{len(state.failed)} of {len(state.wanted)} stages failed, the first {key}: {why}. Mend it and run the "
+            f"same command: it goes on from there."
+        )
+    return 0
+
+
 def _bench(args: argparse.Namespace) -> int:
     import pandas
 
@@ -141,6 +172,29 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--params", required=True, help="YAML file of parameters; see notebooks/params/")
     one.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="override one")
     one.add_argument("--dry-run", action="store_true", help="check the parameters, print what would run, and stop")
+
+    one = add(
+        "sweep",
+        _sweep,
+        "Run a grid: methods x tasks x models x seeds, or any parameter, several at a time.",
+        "\n\nWhat cells share (questions, mentor, its samples, its soft labels) is computed once. Results:\n"
+        "reports/<sweep>/results.csv, and a report for each size in reports/<sweep>/charts/."
+        + again
+        + "\n\nexample: python -m mentor_kd sweep --params notebooks/params/paper-table3.yaml --dry-run --gpu h100"
+        "\n         python -m mentor_kd sweep --params notebooks/params/paper-table3.yaml --workers 4",
+    )
+    one.add_argument("--params", required=True, help="YAML file of the grid; see notebooks/params/paper-*.yaml")
+    one.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="override one")
+    one.add_argument("--workers", type=int, default=1, help="stages at a time, as far as memory allows (default: 1)")
+    one.add_argument(
+        "--memory", type=float, default=0, metavar="GB", help="to share, on each GPU (default: what it has)"
+    )
+    one.add_argument(
+        "--cell", action="append", default=[], metavar="NAME", help="only this cell, or those whose names begin so"
+    )
+    one.add_argument("--gpu", default="", help="for the estimates: h100, a100-80, a6000, ... (default: this machine's)")
+    one.add_argument("--dry-run", action="store_true", help="check the grid, print the plan and its cost, and stop")
+    one.add_argument("--table", action="store_true", help="print and write what is done so far, run nothing")
 
     one = add("reproduce", _reproduce, "The quick reproduction on the sandbox: two tasks, minutes on two cores.", again)
     one.add_argument(

@@ -10,7 +10,7 @@ import pandas
 import yaml
 from markupsafe import Markup
 
-from . import charts
+from . import charts, flips, latex, paper
 from .evaluation import accuracy_table, compare, correctness, holm, read_predictions, summarise
 from .files import InputError, read_json, read_text, write_text
 from .methods import MENTOR, METHODS, SELF_MENTOR
@@ -67,11 +67,18 @@ def comparisons(rows: list[dict]) -> pandas.DataFrame:
 
 
 def references(run: Path, table: pandas.DataFrame) -> pandas.DataFrame:
-    """The mentors' accuracies, as reference lines of the accuracy chart."""
+    """Reference lines of the accuracy chart: the mentors, and the paper's numbers for a student that it has, too."""
     rows = table[table["method"] == MENTOR]
-    return pandas.DataFrame(
-        {"task": rows["task"], "label": ["mentor"] * len(rows), "accuracy": rows["accuracy"]}
-    ).reset_index(drop=True)
+    mentors = pandas.DataFrame({"task": rows["task"], "label": [MENTOR] * len(rows), "accuracy": rows["accuracy"]})
+    return pandas.concat([mentors, published(run, table)], ignore_index=True)
+
+
+def published(run: Path, table: pandas.DataFrame) -> pandas.DataFrame:
+    """The paper's accuracies (task, label, accuracy) for the run's tasks, methods and student; often without rows."""
+    manifests = [path for folder in task_folders(run) for path in folder.glob("students/*/manifest.json")]
+    bases = sorted({read_json(path)["base"] for path in manifests})
+    found = [paper.reference(dict.fromkeys(table["task"]), base, dict.fromkeys(table["method"])) for base in bases]
+    return pandas.concat([paper.reference([], ""), *found], ignore_index=True)
 
 
 def costs(run: Path) -> pandas.DataFrame:
@@ -112,7 +119,7 @@ def filter_counts(run: Path) -> dict[str, pandas.DataFrame]:
 
 
 def chart(table: pandas.DataFrame, run: Path) -> charts.Chart:
-    """The accuracy chart of a run's students, with their mentors as reference lines."""
+    """The accuracy chart of a run's students, with their mentors and the paper's numbers as reference lines."""
     return charts.accuracy_chart(table[table["method"] != MENTOR], references(run, table))
 
 
@@ -148,7 +155,7 @@ of rows. With fewer than five seeds the interval is too narrow: look at the seed
 
 
 def write(run: Path) -> Path:
-    """Write accuracy.csv, comparisons.csv, accuracy.png and index.html of a run; the path of index.html."""
+    """Write a run's accuracy.csv, .png and .tex, comparisons.csv, flips.csv, costs.csv and index.html; its path."""
     run = Path(run)
     rows = predictions(run)
     table = accuracy_table(rows)
@@ -156,7 +163,10 @@ def write(run: Path) -> Path:
     figure = chart(table, run)
     charts.save(figure, table, run / "accuracy")
     write_text(run / "comparisons.csv", compared.to_csv(index=False))
+    pairs = compared[["task", "a", "b"]].itertuples(index=False, name=None)
+    write_text(run / "flips.csv", flips.counts(rows, pairs).to_csv(index=False))
     write_text(run / "costs.csv", costs(run).to_csv(index=False))
+    write_text(run / "accuracy.tex", latex.table(table, published(run, table), f"Run {run.name}."))
 
     def html(frame: pandas.DataFrame, index: bool = False) -> str:
         def shown(x: float) -> str:

@@ -93,9 +93,9 @@ def known_parameters(notebook: str) -> dict[str, dict]:
     }
 
 
-def check(parameters: dict, notebooks: tuple[str, ...]) -> dict[str, dict]:
+def check(parameters: dict, notebooks: tuple[str, ...], known: dict[str, dict] | None = None) -> dict[str, dict]:
     """Each notebook's own subset of the parameters; InputError for an unknown name or a value of the wrong type."""
-    known = {notebook: known_parameters(notebook) for notebook in notebooks}
+    known = known or {notebook: known_parameters(notebook) for notebook in notebooks}
     types = {name: facts["type"] for facts_of in known.values() for name, facts in facts_of.items()} | OWN_KEYS
     for name, value in parameters.items():
         if name not in types:
@@ -190,7 +190,7 @@ def _fingerprint(job: Job, before: str) -> str:
     )
 
 
-def _unfinished(job: Job) -> bool:
+def unfinished(job: Job) -> bool:
     """Whether rationales that were asked for did not come: then the collection is worth running again."""
     manifest = job.folder / "collected" / "manifest.json"
     if not job.notebook.startswith("01") or not manifest.exists():
@@ -198,7 +198,7 @@ def _unfinished(job: Job) -> bool:
     return bool(read_json(manifest).get("annotation", {}).get("open", 0))
 
 
-def _made(job: Job) -> dict[str, str]:
+def made(job: Job) -> dict[str, str]:
     """The hashes of what a notebook leaves for the next ones: its manifests, or its table."""
     found = sorted(job.folder.glob(MADE[job.notebook]))
     return {path.relative_to(job.folder).as_posix(): sha256(path) for path in found}
@@ -238,53 +238,78 @@ def _alone(folder: Path):
         raise InputError(f"{folder}: another process is running this run; wait for it, or stop it") from None
 
 
-def execute(job: Job, cell_minutes: float = 0.0) -> tuple[int, str]:
-    """Execute one notebook in a subprocess of its own; its exit code and, where it failed, why."""
+def command(job: Job, cell_minutes: float = 0.0) -> list[str]:
+    """The command that executes a notebook with the parameters that lie beside its result."""
+    place = job.folder / "notebooks"
+    source, result = NOTEBOOKS / f"{job.notebook}.ipynb", place / f"{job.notebook}.ipynb"
+    return [
+        *(sys.executable, "-m", "papermill", str(source), str(result)),
+        *("-f", str(place / f"{job.notebook}.yaml"), "--cwd", str(NOTEBOOKS), "-k", "python3"),
+        *("--autosave-cell-every", "5", "--no-progress-bar", "--log-output"),
+        *(("--execution-timeout", str(round(60 * cell_minutes))) if cell_minutes else ()),
+    ]
+
+
+def start(job: Job, cell_minutes: float = 0.0, **environment: str) -> subprocess.Popen:
+    """Start a notebook in a subprocess of its own, with these environment variables beside the usual ones."""
     place = job.folder / "notebooks"
     place.mkdir(parents=True, exist_ok=True)
     write_text(place / f"{job.notebook}.yaml", yaml.safe_dump(job.parameters, sort_keys=False))
-    result, log = place / f"{job.notebook}.ipynb", place / f"{job.notebook}.log"
-    command = [
-        *(sys.executable, "-m", "papermill", str(NOTEBOOKS / f"{job.notebook}.ipynb"), str(result)),
-        *("-f", str(place / f"{job.notebook}.yaml"), "--cwd", str(NOTEBOOKS), "-k", "python3"),
-        *("--autosave-cell-every", "5", "--no-progress-bar", "--log-output"),
-    ]
-    if cell_minutes:
-        command += ["--execution-timeout", str(round(60 * cell_minutes))]
-    environment = {
+    variables = {
         **os.environ,
         "PYTHONUNBUFFERED": "1",
         "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
         "MENTOR_KD_REPORTS": str(reports_root().resolve()),  # the notebooks run in their own folder
         "MENTOR_KD_OFFICIAL_DATA": str(official_root().resolve()),
+        **environment,
     }
-    with log.open("w") as stream:
-        process = subprocess.Popen(
-            command,
+    with (place / f"{job.notebook}.log").open("w") as stream:
+        return subprocess.Popen(
+            command(job, cell_minutes),
             stdout=stream,
             stderr=subprocess.STDOUT,
-            env=environment,
+            env=variables,
             start_new_session=True,
             preexec_fn=_die_with_parent if sys.platform == "linux" else None,
         )
+
+
+def stop(processes: list[subprocess.Popen]) -> None:
+    """Ask notebooks to stop, and end those that have not after a minute; a training saves a checkpoint first."""
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGINT)
+    end = time.monotonic() + 60
+    for process in processes:
         try:
-            code = process.wait()
-        except BaseException:
-            # the notebook's own training saves a checkpoint on this signal
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGINT)
-            try:
-                process.wait(60)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-            raise
+            process.wait(max(0.1, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def why_failed(job: Job, code: int, cell_minutes: float = 0.0) -> str:
+    """Why a notebook that ended with this exit code failed, from what it left; "" for 0."""
     if code == 0:
-        return 0, ""
+        return ""
+    place = job.folder / "notebooks"
+    log = place / f"{job.notebook}.log"
     tail = [line for line in re.split(r"[\r\n]+", read_text(log)) if line.strip()][-1:]
-    why = _said(result) or " ".join(tail)
+    why = _said(place / f"{job.notebook}.ipynb") or " ".join(tail)
     if "Timeout" in " ".join(tail) or "TimeoutError" in read_text(log)[-2000:]:
         why = f"timeout: a cell ran for more than {cell_minutes} minutes; {why}"
-    return code, f"{why} (exit {code}; log: {log})"
+    return f"{why} (exit {code}; log: {log})"
+
+
+def execute(job: Job, cell_minutes: float = 0.0) -> tuple[int, str]:
+    """Execute one notebook in a subprocess of its own; its exit code and, where it failed, why."""
+    process = start(job, cell_minutes)
+    try:
+        code = process.wait()
+    except BaseException:
+        stop([process])
+        raise
+    return code, why_failed(job, code, cell_minutes)
 
 
 def run(parameters: dict, say: Callable[[str], None] = print) -> Path:
@@ -335,7 +360,7 @@ def _run_jobs(jobs: list[Job], state_file: Path, cell_minutes: float, say: Calla
         executed = job.folder / "notebooks" / f"{job.notebook}.ipynb"
         known = state.get(job.key, {})
         same = known.get("state") == "ok" and known.get("fingerprint") == mark
-        if same and executed.exists() and _made(job) == known.get("made") != {} and not _unfinished(job):
+        if same and executed.exists() and made(job) == known.get("made") != {} and not unfinished(job):
             say(f"[{number}/{len(jobs)}] {job.key}: done before")
             continue
         say(f"[{number}/{len(jobs)}] {job.key} ...")
@@ -352,7 +377,7 @@ def _run_jobs(jobs: list[Job], state_file: Path, cell_minutes: float, say: Calla
             note(job, state="failed", seconds=seconds, why=why, exit=code)
             raise RunFailed(f"{job.key} failed: {why}. Mend it and run the same command: it goes on from there.")
         pages.to_html(executed)
-        note(job, state="ok", seconds=seconds, made=_made(job))
+        note(job, state="ok", seconds=seconds, made=made(job))
         say(f"[{number}/{len(jobs)}] {job.key}: ok after {duration(seconds)}")
 
 

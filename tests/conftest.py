@@ -28,8 +28,16 @@ def reports(tmp_path_factory, monkeypatch):
     return folder
 
 
-SLOW = ("test_runs", "test_notebooks", "test_explorer_runs", "test_chain", "test_endpoint", "test_served", "test_key")
-SLOW += ("test_kernel", "test_browser", "test_annotate_kill", "test_kill")
+SLOW = (
+    "test_sweeps",
+    "test_runs",
+    "test_notebooks",
+    "test_explorer_runs",
+    "test_chain",
+    "test_endpoint",
+    "test_served",
+)
+SLOW += ("test_key", "test_kernel", "test_browser", "test_annotate_kill", "test_kill", "test_sweep_chain")
 
 
 def pytest_collection_modifyitems(items):

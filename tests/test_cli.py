@@ -14,7 +14,8 @@ from tiny import llama
 from mentor_kd import __version__, answering, models
 from mentor_kd.__main__ import main
 
-COMMANDS = [[], ["run"], ["reproduce"], ["annotate"], ["augment"], ["data"], ["data", "fetch"], ["report"], ["predict"]]
+COMMANDS = [[], ["run"], ["sweep"], ["reproduce"], ["annotate"], ["augment"], ["data"], ["data", "fetch"], ["report"]]
+COMMANDS += [["predict"]]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -42,6 +43,22 @@ def test_a_dry_run_checks_and_runs_nothing(capsys, tmp_path):
     path.write_text("run: dry\ntasks: [sandbox-letters]\nseeds: [0, 1]\n")
     assert main(["run", "--params", str(path), "--dry-run"]) == 0
     assert "sandbox-letters/06_distill_student: " in capsys.readouterr().out
+    assert not os.listdir(os.environ["MENTOR_KD_REPORTS"])
+
+
+def test_a_sweeps_dry_run_prints_its_plan_and_runs_nothing(capsys, tmp_path):
+    path = tmp_path / "g.yaml"
+    path.write_text("sweep: dry\ngrid: {task: [sandbox-letters, sandbox-sums], method: [vanilla-kd, mentor-kd]}\n")
+    assert main(["sweep", "--params", str(path), "--dry-run", "--gpu", "h100", "--cell", "sandbox-sums"]) == 0
+    printed = capsys.readouterr().out
+    assert (
+        "dry: 2 cells on h100" in printed and "sandbox-sums/mentor-kd" in printed and "sandbox-letters" not in printed
+    )
+    assert main(["sweep", "--params", str(path), "--dry-run", "--gpu", "abacus"]) == 2
+    assert main(["sweep", "--params", str(path), "--cell", "none"]) == 2
+    assert "no cell is called 'none'" in capsys.readouterr().err
+    assert main(["sweep", "--params", str(path), "--table"]) == 2
+    assert "no cell is done yet" in capsys.readouterr().err
     assert not os.listdir(os.environ["MENTOR_KD_REPORTS"])
 
 
