@@ -11,6 +11,7 @@ from pathlib import Path
 
 from . import models
 from .address import EndpointSettings
+from .collecting import protocol_of
 from .endpoint import Endpoint
 from .files import InputError, RunFailed, finish, is_done, read_json, sha256
 from .generation import Sampling
@@ -60,6 +61,7 @@ def augment_served(folder: Path, sampling: Sampling, where: EndpointSettings, mo
         "sampling": asdict(sampling),
         "backend": "hf",  # as the notebook's own default has it: which engine serves, the rows say
         "questions": sha256(folder / "collected" / "questions.jsonl"),
+        "protocol": protocol_of(folder),
     }
     if is_done(place, inputs):
         return read_json(place / "manifest.json")
@@ -84,7 +86,7 @@ def augment_served(folder: Path, sampling: Sampling, where: EndpointSettings, mo
             "seed": sampling.seed,
             "index": request.index,
         }
-        rows.append(judged(question, store.get(request).text, "mentor", sampler, task))
+        rows.append(judged(question, store.get(request).text, "mentor", sampler, task, inputs["protocol"]))
     write_rationales(place / "mentor.jsonl", rows)
     finish(place, inputs, ["mentor.jsonl"], rows=len(rows), served=where.who)
     return read_json(place / "manifest.json")
