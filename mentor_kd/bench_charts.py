@@ -10,7 +10,7 @@ COLOURS = {"paper": VERMILLION, "ours": BLUE, "floor": GREY, "plain": VERMILLION
 
 
 def loops_chart(table: pandas.DataFrame, title: str) -> Chart:
-    """Rationales a second of each loop, medians as bars and rounds as dots, on a logarithmic axis."""
+    """Rationales a second of each loop, medians as bars and rounds as dots."""
     figure = Chart(figsize=(7, 2.6), layout="constrained")
     panel = figure.add_subplot()
     loops = list(dict.fromkeys(table["loop"]))
@@ -23,10 +23,9 @@ def loops_chart(table: pandas.DataFrame, title: str) -> Chart:
         )
     panel.set_yticks(range(len(loops)), [NAMES[loop] for loop in loops])
     panel.invert_yaxis()
-    panel.set_xscale("log")
-    panel.set_xlim(right=2.2 * table["rationales"].max())
-    panel.set_xlabel("rationales a second (logarithmic); dots: rounds")
-    panel.set_title(title, loc="left", fontsize=11)
+    panel.set_xlim(0, 1.15 * table["rationales"].max())
+    panel.set_xlabel("rationales a second; bars: medians, dots: rounds")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     panel.spines[["top", "right"]].set_visible(False)
     return figure
 
