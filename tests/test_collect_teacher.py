@@ -44,11 +44,11 @@ def test_a_collection_asks_only_for_training_questions_and_again_only_for_what_d
         missing = sum(f"What is {i} + 1?" in train for i in broken)
         assert made["annotation"]["open"] == missing > 0 and len(teacher_rows(folder)) == 32 - missing
         job = runs.Job("01_collect_rationales", folder, {}, "sums/01_collect_rationales")
-        assert runs._unfinished(job)  # so that the same run, started again, executes notebook 01 again
+        assert runs.unfinished(job)  # so that the same run, started again, executes notebook 01 again
         asked = server.asked.total()
         broken.clear()
         collect(folder, "sums", given)
-        assert not runs._unfinished(job)
+        assert not runs.unfinished(job)
         assert len(teacher_rows(folder)) == 32 and server.asked.total() == asked + missing
         collect(folder, "sums", replace(given, endpoint=replace(given.endpoint, in_flight=1)))
         collect(folder, "sums", given)

@@ -11,7 +11,6 @@ import itertools
 import json
 import os
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -61,6 +60,7 @@ def measure(n: int = ROWS, siblings: int = SIBLINGS) -> dict:
     """Milliseconds of each interaction, three times seconds to build, peak memory in MB."""
     import torch  # noqa: F401  the notebook has it in memory too
 
+    from mentor_kd.bench import high_water
     from mentor_kd.columns import Columns
     from mentor_kd.explorer import Explorer
     from mentor_kd.filters import FilterSettings
@@ -124,7 +124,7 @@ def measure(n: int = ROWS, siblings: int = SIBLINGS) -> dict:
             times[name].append(round(1000 * (time.perf_counter() - begun), 1))
             assert explorer.problem.value == "", explorer.problem.value
     load = round(os.getloadavg()[0] / os.cpu_count(), 1)  # programs that want to run, for each processor
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = high_water()  # not ru_maxrss, which a process inherits from the one that started it
     facts = {"rows": n, "siblings": siblings, "build_s": round(built, 1), "peak_mb": round(peak), "load": load}
     return facts | {"ms": times}
 
