@@ -6,8 +6,10 @@ of the whole set, the mentor's forward at every step, a dense divergence over al
 """
 
 import concurrent.futures
+import contextlib
 import ctypes
 import gc
+import io
 import itertools
 import multiprocessing
 import random
@@ -261,11 +263,17 @@ def high_water(reset: bool = False) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
 
 
+def _quietly(function: Callable, *arguments):
+    """Call without the progress lines, which would go past a notebook's own to its standard error."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        return function(*arguments)
+
+
 def apart(function: Callable, jobs: list[tuple]) -> list:
     """What a function of this package gives for each job, one after another in a fresh process of their own."""
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
-        return [pool.submit(function, *job, torch.get_num_threads()).result() for job in jobs]
+        return [pool.submit(_quietly, function, *job, torch.get_num_threads()).result() for job in jobs]
 
 
 def _peak(
