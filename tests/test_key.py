@@ -13,7 +13,7 @@ import pytest
 from fault_server import Server, reply
 from test_endpoint import ASK, SETTINGS, TASK, number, questions, right
 
-from mentor_kd import annotation, runs
+from mentor_kd import annotation, pages
 from mentor_kd.address import EndpointSettings, Key
 from mentor_kd.endpoint import Endpoint
 from mentor_kd.files import ROOT, InputError
@@ -139,7 +139,7 @@ def test_neither_an_executed_notebook_nor_its_log_nor_the_run_folder_hold_it(tmp
             done = subprocess.run([*command, *pairs, "--log-output"], capture_output=True, text=True)
             assert (done.returncode == 0) == (run == "good"), done.stderr[-3000:]
             assert PART not in done.stdout + done.stderr
-            runs._to_html(result)
+            pages.to_html(result)
     assert "6 right" in (tmp_path / "good.ipynb").read_text() and "6 right" in (tmp_path / "good.html").read_text()
     reports = Path(os.environ["MENTOR_KD_REPORTS"])
     assert (reports / "good" / "sums" / "annotation" / "replies.jsonl").exists()
