@@ -220,7 +220,8 @@ def compare(student: str, mentor: str, examples: list[Example], settings: BenchS
     tokens = sum(len(e.prompt) + len(e.target) for e in chosen) / len(chosen)
     work = flops(loaded, chosen) / len(chosen)
     train_settings = TrainSettings(epochs=1, batch_size=settings.batch_size)
-    ours = padding_waste(chosen, plan_batches(chosen, loaded.encoder_decoder, train_settings).epoch(0), True)
+    kind = loaded.encoder_decoder
+    ours = padding_waste(chosen, plan_batches(chosen, kind, train_settings).epoch(0), kind)
     paper = sum(PaperLoop(loaded, loaded, examples, settings).longest) / tokens
     lines = []
     with tempfile.TemporaryDirectory() as place:
