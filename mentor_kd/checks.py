@@ -3,6 +3,7 @@
 from . import fast, models
 from .address import EndpointSettings
 from .asking import AskSettings
+from .augmenters import MENTOR, Augmenter
 from .collecting import CollectSettings, task_for
 from .files import InputError
 from .filters import FilterSettings, from_parameters
@@ -12,6 +13,7 @@ from .lora import LoraSettings
 from .losses import LossSettings
 from .methods import get_method
 from .on_policy import OnPolicySettings
+from .shares import ShareSettings
 from .training import TrainSettings
 
 
@@ -34,6 +36,7 @@ def check_values(subsets: dict[str, dict], tasks: list[str]) -> None:
     collect = CollectSettings(
         **_given(parameters, **{name: name for name in names}, seed="data_seed"),
         ask=ask,
+        share=ShareSettings(**_given(parameters, share="teacher_share", unit="share_of", seed="share_seed")),
         endpoint=EndpointSettings(**_given(parameters, **{name: name for name in served})),
     )
     for task in tasks:
@@ -59,6 +62,11 @@ def check_values(subsets: dict[str, dict], tasks: list[str]) -> None:
         | _given(parameters, n="samples", temperature="temperature", top_k="top_k", top_p="top_p")
         | cap
     )
+    again = AskSettings(
+        **_given(parameters, model="augmenter_model", prompt="augmenter_prompt", max_tokens="augmenter_max_tokens")
+    )
+    where = EndpointSettings(**_given(parameters, base_url="augmenter_url", key_env="augmenter_key_env"))
+    Augmenter(parameters.get("augmenter", MENTOR), parameters.get("only_missed", False), again, where)
     fast.check_backend(parameters.get("backend", fast.REFERENCE))
     off = filter_parameters(FilterSettings())
     from_parameters(**off | {name: parameters[name] for name in off if name in parameters})

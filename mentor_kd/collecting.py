@@ -14,6 +14,7 @@ from .asking import AskSettings
 from .evaluation import PROTOCOLS
 from .files import InputError, finish, is_done, read_json, read_text, reports_root, sha256, write_json, write_text
 from .rationales import Question, Rationale, read_questions, read_rationales, write_questions, write_rationales
+from .shares import ShareSettings, draw
 from .splits import split_dev
 from .tasks import TASKS, Task
 from .teacher import judged
@@ -40,6 +41,7 @@ class CollectSettings:
     protocol: str = "sound"  # paper: as the official code, nothing is held out and the test set chooses the epoch
     ask: AskSettings = field(default_factory=AskSettings)  # what an endpoint or a local model is asked
     endpoint: EndpointSettings = field(default_factory=EndpointSettings)
+    share: ShareSettings = ShareSettings()  # how much of what the teacher wrote is used
 
     def __post_init__(self):
         if self.protocol not in PROTOCOLS:
@@ -195,6 +197,8 @@ def _inputs(task: Task, settings: CollectSettings) -> dict:
     """What the collection depends on. How fast and how long an endpoint is asked changes nothing of what it says."""
     found = {"task": asdict(task), "settings": asdict(settings)}
     del found["settings"]["ask"], found["settings"]["endpoint"]
+    if settings.share.share == 1:  # then nothing is drawn
+        del found["settings"]["share"]
     if settings.teacher in annotation.ASKED:
         found["ask"] = asdict(settings.ask)
         found["endpoint"] = {name: getattr(settings.endpoint, name) for name in ("base_url", "route", "provider")}
@@ -233,6 +237,8 @@ def collect(folder: Path, task: str, settings: CollectSettings) -> None:
             Path(folder) / ANNOTATION, one, train, rows, settings.teacher, settings.ask, settings.endpoint
         )
         rows = given + asked
+    if settings.share.share < 1:
+        rows, facts["teacher_share"] = draw(rows, settings.share)
     if not rows:
         raise InputError(
             f"task {one.name!r}: no training question has a rationale of the teacher; raise coverage, add a column "
@@ -260,3 +266,9 @@ def questions(folder: Path, split: str) -> list[Question]:
 def teacher_rows(folder: Path) -> list[Rationale]:
     """The teacher's rationales as collected."""
     return read_rationales(Path(folder) / "collected" / "teacher.jsonl")
+
+
+def missed(folder: Path) -> list[Question]:
+    """The training questions of which the teacher has no right rationale: it got them wrong, or was not asked."""
+    explained = {row.question_id for row in teacher_rows(folder) if row.correct}
+    return [q for q in questions(folder, "train") if q.id not in explained]

@@ -1,6 +1,7 @@
 """Grids: a YAML of a whole sweep, read into cells, and each cell into a chain of stages that others may share.
 
     sweep: letters              # the folder: reports/<sweep>/
+    study: figure3              # optional: the table or figure of the paper that it is drawn beside (studies.py)
     epochs: 12                  # any parameter of the notebooks, the same for all cells
     grid:                       # one product, or a list of them; `method` and `seed` stand for one of each
       task: [sandbox-letters, sandbox-sums]
@@ -31,8 +32,9 @@ from .methods import get_method
 
 NOTEBOOKS = (*runs.PER_TASK, runs.STUDENTS)
 MENTOR, MENTORS = "mentor", "02_train_mentor"
-OWN = ("sweep", "grid", "where", "search", "threads", "cell_minutes")
+OWN = ("sweep", "study", "grid", "where", "search", "threads", "cell_minutes")
 SOFT = ("soft_label_weight", "soft_label_temperature")  # without meaning for a method without soft labels
+FILES = ("data", "dev_file", "teacher", "augmenter", "prompt", "augmenter_prompt", "prices")  # a word, or a file
 SEARCH_SEED = 0
 PLACE = {"task": 0, "student": 1, "method": 3, "seed": 4}  # in a cell's name; what else varies stands between
 
@@ -75,6 +77,7 @@ class Grid:
     threads: int
     cell_minutes: float
     known: dict = field(repr=False)  # notebook -> its parameters, as papermill sees them
+    study: str = ""  # what of the paper it is drawn beside
 
     def stage(self, parameters: dict) -> Stage:
         """The last stage of a model with these parameters (with method and seed), all others before it."""
@@ -136,13 +139,13 @@ class Grid:
 
 def content(name: str, value: object) -> object:
     """What a parameter means for a result: a local model's or file's hash in the place of its path, else the value."""
-    known = name in ("mentor", "student", "data", "dev_file") and value
+    known = name in ("mentor", "student", *FILES) and value
     return _content(name, str(value)) if known else value
 
 
 @functools.cache
 def _content(name: str, value: str) -> str:
-    if name in ("data", "dev_file"):
+    if name in FILES:
         return sha256(Path(value)) if Path(value).is_file() else value
     place = Path(models.model_path(value)).expanduser()
     if place.is_dir():
@@ -181,7 +184,8 @@ def read(path: Path, overrides: list[str] = ()) -> Grid:
     if twice := sorted({one for one in names if names.count(one) > 1}):
         raise InputError(f"{path}: the cell {twice[0]!r} stands in `grid` twice")
     _check(path, [*cells, *rest], known)
-    return Grid(name, tuple(cells), search, threads, float(found.get("cell_minutes", 0.0)), known)
+    minutes, study = float(found.get("cell_minutes", 0.0)), str(found.get("study") or "")
+    return Grid(name, tuple(cells), search, threads, minutes, known, study)
 
 
 def _rows(path: Path, grid: object) -> Iterable[dict]:
@@ -215,8 +219,9 @@ def _word(key: str, value: object) -> str:
 
 def _whole(parameters: dict) -> dict:
     """Whole paths in the place of relative ones, for the notebooks run in their own folder."""
-    local = [key for key in ("data", "dev_file", "mentor", "student") if parameters.get(key)]
-    return parameters | {k: str(Path(v).resolve()) for k in local if Path(v := str(parameters[k])).exists()}
+    given = {key: Path(str(parameters[key])) for key in (*FILES, "mentor", "student") if parameters.get(key)}
+    local = [key for key, place in given.items() if (place.is_file() if key in FILES else place.exists())]
+    return parameters | {key: str(given[key].resolve()) for key in local}
 
 
 def _where(path: Path, entries: object) -> list[tuple[dict, dict]]:

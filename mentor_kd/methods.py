@@ -32,6 +32,7 @@ METHODS = {
     "mentor-kd": Method(("teacher", "mentor"), soft_labels=True),
     "mentor-kd-no-rd": Method(("teacher",), soft_labels=True),
     "mentor-kd-no-sld": Method(("teacher", "mentor")),
+    "augmented-only": Method(("mentor",)),
     "self-mentor": Method(("teacher", "mentor"), soft_labels=True, mentor=SELF_MENTOR),
     "on-policy": Method(("teacher",), soft_labels=True, starts_from="vanilla-kd", on_policy=True),
 }

@@ -1,7 +1,23 @@
 """Progress of long work, with an estimate: one line, updated in place, that also survives in a saved notebook."""
 
+import contextlib
 import sys
 import time
+from collections.abc import Iterator
+
+
+_quiet = False
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Show no progress lines within: for the parts of a work that has a line of its own."""
+    global _quiet
+    before, _quiet = _quiet, True
+    try:
+        yield
+    finally:
+        _quiet = before
 
 
 def in_notebook() -> bool:
@@ -80,6 +96,8 @@ class Progress:
 
     def _show(self, final: bool = False, failed: bool = False) -> None:
         self.shown = time.monotonic()
+        if _quiet:
+            return
         text = self.line(final, failed)
         if in_notebook():
             from IPython.display import HTML, display

@@ -140,7 +140,7 @@ def _whole_paths(parameters: dict) -> dict:
     """The parameters with paths that do not depend on the folder: notebooks run in their own."""
     paths = ("data", "dev_file", "mentor", "student", "tokenizer")
     found = {name: parameters[name] for name in paths if parameters.get(name) and Path(str(parameters[name])).exists()}
-    words = ("teacher", "prompt", "prices")  # each may be a word or a file
+    words = ("teacher", "prompt", "prices", "augmenter", "augmenter_prompt")  # each may be a word or a file
     found |= {name: parameters[name] for name in words if Path(str(parameters.get(name, ""))).is_file()}
     return {**parameters, **{name: str(Path(path).resolve()) for name, path in found.items()}}
 
@@ -175,7 +175,8 @@ def _fingerprint(job: Job, before: str) -> str:
     """What a notebook's result depends on: itself, its parameters, the package, the steps before, and verdicts."""
     verdicts = job.folder / "verdicts.jsonl"
     data = str(job.parameters.get("data", ""))
-    files = [data, *(str(job.parameters.get(name, "")) for name in ("teacher", "prompt"))]
+    named = ("teacher", "prompt", "augmenter", "augmenter_prompt")
+    files = [data, *(str(job.parameters.get(name, "")) for name in named)]
     return digest(
         {
             "notebook": sha256(NOTEBOOKS / f"{job.notebook}.ipynb"),

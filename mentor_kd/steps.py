@@ -15,7 +15,7 @@ import pandas
 import yaml
 
 from . import fast, filters, models
-from .collecting import CollectSettings, collect, judged, protocol_of, questions, task_of, teacher_rows
+from .collecting import CollectSettings, collect, judged, missed, protocol_of, questions, task_of, teacher_rows
 from .confidence import confidences
 from .files import InputError, finish, is_done, read_json, read_text, sha256, write_text
 from .filters import FilterSettings
@@ -63,10 +63,17 @@ def train_mentor(
     return fit(folder / "mentor", folder, lesson, f"mentor {mentor}", stop, watch)
 
 
-def augment(folder: Path, sampling: Sampling, stop: Stop = never, backend: str = fast.REFERENCE) -> None:
+def augment(
+    folder: Path,
+    sampling: Sampling,
+    stop: Stop = never,
+    backend: str = fast.REFERENCE,
+    only_missed: bool = False,
+) -> None:
     """Have the mentor answer every training question several times, into augmented/mentor.jsonl.
 
-    `backend` is one of fast.BACKENDS; which it was stands in the manifest and in each row's sampler.
+    `backend` is one of fast.BACKENDS; which it was stands in the manifest and in each row's sampler. With
+    `only_missed` only the questions are asked of which the teacher has no right rationale.
     """
     folder, place = Path(folder), Path(folder) / "augmented"
     inputs = {
@@ -76,13 +83,15 @@ def augment(folder: Path, sampling: Sampling, stop: Stop = never, backend: str =
         "questions": sha256(folder / "collected" / "questions.jsonl"),
         "protocol": protocol_of(folder),  # by whose rules an answer is found and judged
     }
+    if only_missed:
+        inputs["only_missed"] = sha256(folder / "collected" / "teacher.jsonl")
     if is_done(place, inputs):
         return
     fast.check_backend(backend)
     task = task_of(folder)
     # any other backend than the reference brings the weights itself
     loaded = (models.load if backend == fast.REFERENCE else models.outline)(folder / "mentor")
-    asked = questions(folder, "train")
+    asked = missed(folder) if only_missed else questions(folder, "train")
     base = read_json(folder / "mentor" / "manifest.json")["base"]
     texts = generate_to(
         place / "shards",
@@ -173,8 +182,10 @@ def self_mentor(folder: Path, student: str, stop: Stop = never) -> Path:
             shutil.copyfile(folder / name, place / name)
     mentor = read_json(folder / "mentor" / "manifest.json")["inputs"]
     augmented = read_json(folder / "augmented" / "manifest.json")["inputs"]
+    if "sampling" not in augmented:
+        raise InputError(f"{SELF_MENTOR} writes its own rationales; here another augmenter wrote them (notebook 03)")
     train_mentor(place, student, settings_from(mentor["settings"]), mentor["max_length"], stop)
-    augment(place, Sampling(**augmented["sampling"]), stop, augmented["backend"])
+    augment(place, Sampling(**augmented["sampling"]), stop, augmented["backend"], "only_missed" in augmented)
     rows = teacher_rows(place) + read_rationales(place / "augmented" / "mentor.jsonl")
     kept = read_rationales(place / "rationales.jsonl") if (place / "rationales.jsonl").exists() else []
     if [(one.id, one.original) for one in kept] != [(one.id, one.original) for one in rows]:

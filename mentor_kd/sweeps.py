@@ -1,7 +1,8 @@
 """Sweeps: the cells of a grid, several at a time, each stage once.
 
 Every stage is a notebook in a subprocess of its own, in reports/<sweep>/<key>/, the key being the hash of what it
-depends on (grids.py). What a stage needs is linked or copied in from the stage before; soft labels lie beside the
+depends on (grids.py). Or, by `run_here`, it is what that notebook calls, one after the other in this process: sooner
+for small sizes, and with the same results in the same folders, so that either goes on with the other. What a stage needs is linked or copied in from the stage before; soft labels lie beside the
 mentor whose they are. A stage that is done is not run again: a killed sweep is started again by the same command, and
 several machines with a common folder may work on one sweep, for each stage is locked by the process that runs it.
 """
@@ -19,14 +20,15 @@ import filelock
 import torch
 import yaml
 
-from . import pages, runs
+from . import pages, progress, runs, stages
 from .collecting import task_folder
 from .files import InputError, read_json, read_text, reports_root, write_json, write_text
 from .grids import MENTOR, MENTORS, Cell, Grid, Stage
-from .plans import GPUS, NOTEBOOK_SECONDS, Estimate, estimate
+from .plans import GPUS, NOTEBOOK_SECONDS, Estimate, estimate, kind
 from .provenance import code_hash
 
 TRIES = 3
+NOT_WHOLE = "some rationales that were asked for did not come; run again to ask for them"
 # What a start fails with by bad luck: two kernels took one port, or the machine was too busy for a kernel to answer
 UNLUCKY = ("Address already in use", "Kernel died before replying", "Kernel didn't respond in")
 OWN_WORK = ("notebooks", "figures", "students", "soft_labels")  # what a later stage makes for itself
@@ -209,6 +211,53 @@ def run(
             one.lock.release()
 
 
+def run_here(grid: Grid, cells: list[Cell]) -> State:
+    """Run all that the cells need and that is not done, one stage after the other in this process.
+
+    An error or an interruption ends the run, after its stage is noted as failed or stopped; called again it goes on.
+    """
+    state, threads = State(), torch.get_num_threads()
+    torch.set_num_threads(grid.threads)  # as the sweep's subprocesses have it: sums would round otherwise
+    try:
+        with progress.Progress(f"study {grid.name}", 0, "stages") as shown:
+            while ready := _ready(grid, cells, state, "cpu"):
+                shown.total = len(state.wanted)
+                shown.skip(len(state.done) - shown.done)
+                for stage in ready:
+                    if (lock := _claim(grid, stage, state)) is None:
+                        time.sleep(0.2)  # another process is at it
+                        continue
+                    try:
+                        _perform(grid, stage)
+                    finally:
+                        lock.release()
+                    shown.advance(1, f"{stage.parameters['task']}, {kind(stage)}")
+                    state.done.add(stage.key)
+            shown.total = len(state.wanted)
+            shown.skip(len(state.done) - shown.done)
+    finally:
+        torch.set_num_threads(threads)
+    return state
+
+
+def _perform(grid: Grid, stage: Stage) -> None:
+    """Do what a stage's notebook calls, and note how it ended; what it prints goes to its log."""
+    one, started = job(grid, stage), time.monotonic()
+    log = one.folder / "notebooks" / f"{stage.notebook}.log"
+    log.parent.mkdir(exist_ok=True)
+    try:
+        with log.open("w") as stream, contextlib.redirect_stdout(stream), progress.quiet():
+            stages.perform(stage.notebook, one.parameters, one.folder)
+        if runs.unfinished(one):
+            raise InputError(f"{one.key}: {NOT_WHOLE}")
+    except BaseException as error:
+        state = "failed" if isinstance(error, Exception) else "stopped"
+        why = f"{type(error).__name__}: {error}"
+        _note(grid, stage, state=state, seconds=round(time.monotonic() - started, 1), why=why)
+        raise
+    _note(grid, stage, state="ok", seconds=round(time.monotonic() - started, 1), made=runs.made(one))
+
+
 def _ready(grid: Grid, cells: list[Cell], state: State, gpu: str) -> list[Stage]:
     """The stages that may begin now, in the order of the cells; notes in the state what is wanted and done."""
     found: dict[str, Stage] = {}
@@ -255,22 +304,30 @@ def _room(memory: float, state: State, places: list[tuple[dict, float]]) -> int 
     return best if idle or memory <= room[best] else None
 
 
-def _begin(grid: Grid, stage: Stage, device: int, places: list, state: State, say: Callable) -> None:
-    """Start a stage, unless another process has it or has just ended it."""
-    one = job(grid, stage)
-    one.folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(one.folder.parent / ".lock")
+def _claim(grid: Grid, stage: Stage, state: State) -> filelock.FileLock | None:
+    """The lock of a stage that is ours to run, its folder made ready; None if another has it or has just ended it."""
+    folder = job(grid, stage).folder.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
         state.elsewhere.add(stage.key)
-        return
+        return None
     state.elsewhere.discard(stage.key)
     if is_done(grid, stage):
         lock.release()
-        return
+        return None
     prepare(grid, stage)
     _note(grid, stage, state="running", notebook=stage.notebook, started=round(time.time()), code=code_hash())
+    return lock
+
+
+def _begin(grid: Grid, stage: Stage, device: int, places: list, state: State, say: Callable) -> None:
+    """Start a stage in a subprocess, unless another process has it or has just ended it."""
+    if (lock := _claim(grid, stage, state)) is None:
+        return
+    one = job(grid, stage)
     environment = {
         "MENTOR_KD_REPORTS": str(folder_of(grid).resolve()),
         "OMP_NUM_THREADS": str(grid.threads),  # not by the number of workers: sums would round otherwise
@@ -294,7 +351,7 @@ def _end(grid: Grid, one: Running, state: State, say: Callable) -> None:
         state.running[one.stage.key] = replace(one, process=process, tries=one.tries + 1)
         return
     if not why and runs.unfinished(this):  # a budget or a dead endpoint: what follows would learn from a part
-        why = "some rationales that were asked for did not come; run again to ask for them"
+        why = NOT_WHOLE
     if why:
         _note(grid, one.stage, state="failed", seconds=seconds, why=why)
         state.failed[one.stage.key] = why
