@@ -61,6 +61,12 @@ def _sweep(args: argparse.Namespace) -> int:
         folder = sweep_report.write(grid)
         sweep_report.show_results(grid, console)
         print(f"tables: {_shown(folder / 'results.csv')} · reports: {_shown(folder / 'charts')}/*/index.html")
+        if grid.study:
+            from . import findings
+
+            found = findings.write(grid)
+            print(*findings.sentences(found.differences), sep="\n")
+            print(f"beside the paper: {_shown(found.folder / 'chart.png')}")
     if state and state.failed:
         key, why = next(iter(state.failed.items()))
         raise runs.RunFailed(

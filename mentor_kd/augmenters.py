@@ -1,4 +1,4 @@
-"""Augmenters: who writes more rationales for the training questions: the mentor, the teacher asked again, another model.
+"""Augmenters: who writes more rationales for the training questions: the mentor, the teacher again, another model.
 
 Paper, section 5.1 (figure 4): the mentor against large language models on the questions that the teacher got wrong.
 Whoever it was, what is written lies in augmented/mentor.jsonl under the source "mentor", and each row's sampler says

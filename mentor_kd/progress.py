@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Iterator
 
-
 _quiet = False
 
 

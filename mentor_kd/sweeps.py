@@ -2,9 +2,10 @@
 
 Every stage is a notebook in a subprocess of its own, in reports/<sweep>/<key>/, the key being the hash of what it
 depends on (grids.py). Or, by `run_here`, it is what that notebook calls, one after the other in this process: sooner
-for small sizes, and with the same results in the same folders, so that either goes on with the other. What a stage needs is linked or copied in from the stage before; soft labels lie beside the
-mentor whose they are. A stage that is done is not run again: a killed sweep is started again by the same command, and
-several machines with a common folder may work on one sweep, for each stage is locked by the process that runs it.
+for small sizes, with the same results in the same folders, so that either goes on with what the other has done. What a
+stage needs is linked or copied in from the stage before; soft labels lie beside the mentor whose they are. A stage that
+is done is not run again: a killed sweep is started again by the same command, and several machines with a common folder
+may work on one sweep, for each stage is locked by the process that runs it.
 """
 
 import contextlib
