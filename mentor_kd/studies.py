@@ -226,6 +226,17 @@ def collect(grid: Grid) -> tuple[pandas.DataFrame, Answers]:
     return frame[~(shown & frame.duplicated(POINT))].reset_index(drop=True), Answers(right)
 
 
+def folders(grid: Grid) -> pandas.DataFrame:
+    """Where the students of a study lie, to look closer: task, series, at, seed, and the folder of their stage."""
+    study, lines = get_study(grid), []
+    for cell, stage, parameters in sweeps.finished(grid):
+        if cell.method != MENTOR:
+            every = {name: value for part in stage.chain() for name, value in part.parameters.items()} | parameters
+            for series, at in study.places(cell.method, every):
+                lines.append([every["task"], series, at, every["seed"], sweeps.job(grid, stage).folder])
+    return pandas.DataFrame(lines, columns=["task", "series", "at", "seed", "folder"])
+
+
 def _written(place: Path, task: str, series: str, seed: int, protocol: str) -> list:
     """The share of an augmenter's texts that are right, over the questions that it was asked (t interval)."""
     asked = {question.id for question in missed(place)}

@@ -5,6 +5,7 @@ heights may not. Drawn as `charts` draws.
 """
 
 import math
+import textwrap
 
 import numpy
 import pandas
@@ -17,7 +18,7 @@ from .studies import COLUMNS, OURS, PAPER, TEST, WRITTEN, means, mirror
 TINT = "#F4F1EA"  # behind the paper's numbers
 LABELS = {TEST: "Test accuracy (%)", WRITTEN: "Right rationales (%)"}
 WIDE = 6  # so many panels stand in three columns
-LETTERS = 105  # in a line of the legend
+LETTERS, LINE = 105, 135  # in a line of the legend, of the note
 
 
 def study_chart(frame: pandas.DataFrame, title: str, axis: str = "", note: str = "") -> Chart:
@@ -35,7 +36,7 @@ def study_chart(frame: pandas.DataFrame, title: str, axis: str = "", note: str =
     columns = 1 if len(panels) == 1 else 2 if len(panels) < WIDE or not axis else 3
     names = {series: k for k, series in enumerate(dict.fromkeys(frame["series"]))}
     longest = max(frame.groupby(["whose", "what", "task", "model"])["series"].nunique())
-    height = 2.3 if axis else max(1.7, 0.75 + 0.3 * longest)
+    height = 2.4 if axis else max(1.8, 0.9 + 0.3 * longest)
     lines = math.ceil(sum(len(name) + 8 for name in names) / LETTERS) if axis else 0  # of the legend, below the title
     title += lines * "\n "
     figure, axes = _figure(title, len(panels), columns, height, grid="both" if axis else "x")
@@ -73,8 +74,8 @@ def _title(panel: Axes, first: pandas.Series, several: bool) -> None:
     """Whose numbers these are, of which task, and of which model if the paper has several."""
     model = f", {first['model']}" if first["whose"] == PAPER and first["model"] and several else ""
     n = "" if math.isnan(first["n"]) else f", n = {first['n']:.0f}"
-    what = "" if first["what"] == TEST else f" ({WRITTEN})"
-    panel.set_title(f"{first['whose']}{model}: {first['task']}{n}{what}", fontsize=8.5, loc="left")
+    what = "" if first["what"] == TEST else f", {WRITTEN}"
+    panel.set_title(f"{first['whose']}{model}{what}\n{first['task']}{n}", fontsize=8.5, loc="left")
     if first["whose"] == PAPER:
         panel.set_facecolor(TINT)
 
@@ -120,12 +121,17 @@ def _curves(panel: Axes, part: pandas.DataFrame, names: dict[str, int]) -> None:
     elif len(where) <= 10 and middle:
         panel.xaxis.set_major_locator(FixedLocator(_apart(sorted(where.values()), 0.09 * span)))
         panel.xaxis.set_major_formatter(lambda value, place: f"{value:g}")
-    low, high = panel.get_ylim()
-    if high - low < 10:  # differences of a question or two are not to fill a panel
-        middle = (low + high) / 2
-        panel.set_ylim(max(-1.0, middle - 5), max(-1.0, middle - 5) + 10)
+    _at_least_ten(panel, "y")
     panel.set_ylabel(LABELS[TEST], fontsize=8)
     panel.yaxis.set_major_locator(MaxNLocator(6))
+
+
+def _at_least_ten(panel: Axes, axis: str) -> None:
+    """Let an axis of accuracies span ten points: a difference of a question or two is not to fill a panel."""
+    low, high = panel.get_xlim() if axis == "x" else panel.get_ylim()
+    if high - low < 10:
+        start = max(-1.0, (low + high) / 2 - 5)
+        panel.set(**{f"{axis}lim": (start, start + 10)})
 
 
 def _apart(values: list[float], least: float) -> list[float]:
@@ -146,7 +152,7 @@ def _level(panel: Axes, row: pandas.Series, style: dict) -> None:
 
 def _rows(panel: Axes, part: pandas.DataFrame, names: dict[str, int]) -> None:
     """A row for each series: interval, mean with its number, seeds below."""
-    points = means(part)
+    points = means(part.sort_values("series", key=lambda column: column.map(names), kind="stable"))
     _horizontal(panel, list(points["series"]))
     for place, row in enumerate(points.itertuples()):
         style = _style(names[row.series])
@@ -159,6 +165,7 @@ def _rows(panel: Axes, part: pandas.DataFrame, names: dict[str, int]) -> None:
         where = {"textcoords": "offset points", "ha": "center", "fontsize": 8, "color": INK}
         panel.annotate(f"{row.accuracy:.1f}", (row.accuracy, place), (0, 5), **where)
     panel.margins(x=0.08)
+    _at_least_ten(panel, "x")
     panel.set_xlabel(LABELS[part.iloc[0]["what"]], fontsize=8)
 
 
@@ -176,6 +183,6 @@ def _note(ours: pandas.DataFrame, theirs: pandas.DataFrame, note: str) -> str:
     if models:
         lines.append(
             f"Paper (tinted): {', '.join(models)}; one run each, the epoch best on the test questions; bar: 95% Wilson "
-            f"interval of k of n.\nOther models, other tasks: compare directions, not heights."
+            f"interval of k of n. Other models, other tasks: compare directions, not heights."
         )
-    return "\n".join(lines)
+    return "\n".join(textwrap.fill(line, LINE) for line in lines)
