@@ -169,8 +169,10 @@ def size(parameters: dict) -> Size | None:
         note = "half of the mentor's samples assumed right"
     else:
         return None
-    teacher = round(train * share * parameters["rationales"])
-    samples = train * parameters["samples"]
+    used = parameters.get("teacher_share", 1.0)
+    teacher = max(1, round(train * share * parameters["rationales"] * used))
+    asked = max(1, round(train * (1 - share * used))) if parameters.get("only_missed") else train
+    samples = asked * parameters["samples"]
     return Size(train, dev, test, teacher, round(samples * kept), samples, float(source), float(target), note)
 
 
@@ -218,6 +220,8 @@ def estimate(stage: Stage, gpu: Gpu) -> Estimate:
         return Estimate("", 0, 0, 0, 4.0, 0.0, note="data of one's own: not estimated")
     if notebook.startswith("02"):
         return _model(every["mentor"], found.teacher, "mentor_", every, found, gpu)
+    if notebook.startswith("03") and every.get("augmenter") not in (None, MENTOR):
+        return replace(nothing, memory=LOCAL_TEACHER_GB if every["augmenter"] == "local" else 0.5)
     if notebook.startswith("03"):
         one, batch = shape(every["mentor"]), every["generation_batch"]
         seconds = NOTEBOOK_SECONDS + writing(one, found.samples, batch, found, gpu)
@@ -225,8 +229,8 @@ def estimate(stage: Stage, gpu: Gpu) -> Estimate:
         return Estimate(every["mentor"], one.parameters, found.samples, 0, gb, seconds, note=found.note)
     if notebook == runs.STUDENTS:
         method = METHODS[every["methods"][0]]
-        rows = found.teacher if method.sources else found.train  # without sources it learns the bare answers
-        rows += found.mentor if "mentor" in method.sources else 0
+        written = {"teacher": found.teacher, "mentor": found.mentor}
+        rows = sum(written[one] for one in method.sources) or found.train  # without sources it learns bare answers
         made = _model(every["student"], rows, "", every, found, gpu, method.steps_of)
         if not method.soft_labels:
             return made

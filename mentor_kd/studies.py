@@ -290,14 +290,15 @@ def mirror(task: str, tasks: Iterable[str]) -> str:
 
 
 def means(frame: pandas.DataFrame) -> pandas.DataFrame:
-    """Each point's mean over its seeds with its interval: t over seeds, or that of its one row.
+    """Each point's mean over its seeds with its interval, cut at 0 and 100: t over seeds, or that of its one row.
 
     Columns: POINT, seeds, n, accuracy, low, high, interval, protocol, rationales, steps.
     """
     lines = []
     for key, group in frame.groupby(POINT, sort=False, dropna=False):
         mean, first = mean_over_seeds(group["accuracy"]), group.iloc[0]
-        low, high = (mean.low, mean.high) if mean.n > 1 else (first["low"], first["high"])
+        ends = (mean.low, mean.high) if mean.n > 1 else (first["low"], first["high"])
+        low, high = (end if math.isnan(end) else min(100.0, max(0.0, end)) for end in ends)
         kind = "t over seeds" if mean.n > 1 else "t over questions" if first["what"] == WRITTEN else "Wilson"
         costs = [group["rationales"].mean(), group["steps"].mean()]
         lines.append([*key, mean.n, first["n"], mean.value, low, high, kind, first["protocol"], *costs])

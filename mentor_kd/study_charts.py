@@ -18,7 +18,7 @@ from .studies import COLUMNS, OURS, PAPER, TEST, WRITTEN, means, mirror
 TINT = "#F4F1EA"  # behind the paper's numbers
 LABELS = {TEST: "Test accuracy (%)", WRITTEN: "Right rationales (%)"}
 WIDE = 6  # so many panels stand in three columns
-LETTERS, LINE = 105, 135  # in a line of the legend, of the note
+LETTERS, LINE = 105, 150  # in a line of the legend, of the note
 
 
 def study_chart(frame: pandas.DataFrame, title: str, axis: str = "", note: str = "") -> Chart:
@@ -85,11 +85,6 @@ def _style(k: int) -> dict:
     return look | {"linestyle": DASHES[k % len(DASHES)], "linewidth": 1.5}
 
 
-def _ends(row) -> tuple[float, float]:
-    """An interval within what an accuracy can be."""
-    return max(0.0, row.low), min(100.0, row.high)
-
-
 def _curves(panel: Axes, part: pandas.DataFrame, names: dict[str, int]) -> None:
     """A line for each series; one with a single point, or none on the axis, is a level across the panel."""
     points = means(part)
@@ -104,11 +99,12 @@ def _curves(panel: Axes, part: pandas.DataFrame, names: dict[str, int]) -> None:
         if (rows["at"] == "").all():
             _level(panel, rows.iloc[0], style)
             continue
+        rows = rows.sort_values("at", key=lambda column: column.map(where))
         x = numpy.array([where[at] for at in rows["at"]]) + shift  # side by side where they share a place
         panel.plot(x, rows["accuracy"], **style, zorder=3, gid="mean")
         for place, row in zip(x, rows.itertuples(), strict=True):
             if not math.isnan(row.low):
-                panel.plot([place] * 2, _ends(row), color=style["color"], linewidth=2.5, alpha=0.35, zorder=2)
+                panel.plot([place] * 2, [row.low, row.high], color=style["color"], linewidth=2.5, alpha=0.35, zorder=2)
             dots = part[(part["series"] == series) & (part["at"] == row.at)]["accuracy"]
             if len(dots) > 1:
                 panel.scatter(
@@ -147,7 +143,7 @@ def _level(panel: Axes, row: pandas.Series, style: dict) -> None:
     """What has no place on the axis, as a level with its interval."""
     panel.axhline(row["accuracy"], color=style["color"], linestyle=style["linestyle"], linewidth=1.5, gid="level")
     if not math.isnan(row["low"]):
-        panel.axhspan(max(0.0, row["low"]), min(100.0, row["high"]), color=style["color"], alpha=0.10, zorder=0)
+        panel.axhspan(row["low"], row["high"], color=style["color"], alpha=0.10, zorder=0)
 
 
 def _rows(panel: Axes, part: pandas.DataFrame, names: dict[str, int]) -> None:
@@ -157,7 +153,9 @@ def _rows(panel: Axes, part: pandas.DataFrame, names: dict[str, int]) -> None:
     for place, row in enumerate(points.itertuples()):
         style = _style(names[row.series])
         if not math.isnan(row.low):
-            panel.plot(_ends(row), [place] * 2, color=style["color"], linewidth=2.2, alpha=0.5, solid_capstyle="butt")
+            panel.plot(
+                [row.low, row.high], [place] * 2, color=style["color"], linewidth=2.2, alpha=0.5, solid_capstyle="butt"
+            )
         dots = part.loc[part["series"] == row.series, "accuracy"]
         if len(dots) > 1:
             panel.scatter(dots, [place + 0.26] * len(dots), s=11, color=style["color"], linewidths=0, gid="seeds")
@@ -181,8 +179,10 @@ def _note(ours: pandas.DataFrame, theirs: pandas.DataFrame, note: str) -> str:
         f"{_range(points.loc[points['what'] == TEST, 'n'])}.",
     ]
     if models:
+        same = set(ours["task"]) & set(theirs["task"])
+        apart = "Another protocol" if same else "Other models, other tasks"
         lines.append(
             f"Paper (tinted): {', '.join(models)}; one run each, the epoch best on the test questions; bar: 95% Wilson "
-            f"interval of k of n. Other models, other tasks: compare directions, not heights."
+            f"interval of k of n. {apart}: compare directions, not heights."
         )
     return "\n".join(textwrap.fill(line, LINE) for line in lines)
