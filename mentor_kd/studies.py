@@ -107,9 +107,13 @@ def _share_pairs(places: list[Place]) -> list[Pair]:
     return found
 
 
+def _named(model: str) -> str:
+    """A model's name as the paper has it, or the last part of its own."""
+    return {hub: said for said, hub in paper.MODELS.items()}.get(str(model), Path(str(model)).name)
+
+
 def _size(method: str, given: dict) -> list[Place]:
-    name = Path(str(given["mentor"])).name
-    name = {hub: said for said, hub in paper.MODELS.items()}.get(str(given["mentor"]), name)
+    name = _named(given["mentor"])
     if method == MENTOR:
         return [("the mentor itself", name)]
     return [(method, name if method in ("mentor-kd", "self-mentor") else "")]
@@ -146,7 +150,7 @@ def _weight_pairs(places: list[Place]) -> list[Pair]:
 
 
 def _augmenter(method: str, given: dict) -> list[Place]:
-    said = {"mentor": Path(str(given["mentor"])).name, "sandbox": "teacher asked again"}
+    said = {"mentor": _named(given["mentor"]), "sandbox": "teacher asked again"}
     who = given["augmenter"]
     return [(said.get(who) or given["augmenter_model"].rpartition("/")[2] or Path(who).stem, "")]
 
@@ -212,7 +216,7 @@ def collect(grid: Grid) -> tuple[pandas.DataFrame, Answers]:
         rows = [row for row in read_predictions(place) if row["method"] == cell.method]
         verdicts, task = correctness(rows), every["task"]
         found = accuracy(verdicts.values())
-        model = Path(str(every["mentor" if cell.method == MENTOR else "student"])).name
+        model = _named(every["mentor" if cell.method == MENTOR else "student"])
         for series, at in study.places(cell.method, every):
             row = [OURS, TEST, task, model, series, at, every["seed"], found.n, found.value, found.low, found.high]
             lines.append([*row, rows[0]["protocol"], facts["trained_on"], facts["training"]["steps"]])
