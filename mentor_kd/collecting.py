@@ -269,6 +269,15 @@ def teacher_rows(folder: Path) -> list[Rationale]:
 
 
 def missed(folder: Path) -> list[Question]:
-    """The training questions of which the teacher has no right rationale: it got them wrong, or was not asked."""
+    """The training questions of which the teacher has no right rationale: it got them wrong, or was not asked.
+
+    InputError where there is none.
+    """
     explained = {row.question_id for row in teacher_rows(folder) if row.correct}
-    return [q for q in questions(folder, "train") if q.id not in explained]
+    found = [q for q in questions(folder, "train") if q.id not in explained]
+    if not found:
+        raise InputError(
+            f"{Path(folder).name}: the teacher has a right rationale of every training question, so none is missed; "
+            f"lower teacher_share (or coverage, in the sandbox), or set only_missed to false"
+        )
+    return found

@@ -1,4 +1,4 @@
-"""A sweep of the real notebooks, killed half-way and gone on: it ends as the steps give it, one after the other."""
+"""A sweep of the real notebooks, killed half-way and gone on: it ends as the steps give it, and as one process does."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ import pandas
 import pytest
 import tiny
 
-from mentor_kd import grids, steps, sweeps
+from mentor_kd import grids, steps, sweep_report, sweeps
 from mentor_kd.__main__ import main
 from mentor_kd.collecting import CollectSettings, collect
 from mentor_kd.files import read_json
@@ -33,7 +33,7 @@ grid: {{method: [mentor, vanilla-kd, mentor-kd]}}
 
 
 @pytest.mark.timeout(900)
-def test_killed_and_gone_on_it_ends_as_the_steps_do(tmp_path, reports, capsys):
+def test_killed_and_gone_on_it_ends_as_the_steps_do(tmp_path, reports, capsys, monkeypatch):
     model = str(tiny.gpt2(tmp_path / "model"))
     path = tmp_path / "grid.yaml"
     path.write_text(GRID.format(model=model))
@@ -65,6 +65,7 @@ def test_killed_and_gone_on_it_ends_as_the_steps_do(tmp_path, reports, capsys):
     steps.filter_rationales(folder, FilterSettings())
     frame = pandas.read_csv(reports / "real" / "results.csv").set_index("method")
     grid = grids.read(path)
+    table = sweep_report.results(grid).to_csv()
     for cell in grid.cells:
         place = sweeps.job(grid, grid.stage(cell.parameters)).folder
         name = "mentor" if cell.method == "mentor" else f"students/{cell.method}-seed0"
@@ -73,5 +74,17 @@ def test_killed_and_gone_on_it_ends_as_the_steps_do(tmp_path, reports, capsys):
         ours = (place / name / "predictions.jsonl").read_bytes()
         assert ours == (folder / name / "predictions.jsonl").read_bytes(), cell.name
         assert frame.loc[cell.method, "n"] == 6
+    monkeypatch.setenv("MENTOR_KD_REPORTS", str(tmp_path / "here"))  # and in this process: the same, folder by folder
+    state = sweeps.run_here(grid, list(grid.cells))
+    assert not state.failed and state.done == set(after)
+    for key in state.done:
+        for path in (reports / "real" / key).glob("sandbox-letters/**/manifest.json"):
+            ours = tmp_path / "here" / "real" / key / path.relative_to(reports / "real" / key)
+            one, other = read_json(path), read_json(ours)
+            assert [one[name] for name in ("inputs", "outputs")] == [other[name] for name in ("inputs", "outputs")], (
+                path
+            )
+    assert sweep_report.results(grid).to_csv() == table
+
     shared = list((reports / "real").glob("*/sandbox-letters/soft_labels/*/manifest.json"))
     assert len({file.resolve() for file in shared}) == 1  # beside the mentor, once
