@@ -8,7 +8,7 @@ import pytest
 import tiny
 import torch
 
-from mentor_kd import collecting, filters, generation, lora, losses, models, train_settings, trainer
+from mentor_kd import augmenters, collecting, filters, generation, lora, losses, models, train_settings, trainer
 from mentor_kd.files import ROOT
 from mentor_kd.training import TrainSettings, train
 
@@ -19,6 +19,7 @@ ROWS = [
 SETTINGS = {
     kind.__name__: {field.name for field in dataclasses.fields(kind)}
     for kind in (
+        augmenters.Augmenter,
         collecting.CollectSettings,
         filters.FilterSettings,
         generation.Sampling,
