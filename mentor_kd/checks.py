@@ -24,7 +24,7 @@ def check_values(subsets: dict[str, dict], tasks: list[str]) -> None:
     """Build every settings object of a run from its notebooks' parameters; InputError for the first that is wrong."""
     parameters = {name: value for subset in subsets.values() for name, value in subset.items()}
     names = ("data", "answer_type", "answer_pattern", "answer_choices", "teacher", "train_questions", "dev_questions")
-    names += ("test_questions", "coverage", "rationales", "protocol")
+    names += ("test_questions", "test_seed", "coverage", "rationales", "protocol")
     asked = ("rationales", "prompt", "until_correct", "most_asked", "budget_money", "prices")
     served = ("base_url", "route", "key_env", "in_flight", "requests_per_minute", "tokens_per_minute")
     ask = AskSettings(
