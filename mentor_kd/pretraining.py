@@ -36,7 +36,7 @@ from .tasks import MARKER
 from .training import last_checkpoint, whole_rows
 
 # name: (width, layers, heads); 0.16, 0.46 and 1.66 million parameters with the 1,024 tokens of the tokenizer
-SIZES = {"sandbox-small": (64, 2, 4), "sandbox-base": (88, 4, 4), "sandbox-large": (176, 4, 4)}
+SIZES = {"sandbox-small": (56, 3, 4), "sandbox-base": (88, 4, 4), "sandbox-large": (176, 4, 4)}
 CONTEXT = 1024
 PAD, EOS = "<pad>", "</s>"
 
@@ -169,7 +169,7 @@ class PackedSkills(torch.utils.data.Dataset):
     """Row i is `length` tokens of skill texts, made from (seed, i) alone: so a resumed run sees the same rows.
 
     Only replies are scored, for a random question cannot be predicted and its noise would drown them. Positions start
-    anew with each text, which keeps attention inside it.
+    anew with each text; by them the model keeps attention inside it, but only where it is run without a cache.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, settings: PretrainSettings):
@@ -239,6 +239,7 @@ def pretrain(size: str, folder: Path, work: Path, settings: PretrainSettings) ->
         dataloader_pin_memory=False,
     )
     model = build_model(size, tokenizer, settings.seed)
+    model.config.use_cache = False  # with a cache, positions that start anew do not part the texts of a row
     last = last_checkpoint(work)
     done = int(Path(last).name.split("-")[1]) if last else 0
     if log.exists():  # what a killed run logged after its last checkpoint comes again
@@ -252,6 +253,7 @@ def pretrain(size: str, folder: Path, work: Path, settings: PretrainSettings) ->
         )
         trainer.remove_callback(PrinterCallback)  # our progress line says it better
         trainer.train(resume_from_checkpoint=last)
+    model.config.use_cache = True
     losses = [row for _, row in read_jsonl(log)]
     loaded = Loaded(size, model.eval(), tokenizer)
     width, layers, heads = SIZES[size]

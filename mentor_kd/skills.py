@@ -91,17 +91,24 @@ def join_skill(rng: random.Random) -> tuple[str, str]:
 
 
 def lookup_skill(rng: random.Random) -> tuple[str, str]:
+    """One to five questions at once about who has what, or which option has which letter."""
     n = rng.randint(2, 5)
     keys, values, (start, now) = _holders(rng, n)
-    pick = rng.randrange(n)
-    if rng.random() < 0.35:
+    held = dict(zip(keys, values, strict=True))
+    many = range(rng.choice((1, 1, 2, 3, 4, 5)))
+    if rng.random() < 0.25:
         options = rng.choice((" ", ", ")).join(f"({letter}) {v}" for letter, v in zip("ABCDE", values, strict=False))
-        return f"{options}. Which letter is {values[pick]}?", "ABCDE"[pick]
-    plain = rng.random() < 0.4
-    pairs = ", ".join(f"{k} {v}" if plain else f"{k} {start.format(v)}" for k, v in zip(keys, values, strict=True))
-    if rng.random() < 0.4:
-        return f"{pairs}. Whose is {values[pick]}?", keys[pick]
-    return f"{pairs}. And {keys[pick]}?", f"{keys[pick]} {now.format(values[pick])}."
+        picks = [rng.randrange(n) for _ in many]
+        asked = ", ".join(values[i] for i in picks)
+        return f"{options}. Which letter: {asked}?", ", ".join(f"{values[i]}: {'ABCDE'[i]}" for i in picks)
+    plain, short = rng.random() < 0.4, rng.random() < 0.4
+    pairs = ", ".join(f"{k} {v}" if plain else f"{k} {start.format(v)}" for k, v in held.items())
+    picks = [rng.choice(keys) for _ in many]
+    if rng.random() < 0.3:
+        asked = ", ".join(held[k] for k in picks)
+        return f"{pairs}. Whose: {asked}?", ", ".join(f"{held[k]}: {k}" for k in picks)
+    told = ", ".join(f"{k} {held[k]}" if short else f"{k} {now.format(held[k])}" for k in picks)
+    return f"{pairs}. {'In short' if short else 'And'}: {', '.join(picks)}?", told + "."
 
 
 def _holders(rng: random.Random, n: int) -> tuple[list[str], list[str], tuple[str, str]]:
@@ -140,7 +147,7 @@ def swap_skill(rng: random.Random, most: int = 3) -> tuple[str, str]:
     if drop:
         asks += " Colours only."
     if len(asked) == 1 and rng.random() < 0.4:
-        return f"{told}. {asked[0]} And {(a := rng.choice(keys))}?", f"{a} {now.format(held[a])}."
+        return f"{told}. {asked[0]} And: {(a := rng.choice(keys))}?", f"{a} {now.format(held[a])}."
     return f"{told}. {' '.join(asked)} {asks}", reply.strip()
 
 
@@ -221,12 +228,12 @@ LATE = (0.7, 0.7, 0.4, 1.5, 3, 2.5, 1.5, 1.5)
 def skill_text(rng: random.Random, progress: float = 1.0) -> tuple[str, str]:
     """A question and its reply; `progress` in [0, 1] says how far the training is, and so which skills are usual.
 
-    In the first third swaps and sums come one at a time, then two, and in the last third as many as there ever are.
+    In the first fifth swaps and sums come one at a time, in the second two, then up to three.
     """
     late = min(1.0, 2 * progress)
     weights = [(1 - late) * early + late * usual for early, usual in zip(EARLY, LATE, strict=True)]
     skill = rng.choices(SKILLS, weights)[0]
     if skill in (swap_skill, sum_skill):
-        most = 1 if progress < 0.25 else 2 if progress < 0.5 else 3
+        most = 1 if progress < 0.2 else 2 if progress < 0.4 else 3
         return skill(rng, most)
     return skill(rng)
