@@ -166,12 +166,15 @@ def test_a_stopped_on_policy_student_goes_on_to_the_same_weights(folder, model):
     assert again["test"] == whole["test"]
 
 
-def test_another_divergence_asks_the_live_mentor(folder, model):
-    steps.distil(folder, "mentor-kd", model, replace(TRAINING, loss=LossSettings(beta=1.0)))
-    reverse = student(folder, "mentor-kd")
+def test_another_divergence_asks_the_live_mentor_only_where_the_cache_has_the_likeliest_tokens_alone(folder, model):
+    reversed_kl = replace(TRAINING, loss=LossSettings(beta=1.0))
+    steps.distil(folder, "mentor-kd", model, replace(reversed_kl, soft_label_k=64))
+    live = student(folder, "mentor-kd")
     assert not (folder / "soft_labels").exists()
+    steps.distil(folder, "mentor-kd", model, reversed_kl)
+    assert (folder / "soft_labels").is_dir() and close(live, student(folder, "mentor-kd"))
     steps.distil(folder, "mentor-kd", model, TRAINING)
-    assert (folder / "soft_labels").is_dir() and not close(reverse, student(folder, "mentor-kd"))
+    assert not close(live, student(folder, "mentor-kd"))
 
 
 @pytest.mark.parametrize("merge", [True, False])
