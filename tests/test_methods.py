@@ -176,8 +176,8 @@ def test_another_divergence_asks_the_live_mentor_only_where_the_cache_has_the_li
 
     live = divergences(replace(reversed_kl, soft_label_k=64))
     assert live and not (folder / "soft_labels").exists()
-    assert divergences(reversed_kl) == pytest.approx(live, rel=1e-3) and (folder / "soft_labels").is_dir()
-    assert divergences(TRAINING) != pytest.approx(live, rel=1e-2)
+    assert divergences(reversed_kl) == pytest.approx(live, rel=2e-4) and (folder / "soft_labels").is_dir()
+    assert divergences(TRAINING) != pytest.approx(live, rel=1e-3)  # of models so alike, both are nearly the same
 
 
 @pytest.mark.parametrize("merge", [True, False])
