@@ -14,14 +14,16 @@ from .bench import BenchSettings, apart, high_water, labels_of
 from .chunks import chunked_loss
 from .losses import (
     LossSettings,
+    States,
     TopK,
+    cached_divergence,
     cross_entropy,
     distillation_loss,
     soft_label_divergence,
     top_k_divergence,
 )
 from .models import IGNORED, Loaded
-from .soft_labels import SoftLabelSettings, cached, with_temperature
+from .soft_labels import HEAD, SoftLabelSettings, cached, with_temperature
 
 LOSSES = ("plain", "chunked")
 
@@ -31,7 +33,8 @@ def cache_growth(
 ) -> pandas.DataFrame:
     """Time to make, bytes, and speed of random reading of the cache, for growing numbers of rows.
 
-    Columns: rows, tokens (target tokens), make_seconds, bytes_per_token, read_tokens (a second, one thread).
+    Columns: rows, tokens (target tokens), make_seconds, bytes_per_token, layer_bytes (the mentor's output layer, once
+    for all rows; 0 with top-k), read_tokens (a second, one thread).
     """
     lines, threads = [], torch.get_num_threads()
     for count in rows:
@@ -42,7 +45,8 @@ def cache_growth(
             started = time.perf_counter()
             labels = labels_of(mentor, student, chosen, settings, Path(place))
             made = time.perf_counter() - started
-            size = sum(path.stat().st_size for path in Path(place).rglob("*") if path.is_file())
+            size = sum(path.stat().st_size for path in Path(place).rglob("shard-*"))
+            layer = sum(path.stat().st_size for path in Path(place).rglob(HEAD))
             order = random.Random(seed).choices(chosen, k=max(200, min(count, 2000)))
             torch.set_num_threads(1)
             started = time.perf_counter()
@@ -50,8 +54,9 @@ def cache_growth(
                 labels.rows(order[i : i + settings.batch_size], settings.loss.soft_label_temperature)
             read = sum(len(e.target) for e in order) / (time.perf_counter() - started)
             torch.set_num_threads(threads)
-        lines.append([count, tokens, made, size / tokens, read])
-    return pandas.DataFrame(lines, columns=["rows", "tokens", "make_seconds", "bytes_per_token", "read_tokens"])
+        lines.append([count, tokens, made, size / tokens, layer, read])
+    columns = ["rows", "tokens", "make_seconds", "bytes_per_token", "layer_bytes", "read_tokens"]
+    return pandas.DataFrame(lines, columns=columns)
 
 
 def _step(kind: str, vocabulary: int, positions: int, width: int, threads: int) -> tuple[float, float]:
@@ -94,15 +99,15 @@ def loss_growth(vocabularies: list[int], positions: list[int], width: int = 64) 
     return pandas.DataFrame(lines, columns=["loss", "vocabulary", "positions", "seconds", "mb"])
 
 
-def _loss(student: Loaded, examples: list[Example], mentor: Loaded | TopK, settings: LossSettings):
+def _loss(student: Loaded, examples: list[Example], mentor: Loaded | TopK | States, settings: LossSettings):
     """The loss of a batch without dropout, and its gradient as one vector."""
     inputs = {key: value.to(student.model.device) for key, value in model_inputs(examples, student).items()}
     targets = inputs["labels"][inputs["labels"] != IGNORED]
     student.model.eval()
     student.model.zero_grad()
     logits = target_logits(student, inputs)
-    if isinstance(mentor, TopK):
-        kl = top_k_divergence(logits, mentor.to(logits.device), settings.soft_label_temperature)
+    if not isinstance(mentor, Loaded):
+        kl = cached_divergence(logits, mentor.to(logits.device), settings.soft_label_temperature)
     else:
         shared = min(student.vocabulary, mentor.vocabulary)
         with torch.no_grad():
@@ -117,7 +122,7 @@ def _loss(student: Loaded, examples: list[Example], mentor: Loaded | TopK, setti
 def fidelity(
     mentor: str, student: str, examples: list[Example], ks: list[int], settings: LossSettings
 ) -> pandas.DataFrame:
-    """The loss by cached top-k labels against the dense one of the live mentor, on one batch.
+    """The loss by cached labels against the dense one of the live mentor, on one batch; k 0 is the exact form.
 
     Columns: k, loss_error and divergence_error (relative), cosine (of the gradients). The divergence with a bucket is a
     lower bound of the full one, so its error is negative.

@@ -26,7 +26,7 @@ def check_values(subsets: dict[str, dict], tasks: list[str]) -> None:
     """Build every settings object of a run from its notebooks' parameters; InputError for the first that is wrong."""
     parameters = {name: value for subset in subsets.values() for name, value in subset.items()}
     names = ("data", "answer_type", "answer_pattern", "answer_choices", "teacher", "train_questions", "dev_questions")
-    names += ("test_questions", "coverage", "rationales", "protocol")
+    names += ("test_questions", "test_seed", "coverage", "rationales", "protocol")
     asked = ("rationales", "prompt", "until_correct", "most_asked", "budget_money", "prices")
     served = ("base_url", "route", "key_env", "in_flight", "requests_per_minute", "tokens_per_minute")
     ask = AskSettings(
@@ -55,7 +55,8 @@ def check_values(subsets: dict[str, dict], tasks: list[str]) -> None:
     OnPolicySettings(**_given(parameters, **{n: f"on_policy_{n}" for n in ("share", "temperature", "beta")}))
     LoraSettings(**_given(parameters, rank="lora_rank", merge="lora_merge"))
     LoraSettings(**_given(parameters, rank="mentor_lora_rank"))
-    TrainSettings(**_given(parameters, **{n: n for n in ("epochs", "batch_size", "learning_rate", "accumulation")}))
+    names = ("epochs", "batch_size", "learning_rate", "accumulation", "soft_label_k")
+    TrainSettings(**_given(parameters, **{n: n for n in names}))
     cap = {"max_new_tokens": parameters.get("max_new_tokens") or 1}  # 0: as long as the mentor's own answers
     Sampling(
         **{"n": 3, "temperature": 0.7}

@@ -7,11 +7,13 @@ chunk, and nothing is computed twice. The numbers are those of the plain functio
 compare; the gradients are worked out by hand below.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .losses import LossSettings, TopK, soft_label_factor
+from .losses import LossSettings, States, TopK, soft_label_factor
 
 CHUNK_BYTES = {"cpu": 2**25, "cuda": 2**28}  # of one chunk's logits: near a CPU's cache, large enough for a GPU
 
@@ -22,24 +24,70 @@ def chunk_size(vocabulary: int, device: torch.device) -> int:
 
 
 def gradient_in_place(
-    logits: Tensor, targets: Tensor, mentor: TopK | None, settings: LossSettings, scale: float
+    logits: Tensor, targets: Tensor, mentor: TopK | States | None, settings: LossSettings, scale: float
 ) -> tuple[Tensor, Tensor]:
     """Turn logits [n, V] into `scale` times the gradient of their loss; the sums CE and KL over the n positions.
 
-    The loss is (1-lambda) CE + lambda tau^2 KL, or CE alone without a mentor. With s the student's softened
-    distribution, m the mentor's, K the mentor's top k, and s_T, m_T the masses outside K, the gradient of tau^2 KL with
-    respect to a logit is tau (s_j - m_j) in K, and tau s_j (1 - m_T / s_T) outside it.
+    The loss is (1-lambda) CE + lambda tau^2 KL, or CE alone without a mentor. With `States` KL is any divergence of
+    losses.soft_label_divergence.
+    """
+    if mentor is None:
+        ce = _hard_in_place(logits, targets, scale)
+        return ce, torch.zeros_like(ce)
+    if isinstance(mentor, TopK):
+        return _top_k_in_place(logits, targets, mentor, settings, scale)
+    soft, kl = _exact_gradient(logits[:, : mentor.vocabulary], mentor.logits(), settings)
+    ce = _hard_in_place(logits, targets, (1 - settings.soft_label_weight) * scale)
+    logits[:, : mentor.vocabulary] += soft.mul_(soft_label_factor(settings) / settings.soft_label_temperature * scale)
+    return ce, kl
+
+
+def _hard_in_place(logits: Tensor, targets: Tensor, scale: float) -> Tensor:
+    """Turn logits into `scale` times the gradient of the cross-entropy; its sum over the positions."""
+    rows = torch.arange(len(targets), device=logits.device)
+    logits -= logits.amax(-1, keepdim=True)
+    at_target = logits[rows, targets]
+    total = logits.exp_().sum(-1)
+    logits *= (scale / total)[:, None]
+    logits[rows, targets] -= scale
+    return (total.log() - at_target).sum()
+
+
+def _exact_gradient(student: Tensor, mentor: Tensor, settings: LossSettings) -> tuple[Tensor, Tensor]:
+    """tau times the gradient of the divergence with respect to the student's logits [n, V], and the divergence's sum.
+
+    With s and m the softened distributions, KL(m || s) has s - m. KL(s || m) has s (f - E_s f) with f = log(s / m), and
+    the Jensen-Shannon divergence the same with f = (1-beta) log(s / x), x = beta m + (1-beta) s: what s changes in x
+    adds up to a constant, which a softmax does not feel.
+    """
+    tau, beta = settings.soft_label_temperature, settings.beta
+    log_s, log_m = (student / tau).log_softmax(-1), mentor.div_(tau).log_softmax(-1)
+    s = log_s.exp()
+    if beta == 0:
+        m = log_m.exp()
+        kl = (log_m.sub_(log_s).mul_(m)).sum()
+        return s.sub_(m), kl
+    other = log_m if beta == 1 else torch.logaddexp(log_m + math.log(beta), log_s + math.log1p(-beta))
+    apart = log_s.sub_(other)
+    own = (s * apart).sum(-1, keepdim=True)
+    share = 1.0 if beta == 1 else 1 - beta
+    kl = share * own.sum()
+    if beta < 1:
+        kl += beta * (log_m.exp() * (log_m - other)).sum()
+    return s.mul_(apart.sub_(own)).mul_(share), kl
+
+
+def _top_k_in_place(
+    logits: Tensor, targets: Tensor, mentor: TopK, settings: LossSettings, scale: float
+) -> tuple[Tensor, Tensor]:
+    """`gradient_in_place` for a mentor's top k and a bucket of all other tokens.
+
+    With s the student's softened distribution, m the mentor's, K the mentor's top k, and s_T, m_T the masses outside K,
+    the gradient of tau^2 KL with respect to a logit is tau (s_j - m_j) in K, and tau s_j (1 - m_T / s_T) outside it.
     """
     rows = torch.arange(len(targets), device=logits.device)
     logits -= logits.amax(-1, keepdim=True)
     at_target = logits[rows, targets]
-    if mentor is None:
-        hard = logits.exp_()
-        total = hard.sum(-1)
-        ce = (total.log() - at_target).sum()
-        hard *= (scale / total)[:, None]
-        hard[rows, targets] -= scale
-        return ce, torch.zeros_like(ce)
     tau, weight = settings.soft_label_temperature, settings.soft_label_weight
     own = logits.gather(-1, mentor.ids)
     hard = logits.exp()
@@ -115,14 +163,14 @@ def chunked_loss(
     hidden: Tensor,
     head: torch.nn.Linear,
     targets: Tensor,
-    mentor: TopK | None,
+    mentor: TopK | States | None,
     settings: LossSettings,
     tokens: Tensor | int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Loss divided by `tokens`, and the sums CE and KL, of hidden states [N, d] at real target positions.
 
     `targets` [N]. With a mentor the loss is [(1-lambda) CE + lambda tau^2 KL] / tokens, without one CE / tokens; the
-    sums carry no gradient.
+    sums carry no gradient. With the mentor's `States` its logits too are made a chunk at a time.
     """
     with torch.autocast(hidden.device.type, enabled=False):
         return _Chunked.apply(hidden, head.weight, head.bias, targets, mentor, settings, tokens)

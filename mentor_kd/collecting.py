@@ -38,6 +38,7 @@ class CollectSettings:
     dev_file: str = ""  # official: a dev split in MCC-KD's format
     last_letter_labels: str = "corrected"
     seed: int = 0
+    test_seed: int = 0  # sandbox: another draw of test questions; 0: those that ship
     protocol: str = "sound"  # paper: as the official code, nothing is held out and the test set chooses the epoch
     ask: AskSettings = field(default_factory=AskSettings)  # what an endpoint or a local model is asked
     endpoint: EndpointSettings = field(default_factory=EndpointSettings)
@@ -46,7 +47,9 @@ class CollectSettings:
     def __post_init__(self):
         if self.protocol not in PROTOCOLS:
             raise InputError(f"protocol is one of {', '.join(PROTOCOLS)}, not {self.protocol!r}")
-        for name in ("train_questions", "dev_questions", "test_questions"):
+        if self.test_seed and self.data != "sandbox":
+            raise InputError(f"test_seed draws questions of the sandbox; data is {self.data!r}, so leave it at 0")
+        for name in ("train_questions", "dev_questions", "test_questions", "test_seed"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 0:
                 raise InputError(f"{name} is a whole number, 0 for all, not {value!r}")
@@ -93,6 +96,11 @@ def _sandbox(task: Task, settings: CollectSettings) -> tuple[list[Question], lis
             f"the paper's tasks, or to the path of a CSV or JSONL file of your own"
         )
     questions = sandbox.load_questions(task.name)
+    if settings.test_seed:
+        count = settings.test_questions or sum(q.split == "test" for q in questions)
+        avoid = frozenset(q.id for q in questions)
+        drawn = sandbox.make_questions(task.name, count, settings.test_seed, "test", avoid)
+        questions = [q for q in questions if q.split != "test"] + drawn
     questions = (
         _limited(questions, "train", settings.train_questions)
         + _limited(questions, "dev", settings.dev_questions)

@@ -116,6 +116,35 @@ class TopK:
         return TopK(self.ids[rows], self.log_probs[rows], self.log_tail[rows], self.vocabulary)
 
 
+@dataclass(frozen=True)
+class States:
+    """The mentor's distribution exactly, at any temperature: what its output layer reads [N, d], and that layer.
+
+    The layer has the rows of the vocabulary that mentor and student share; a student's logits beyond these take no
+    part. A slice of it costs only its own logits, so that they can be made a few positions at a time.
+    """
+
+    states: Tensor
+    head: torch.nn.Linear
+
+    @property
+    def vocabulary(self) -> int:
+        return self.head.out_features
+
+    def to(self, device: torch.device) -> "States":
+        """The same on a device; the layer moves once, for all."""
+        return States(self.states.to(device), self.head.to(device))
+
+    def __getitem__(self, rows: slice) -> "States":
+        return States(self.states[rows], self.head)
+
+    @torch.no_grad()
+    def logits(self) -> Tensor:
+        """The mentor's logits [N, V], computed as precisely as the layer is held and given in float32."""
+        with torch.autocast(self.states.device.type, enabled=False):
+            return self.head(self.states.to(self.head.weight.dtype)).float()
+
+
 def top_k(logits: Tensor, k: int, temperature: float) -> TopK:
     """The k likeliest tokens and the exact tail mass of dense logits [N, V] at a temperature."""
     scaled = _precise(logits) / temperature
@@ -141,6 +170,16 @@ def top_k_divergence(student: Tensor, mentor: TopK, temperature: float) -> Tenso
         tail = mentor.log_tail[left]
         kl = kl + (tail.exp() * (tail - others)).sum()
     return kl
+
+
+def cached_divergence(student: Tensor, mentor: TopK | States, temperature: float, beta: float = 0.0) -> Tensor:
+    """Sum over positions of the divergence from a mentor read from the cache, in either form; `student` [N, V or more].
+
+    Only the exact form knows other divergences than KL(mentor || student).
+    """
+    if isinstance(mentor, TopK):
+        return top_k_divergence(student, mentor, temperature)
+    return soft_label_divergence(student[:, : mentor.vocabulary], mentor.logits(), temperature, beta)
 
 
 def soft_label_factor(settings: LossSettings) -> float:

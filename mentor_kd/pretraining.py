@@ -35,8 +35,8 @@ from .skills import calendar_skill, lookup_skill, skill_text, story_skill, sum_s
 from .tasks import MARKER
 from .training import last_checkpoint, whole_rows
 
-# name: (width, layers, heads); about 0.15, 0.5 and 1.5 million parameters with the 1,024 tokens of the tokenizer
-SIZES = {"sandbox-small": (64, 2, 4), "sandbox-base": (104, 4, 4), "sandbox-large": (176, 4, 4)}
+# name: (width, layers, heads); 0.16, 0.46 and 1.66 million parameters with the 1,024 tokens of the tokenizer
+SIZES = {"sandbox-small": (56, 3, 4), "sandbox-base": (88, 4, 4), "sandbox-large": (176, 4, 4)}
 CONTEXT = 1024
 PAD, EOS = "<pad>", "</s>"
 
@@ -66,8 +66,11 @@ white who why wife will wind window winter with without woman word words work wo
 yesterday yet you young your zero Alice Bob Claire Dave Eve Fred Answer Choices First Finally Then After Before
 Initially At In On If So Now Since The There Therefore This Which What How Who When Where Why Is Are Does Did Do Can
 Could Would Has Have He She It They His Her Its Their Let Next Step Also And But For From Each All As An To We You Yes
-No Not False True Total Start End
+No Not False True Total Start End ball balls gift gifts present presents event semester match
+soccer position positions partner partners dance dancers dancing dancer holding playing swapping swapped switch switched
+occasionally readers avid elephant exchange currently concatenating concatenate combining ends letter letters
 """.split()
+RARE = 30  # a word that generated text holds less often than this is spelled
 _WORD = r"[A-Za-z]+"
 
 
@@ -91,7 +94,7 @@ def build_tokenizer(size: int = 1024) -> PreTrainedTokenizerFast:
     for _ in range(3000):
         for skill in (lookup_skill, swap_skill, sum_skill, calendar_skill, story_skill):
             seen.update(re.findall(rf" ?{_WORD}", SEPARATOR.join(skill(rng))))
-    ranked = [word for word, count in seen.most_common() if len(word.strip()) > 1]
+    ranked = [word for word, count in seen.most_common() if count >= RARE]  # made-up words are for spelling
     ranked += [" " + word for word in COMMON_WORDS]
     ranked += [word.capitalize() for word in COMMON_WORDS]
     words = dict.fromkeys(word.replace(" ", "Ġ") for word in ranked if len(word.strip()) > 1)
@@ -166,7 +169,7 @@ class PackedSkills(torch.utils.data.Dataset):
     """Row i is `length` tokens of skill texts, made from (seed, i) alone: so a resumed run sees the same rows.
 
     Only replies are scored, for a random question cannot be predicted and its noise would drown them. Positions start
-    anew with each text, which keeps attention inside it.
+    anew with each text; by them the model keeps attention inside it, but only where it is run without a cache.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, settings: PretrainSettings):
@@ -236,6 +239,7 @@ def pretrain(size: str, folder: Path, work: Path, settings: PretrainSettings) ->
         dataloader_pin_memory=False,
     )
     model = build_model(size, tokenizer, settings.seed)
+    model.config.use_cache = False  # with a cache, positions that start anew do not part the texts of a row
     last = last_checkpoint(work)
     done = int(Path(last).name.split("-")[1]) if last else 0
     if log.exists():  # what a killed run logged after its last checkpoint comes again
@@ -249,6 +253,7 @@ def pretrain(size: str, folder: Path, work: Path, settings: PretrainSettings) ->
         )
         trainer.remove_callback(PrinterCallback)  # our progress line says it better
         trainer.train(resume_from_checkpoint=last)
+    model.config.use_cache = True
     losses = [row for _, row in read_jsonl(log)]
     loaded = Loaded(size, model.eval(), tokenizer)
     width, layers, heads = SIZES[size]

@@ -1,52 +1,64 @@
 """Soft labels: the mentor's distribution over each target token, computed once and read from disk.
 
 The rationales do not change while students learn, so the mentor runs over them once instead of at every step of every
-epoch, and need not be in memory while a student trains. For each target token the cache holds the mentor's k likeliest
-tokens, their logits, and the exact mass of all others at each temperature: 276 bytes at k = 64 for a vocabulary of up
-to 65,536 tokens and five temperatures. A row is found by its rationale's id and its target offset, and belongs to the
-token ids that it was made for, so padding, order and epoch play no part.
+epoch, and need not be in memory while a student trains. A row is found by its rationale's id and its target offset, and
+belongs to the token ids that it was made for, so padding, order and epoch play no part. There are two forms:
+
+- exact (k = 0): what the mentor's output layer reads at each target token, in half precision, and one copy of that
+  layer; the loss makes the logits anew, a chunk at a time. Two bytes for each of the mentor's dimensions a token, any
+  temperature and any divergence, and one matrix product a step;
+- the k likeliest tokens, their logits, and the exact mass of all others at each temperature: 272 bytes a token at
+  k = 64 for a vocabulary of up to 65,536 tokens and four temperatures, whatever the mentor's width. What is not among
+  them is one bucket, and the divergence a lower bound.
 """
 
 import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import filelock
 import safetensors
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .batches import Example, has_plain_head, model_inputs, target_logits, target_states
 from .chunks import chunk_size
 from .files import InputError, digest, read_json, sha256, write_json
-from .losses import TopK
+from .losses import States, TopK
 from .models import Loaded
 from .progress import Progress
 
 SHARD_TOKENS = 65_536  # target tokens in one file, about 18 MB at k = 64: what a kill may cost
+TOP_K = 64  # for a mentor whose logits are more than one layer of its states, which has no exact form
+HEAD = "head.safetensors"
 BATCH_TOKENS = {"cpu": 2048, "cuda": 32_768}  # token slots that the mentor reads at once
 
 
 @dataclass(frozen=True)
 class SoftLabelSettings:
-    """How much of the mentor's distribution is kept: the k likeliest tokens, and at which temperatures the rest."""
+    """How much of the mentor's distribution is kept: all of it with k 0, else the k likeliest tokens and the mass of
+    the rest at these temperatures."""
 
-    k: int = 64
+    k: int = 0
     temperatures: tuple[float, ...] = (1.0, 1.5, 2.0, 4.0)
 
     def __post_init__(self):
-        if isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 1:
-            raise InputError(f"soft_label_k is a whole number from 1, not {self.k!r}")
+        if isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 0:
+            raise InputError(f"soft_label_k is a whole number, 0 for all tokens, not {self.k!r}")
         if not self.temperatures or not all(0 < t < math.inf for t in self.temperatures):
             raise InputError(f"temperatures are numbers above 0, not {self.temperatures!r}")
 
+    def facts(self) -> dict:
+        """What the cached numbers depend on: the exact form serves any temperature."""
+        return asdict(self) if self.k else {"k": 0}
+
 
 def with_temperature(settings: SoftLabelSettings, temperature: float) -> SoftLabelSettings:
-    """The settings with this temperature among theirs."""
+    """The settings with this temperature among theirs; the exact form has every one."""
     return SoftLabelSettings(settings.k, tuple(sorted({*settings.temperatures, float(temperature)})))
 
 
@@ -63,12 +75,22 @@ class SoftLabels:
         self.folder, self.settings, self.vocabulary = Path(folder), settings, vocabulary
         self.places: dict[tuple[str, str], tuple[int, int, int]] = {}  # (id, check) -> shard, first, length
         self.shards: list[dict[str, Tensor]] = []
-        for name, recorded in self._manifest()["shards"].items():
-            path = self.folder / name
-            if not path.exists() or sha256(path) != recorded:  # torn or damaged: its rows are made again
-                path.unlink(missing_ok=True)
-                continue
-            self._open(path)
+        self.head: torch.nn.Linear | None = None  # the mentor's output layer, in the exact form
+        known = self._manifest()
+        self.plain_head: bool = known.get("plain_head", True)  # False where a mentor was found to have no exact form
+        if self._whole(HEAD, known.get("head")):
+            self.head = _layer(load_file(self.folder / HEAD))
+        for name, recorded in known["shards"].items():
+            if self._whole(name, recorded):  # a torn or damaged one is gone, and its rows are made again
+                self._open(self.folder / name)
+
+    def _whole(self, name: str, recorded: str | None) -> bool:
+        """Whether a file is as the manifest says; one that is not is removed."""
+        path = self.folder / name
+        if path.exists() and sha256(path) == recorded:
+            return True
+        path.unlink(missing_ok=True)
+        return False
 
     def _manifest(self) -> dict:
         path = self.folder / "manifest.json"
@@ -77,7 +99,7 @@ class SoftLabels:
     def _open(self, path: Path) -> None:
         with safetensors.safe_open(path, framework="pt") as file:
             rows = json.loads(file.metadata()["rows"])
-            self.shards.append({name: file.get_tensor(name) for name in ("ids", "logits", "log_tail")})
+            self.shards.append({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
         first = 0
         for identity, check, length in rows:
             self.places[identity, check] = (len(self.shards) - 1, first, length)
@@ -86,20 +108,26 @@ class SoftLabels:
     def __contains__(self, example: Example) -> bool:
         return (example.id, check_of(example)) in self.places
 
-    def rows(self, examples: Iterable[Example], temperature: float) -> TopK:
+    def ready(self, device: torch.device, kind: torch.dtype) -> None:
+        """Hold the mentor's output layer on the device and in the precision of a training."""
+        if self.head is not None:
+            self.head.to(device, kind)
+
+    def rows(self, examples: Iterable[Example], temperature: float) -> TopK | States:
         """The mentor's distribution at a cached temperature for all target tokens, example after example.
 
-        KeyError for an example that is not in the cache, ValueError for a temperature that is not.
+        KeyError for an example that is not in the cache, ValueError for a temperature that is not; the exact form has
+        all of them.
         """
-        column = self.settings.temperatures.index(float(temperature))
-        parts = {"ids": [], "logits": [], "log_tail": []}
-        for example in examples:
-            shard, first, length = self.places[example.id, check_of(example)]
-            for name, tensors in parts.items():
-                tensors.append(self.shards[shard][name][first : first + length])
-        ids = torch.cat(parts["ids"]).to(torch.int64)
-        tail = torch.cat(parts["log_tail"])[:, column]
-        scaled = torch.cat(parts["logits"]).float() / temperature
+        found = [self.places[example.id, check_of(example)] for example in examples]
+
+        def column(name: str) -> Tensor:
+            return torch.cat([self.shards[shard][name][first : first + length] for shard, first, length in found])
+
+        if self.head is not None:
+            return States(column("states"), self.head)
+        tail = column("log_tail")[:, self.settings.temperatures.index(float(temperature))]
+        ids, scaled = column("ids").to(torch.int64), column("logits").float() / temperature
         # what is rounded are the shares within the top k; their sum and the tail's are exact
         log_probs = scaled.log_softmax(-1) + torch.log1p(-tail.exp()).clamp_min(-60)[:, None]
         return TopK(ids, log_probs, tail, self.vocabulary)
@@ -109,15 +137,45 @@ class SoftLabels:
         known = self._manifest()
         number = 1 + max((int(name[6:11]) for name in known["shards"]), default=-1)
         path = self.folder / f"shard-{number:05d}.safetensors"
-        tensors = {name: torch.cat([found[name] for _, found in rows]) for name in ("ids", "logits", "log_tail")}
+        tensors = {name: torch.cat([found[name] for _, found in rows]) for name in rows[0][1]}
         index = [[example.id, check_of(example), len(example.target)] for example, _ in rows]
-        self.folder.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        save_file(tensors, part, metadata={"rows": json.dumps(index)})
-        part.replace(path)
-        known["shards"][path.name] = sha256(path)
-        write_json(self.folder / "manifest.json", {**known, **asdict(self.settings), "vocabulary": self.vocabulary})
+        _save(path, tensors, {"rows": json.dumps(index)})
+        self.note(shards={**known["shards"], path.name: sha256(path)})
         self._open(path)
+
+    def add_head(self, head: torch.nn.Linear) -> None:
+        """Keep the mentor's output layer, its rows of the shared vocabulary."""
+        tensors = {name: value[: self.vocabulary].detach().cpu() for name, value in head.state_dict().items()}
+        _save(self.folder / HEAD, tensors, {})
+        self.note(head=sha256(self.folder / HEAD))
+        self.head = _layer(tensors)
+
+    def note(self, **facts) -> None:
+        """Write facts into the manifest."""
+        known = {**self._manifest(), **self.settings.facts(), "vocabulary": self.vocabulary}
+        write_json(self.folder / "manifest.json", {**known, **facts})
+
+
+def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write under another name first."""
+    part = path.with_suffix(".part")
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, metadata=metadata)
+    part.replace(path)
+
+
+def _layer(tensors: dict[str, Tensor]) -> torch.nn.Linear:
+    """An output layer of these weights, which never learns."""
+    rows, width = tensors["weight"].shape
+    with torch.device("meta"):
+        layer = torch.nn.Linear(width, rows, bias="bias" in tensors)
+    layer.load_state_dict(tensors, assign=True)
+    return layer.requires_grad_(False)
+
+
+def _rounded(states: Tensor) -> dict[str, Tensor]:
+    """States in half precision; those of a model whose numbers are too large for it stay in float32."""
+    half = states.half()
+    return {"states": (half if half.isfinite().all() else states.float()).cpu()}
 
 
 def _compress(logits: Tensor, settings: SoftLabelSettings, vocabulary: int) -> dict[str, Tensor]:
@@ -140,9 +198,11 @@ def _compress(logits: Tensor, settings: SoftLabelSettings, vocabulary: int) -> d
 
 @torch.inference_mode()
 def _of_batch(mentor: Loaded, examples: list[Example], settings: SoftLabelSettings, vocabulary: int, plain: bool):
-    """Each example with its compressed rows; the logits of a few positions at a time."""
+    """Each example with its rows; for top-k, the logits of a few positions at a time."""
     inputs = {key: value.to(mentor.model.device) for key, value in model_inputs(examples, mentor).items()}
-    if plain:
+    if not settings.k:
+        parts = [_rounded(target_states(mentor, inputs))]
+    elif plain:
         head, states = mentor.model.get_output_embeddings(), target_states(mentor, inputs)
         parts = [
             _compress(head(some), settings, vocabulary)
@@ -181,18 +241,33 @@ def cached(
 
     `identity` is the mentor's (models.identity): each mentor, k and set of temperatures has a folder of its own, so a
     changed one starts afresh; a changed rationale is made anew and the others stay. `mentor()` loads it, and is called
-    only if a row is missing. Raises KeyboardInterrupt when `stop()` turns true between two batches.
+    only if a row is missing. A mentor whose logits are not one layer of its states has no exact form: it gets top-k,
+    says so, and `SoftLabels.settings` has it. Raises KeyboardInterrupt when `stop()` turns true between two batches.
     """
-    place = Path(folder) / digest([identity, asdict(settings), vocabulary])[:16]
+
+    def top_k(load: Callable[[], Loaded]) -> SoftLabels:
+        return cached(folder, identity, load, vocabulary, examples, replace(settings, k=TOP_K), label, stop)
+
+    place = Path(folder) / digest([identity, settings.facts(), vocabulary])[:16]
     place.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(place / ".lock"):  # students of several processes share one mentor
         labels = SoftLabels(place, settings, vocabulary)
+        if not labels.plain_head:
+            return top_k(mentor)
         missing = [example for example in examples if example not in labels]
-        if not missing:
+        if not missing and (settings.k or labels.head is not None):
             return labels
         loaded = mentor()
         loaded.model.eval()
         plain, waiting, tokens = has_plain_head(loaded), [], 0
+        if not settings.k and not plain:
+            labels.note(plain_head=False)
+            print(f"{label}: this mentor's logits are not one layer of its states, so the {TOP_K} likeliest are kept")
+            return top_k(lambda: loaded)
+        if not settings.k and labels.head is None:
+            labels.add_head(loaded.model.get_output_embeddings())
+        if not missing:  # it was the layer that had to be made again
+            return labels
         with Progress(label, len(missing), unit="rationales") as progress:
             for batch in _batches(missing, BATCH_TOKENS.get(loaded.model.device.type, 2048)):
                 if stop():

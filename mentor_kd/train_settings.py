@@ -28,7 +28,7 @@ class TrainSettings:
     steps: int = 0  # 0: epochs decide; otherwise the number of optimiser steps, with `epochs` checkpoints among them
     save_minutes: float = 10.0  # a checkpoint at least this often, beside those at each epoch's end
     token_budget: int = 0  # padded tokens of a batch in place of batch_size, which then plays no part; 0: off
-    soft_label_k: int = 64  # likeliest tokens in a cached soft label; 0: all of them, from the live mentor
+    soft_label_k: int = 0  # likeliest tokens in a cached soft label; 0: all of them, exactly
     gradient_checkpointing: bool = False  # a third more time for far less memory: for the XL and XXL sizes
     lora: LoraSettings = LoraSettings()
     on_policy: OnPolicySettings = OnPolicySettings()

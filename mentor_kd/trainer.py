@@ -23,14 +23,13 @@ from .batches import (
 )
 from .chunks import chunked_loss
 from .losses import (
-    TopK,
+    cached_divergence,
     consistency,
     consistency_loss,
     cross_entropy,
     distillation_loss,
     soft_label_divergence,
     soft_label_factor,
-    top_k_divergence,
 )
 from .models import IGNORED, Loaded
 from .on_policy import OnPolicySettings, batch_seed, is_fresh, write
@@ -56,6 +55,8 @@ class DistillationTrainer(Trainer):
         # T5's forward takes that count and ignores it, so the model's own loss is never used.
         self.model_accepts_loss_kwargs = True
         self._loss_shifts_labels = False
+        if isinstance(mentor, SoftLabels):
+            mentor.ready(self.args.device, torch.float16 if self.args.bf16 else torch.float32)
         self.step_counts = {"answers": 1, "positions": 1}  # of the whole step, as the labels that Trainer counts
         self.sums: Counter = Counter()  # of the parts of the loss since the last log, and of what they are divided by
 
@@ -70,8 +71,7 @@ class DistillationTrainer(Trainer):
         if examples[0].group:
             inputs["answers"] = answer_places(examples)
         if isinstance(self.mentor, SoftLabels):
-            soft = self.mentor.rows(examples, self.settings.loss.soft_label_temperature)
-            inputs |= {"soft_ids": soft.ids, "soft_log_probs": soft.log_probs, "soft_log_tail": soft.log_tail}
+            inputs["soft"] = self.mentor.rows(examples, self.settings.loss.soft_label_temperature)
         if self.on_policy is not None:
             inputs["examples"] = examples  # the student may have to write them anew
         return inputs
@@ -104,11 +104,8 @@ class DistillationTrainer(Trainer):
         return {**{name: value.to(device) for name, value in found.items()}, "fresh": True}
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        inputs, soft = dict(inputs), None
-        fresh, answers = inputs.pop("fresh", False), inputs.pop("answers", None)
-        if isinstance(self.mentor, SoftLabels):
-            parts = [inputs.pop(name) for name in ("soft_ids", "soft_log_probs", "soft_log_tail")]
-            soft = TopK(*parts, self.mentor.vocabulary)
+        inputs = dict(inputs)
+        fresh, answers, soft = inputs.pop("fresh", False), inputs.pop("answers", None), inputs.pop("soft", None)
         targets = inputs["labels"][inputs["labels"] != IGNORED]
         tokens = targets.numel() if num_items_in_batch is None else num_items_in_batch
         if answers is not None:
@@ -153,7 +150,7 @@ class DistillationTrainer(Trainer):
         if self.mentor is None:
             return ce / tokens
         if soft is not None:
-            kl = top_k_divergence(logits, soft, settings.soft_label_temperature)
+            kl = cached_divergence(logits, soft, settings.soft_label_temperature, settings.beta)
         else:
             with torch.no_grad():
                 taught = target_logits(self.mentor, inputs)

@@ -11,6 +11,7 @@ from mentor_kd.files import InputError
     [
         ({"protocol": "loud"}, "protocol is one of sound, paper, not 'loud'"),
         ({"soft_label_beta": 2.0}, "beta is a number in"),
+        ({"soft_label_k": -1}, "soft_label_k is a whole number, 0 for all tokens, not -1"),
         ({"consistency_weight": -0.1}, "consistency_weight .alpha. is a number from 0"),
         ({"on_policy_share": 1.5}, "on_policy share is a number in"),
         ({"on_policy_temperature": 0.0}, "on_policy temperature is a number above 0"),

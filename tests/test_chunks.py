@@ -3,8 +3,8 @@
 import math
 
 import pytest
+import tiny
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from mentor_kd import chunks
 from mentor_kd.chunks import chunked_loss
@@ -107,19 +107,6 @@ def test_a_frozen_output_layer_gets_no_gradient():
     assert hidden.grad is not None and head.weight.grad is None
 
 
-class Largest(TorchDispatchMode):
-    """Remembers the most elements that any tensor made in it has."""
-
-    most = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        found = function(*args, **kwargs or {})
-        for one in found if isinstance(found, (tuple, list)) else [found]:
-            if isinstance(one, torch.Tensor):
-                self.most = max(self.most, one.numel())
-        return found
-
-
 @pytest.mark.parametrize("vocabulary", [32_128, 131_072])
 def test_no_tensor_holds_the_logits_of_all_positions(vocabulary):
     positions = 600
@@ -132,10 +119,10 @@ def test_no_tensor_holds_the_logits_of_all_positions(vocabulary):
         soft.log_tail.expand(positions),
         vocabulary,
     )
-    with Largest() as chunked:
+    with tiny.Largest() as chunked:
         chunked_loss(hidden, head, targets, soft, LossSettings(), positions)[0].backward()
     chunk = chunks.CHUNK_BYTES["cpu"] // 4
     assert chunked.most <= max(chunk, head.weight.numel()) < positions * vocabulary
-    with Largest() as plain:  # what it is measured against is seen by the same measure
+    with tiny.Largest() as plain:  # what it is measured against is seen by the same measure
         cross_entropy(head(hidden), targets).backward()
     assert plain.most >= positions * vocabulary

@@ -183,7 +183,9 @@ def test_a_temperature_that_is_not_cached_is_added_before(tmp_path, llama):
         make(tmp_path, llama, examples).rows(examples, 1.5)
 
 
-@pytest.mark.parametrize("changes", [{"k": 0}, {"k": "64"}, {"temperatures": ()}, {"temperatures": (0.0,)}])
+@pytest.mark.parametrize(
+    "changes", [{"k": -1}, {"k": True}, {"k": "64"}, {"temperatures": ()}, {"temperatures": (0.0,)}]
+)
 def test_wrong_settings_are_named(changes):
     with pytest.raises(InputError, match="soft_label_k|temperatures"):
         SoftLabelSettings(**changes)

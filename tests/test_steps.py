@@ -7,7 +7,7 @@ import pandas
 import pytest
 import tiny
 
-from mentor_kd import filters, models, steps, verdicts
+from mentor_kd import filters, models, sandbox, steps, verdicts
 from mentor_kd.batches import Example
 from mentor_kd.collecting import CollectSettings, collect, questions, task_folder, task_of, teacher_rows
 from mentor_kd.files import InputError, read_json, read_jsonl
@@ -75,6 +75,17 @@ def test_what_was_collected(filtered):
     assert read_json(filtered / "collected" / "manifest.json")["questions"] == {"train": 12, "dev": 3, "test": 5}
 
 
+def test_another_draw_of_test_questions_shares_none_with_what_ships(tmp_path):
+    shipped = {q.id for q in sandbox.load_questions(TASK)}
+    found = {}
+    for seed in (1, 2):
+        collect(tmp_path / str(seed), TASK, replace(COLLECT, test_seed=seed))
+        found[seed] = {q.id for q in questions(tmp_path / str(seed), "test")}
+        assert len(found[seed]) == 5 and not found[seed] & shipped
+        assert questions(tmp_path / str(seed), "train") == sandbox.load_questions(TASK)[:12]
+    assert not found[1] & found[2]
+
+
 @pytest.mark.parametrize(
     ("task", "settings", "message"),
     [
@@ -92,7 +103,12 @@ def test_what_cannot_be_collected_is_said_and_leaves_no_manifest(tmp_path, task,
 
 @pytest.mark.parametrize(
     ("changes", "named"),
-    [({"train_questions": -1}, "train_questions .*-1"), ({"rationales": 0}, "rationales .*0")],
+    [
+        ({"test_seed": -1}, "test_seed .*-1"),
+        ({"test_seed": 1, "data": "official"}, "test_seed .*'official'"),
+        ({"train_questions": -1}, "train_questions .*-1"),
+        ({"rationales": 0}, "rationales .*0"),
+    ],
 )
 def test_wrong_settings_are_named(changes, named):
     with pytest.raises(InputError, match=named):

@@ -103,10 +103,10 @@ def one_step(loaded, examples, settings, work, mentor=None, **more):
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
-@pytest.mark.parametrize("soft", ["hard", "live", "cached", "capped"])
+@pytest.mark.parametrize("soft", ["hard", "live", "cached", "capped", "exact", "exact, capped"])
 @pytest.mark.parametrize("shape", ["llama", "t5"])
 def test_a_step_follows_the_formula(folders, tmp_path, monkeypatch, shape, soft, accumulation):
-    """With hard labels, and with soft ones of the live mentor or of the whole vocabulary cached, in chunks or not."""
+    """With hard labels, and with soft ones: the live mentor's, or all tokens' from either cache; in chunks or not."""
     loaded = models.load(folders[shape])
     mentor = models.load(folders[f"{shape} mentor"]) if soft != "hard" else None
     examples = tiny.examples(loaded, 4, "sandbox-sums")
@@ -120,10 +120,12 @@ def test_a_step_follows_the_formula(folders, tmp_path, monkeypatch, shape, soft,
 
     settings = TrainSettings(epochs=1, batch_size=4, accumulation=accumulation, loss=SOFT)
     given = mentor
-    if soft in ("cached", "capped"):
-        kept = SoftLabelSettings(loaded.vocabulary, (SOFT.soft_label_temperature,))
+    cache = soft not in ("hard", "live")
+    if cache:
+        k = 0 if "exact" in soft else loaded.vocabulary
+        kept = SoftLabelSettings(k, (SOFT.soft_label_temperature,))
         given = cached(tmp_path / "labels", "mentor", lambda: mentor, loaded.vocabulary, examples, kept)
-    if soft == "capped":
+    if "capped" in soft:
         monkeypatch.setattr(trainer, "has_plain_head", lambda loaded: False)
     monkeypatch.setitem(chunks.CHUNK_BYTES, "cpu", 16 * 4 * loaded.vocabulary)
     gradients, row = one_step(loaded, examples, settings, tmp_path, given)
@@ -131,7 +133,7 @@ def test_a_step_follows_the_formula(folders, tmp_path, monkeypatch, shape, soft,
     size = max(float(g.abs().max()) for g in expected.values())
     for name, gradient in gradients.items():
         # the cache holds logits in half precision
-        close = (1e-3 if soft in ("cached", "capped") else 1e-5) * max(1.0, size)
+        close = (1e-3 if cache else 1e-5) * max(1.0, size)
         assert torch.allclose(gradient, expected[name], atol=close), name
     assert row["loss"] == pytest.approx(loss, rel=1e-3)
     assert row["ce"] == pytest.approx(ce, rel=1e-4)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
@@ -56,7 +57,7 @@ def llama(folder: Path, seed: int = 0, width: int = 32, layers: int = 1, **confi
         "initializer_range": 0.2,  # large, so that greedy texts differ from one another
     }
     torch.manual_seed(seed)
-    return _save(folder, LlamaForCausalLM(LlamaConfig(**settings | config)), tokenizer)
+    return save(folder, LlamaForCausalLM(LlamaConfig(**settings | config)), tokenizer)
 
 
 @functools.cache
@@ -89,7 +90,7 @@ def gpt2(folder: Path, seed: int = 0, **config) -> Path:
         "initializer_range": 0.2,
     }
     torch.manual_seed(seed)
-    return _save(folder, GPT2LMHeadModel(GPT2Config(**settings | config)), tokenizer)
+    return save(folder, GPT2LMHeadModel(GPT2Config(**settings | config)), tokenizer)
 
 
 @functools.cache
@@ -131,7 +132,7 @@ def t5(folder: Path, seed: int = 0, beyond: int = 4, **config) -> Path:
     model = T5ForConditionalGeneration(T5Config(**settings | config))
     with torch.no_grad():
         model.shared.weight[0] = 0  # with tied embeddings, a random model would repeat its start token for ever
-    _save(folder, model, tokenizer)
+    save(folder, model, tokenizer)
     if spiece:
         shutil.copyfile(spiece, folder / "spiece.model")
         (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "T5Tokenizer", "extra_ids": 100}))
@@ -141,7 +142,7 @@ def t5(folder: Path, seed: int = 0, beyond: int = 4, **config) -> Path:
 SHAPES = {"llama": llama, "gpt2": gpt2, "t5": t5}
 
 
-def _save(folder: Path, model: torch.nn.Module, tokenizer: PreTrainedTokenizerFast | None) -> Path:
+def save(folder: Path, model: torch.nn.Module, tokenizer: PreTrainedTokenizerFast | None) -> Path:
     model.save_pretrained(folder)
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)
@@ -161,3 +162,16 @@ def examples(loaded: Loaded, n: int = 8, family: str = "sandbox-letters") -> lis
             )
         )
     return made
+
+
+class Largest(TorchDispatchMode):
+    """Remembers the most elements that any tensor made in it has."""
+
+    most = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        found = function(*args, **kwargs or {})
+        for one in found if isinstance(found, (tuple, list)) else [found]:
+            if isinstance(one, torch.Tensor):
+                self.most = max(self.most, one.numel())
+        return found
