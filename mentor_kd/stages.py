@@ -64,7 +64,7 @@ def student_settings(given: Mapping) -> TrainSettings:
     soft = _same(given, "soft_label_weight", "soft_label_temperature", "consistency_weight")
     own = {name: given[f"on_policy_{name}"] for name in ("share", "temperature", "beta")}
     return TrainSettings(
-        **_same(given, "epochs", "batch_size", "accumulation", "learning_rate"),
+        **_same(given, "epochs", "batch_size", "accumulation", "learning_rate", "soft_label_k"),
         seed=given["seeds"][0],
         loss=LossSettings(**soft, beta=given["soft_label_beta"]),
         lora=LoraSettings(given["lora_rank"], merge=given["lora_merge"]),
