@@ -23,7 +23,16 @@ from .train_settings import TrainSettings
 
 COLLECT, MENTOR, AUGMENT, FILTER = runs.PER_TASK
 AS_NAMED = ("data", "answer_type", "answer_pattern", "answer_choices", "teacher", "train_questions", "dev_questions")
-AS_NAMED += ("test_questions", "coverage", "error_rate", "rationales", "dev_file", "last_letter_labels", "protocol")
+AS_NAMED += (
+    "test_questions",
+    "coverage",
+    "error_rate",
+    "rationales",
+    "dev_file",
+    "last_letter_labels",
+    "protocol",
+    "test_seed",
+)
 
 
 def perform(notebook: str, given: Mapping, folder: Path) -> None:
