@@ -82,8 +82,8 @@ def test_killed_and_gone_on_it_ends_as_the_steps_do(tmp_path, reports, capsys, m
             ours = tmp_path / "here" / "real" / key / path.relative_to(reports / "real" / key)
             one, other = read_json(path), read_json(ours)
             for made in (one, other):
-                made["outputs"].pop("metrics.jsonl", None)  # it knows the time of day
-            assert (one["inputs"], one["outputs"]) == (other["inputs"], other["outputs"]), path
+                made.get("outputs", {}).pop("metrics.jsonl", None)  # it knows the time of day; soft labels list none
+            assert (one.get("inputs"), one.get("outputs")) == (other.get("inputs"), other.get("outputs")), path
     assert sweep_report.results(grid).to_csv() == table
 
     shared = list((reports / "real").glob("*/sandbox-letters/soft_labels/*/manifest.json"))
