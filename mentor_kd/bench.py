@@ -58,6 +58,7 @@ class BenchSettings:
     rounds: int = 3
     max_length: int = 512
     loss: LossSettings = LossSettings()
+    soft_label_k: int = 0  # what ours keeps of the mentor's distribution; 0: all of it, exactly
 
     def __post_init__(self):
         for name in ("batch_size", "steps", "paper_steps", "rounds", "max_length"):
@@ -175,7 +176,7 @@ def our_seconds(student: str, labels: SoftLabels | None, examples: list[Example]
 def labels_of(mentor: str, student: str, examples: list[Example], settings: BenchSettings, folder: Path) -> SoftLabels:
     """The mentor's soft labels for these examples, under `folder`."""
     vocabulary = min(models.outline(student).vocabulary, models.outline(mentor).vocabulary)
-    kept = with_temperature(SoftLabelSettings(), settings.loss.soft_label_temperature)
+    kept = with_temperature(SoftLabelSettings(settings.soft_label_k), settings.loss.soft_label_temperature)
     return cached(folder, models.identity(mentor), lambda: models.load(mentor), vocabulary, examples, kept)
 
 
