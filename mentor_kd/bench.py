@@ -58,6 +58,7 @@ class BenchSettings:
     rounds: int = 3
     max_length: int = 512
     loss: LossSettings = LossSettings()
+    soft_label_k: int = 0  # what ours keeps of the mentor's distribution; 0: all of it, exactly
 
     def __post_init__(self):
         for name in ("batch_size", "steps", "paper_steps", "rounds", "max_length"):
@@ -175,7 +176,7 @@ def our_seconds(student: str, labels: SoftLabels | None, examples: list[Example]
 def labels_of(mentor: str, student: str, examples: list[Example], settings: BenchSettings, folder: Path) -> SoftLabels:
     """The mentor's soft labels for these examples, under `folder`."""
     vocabulary = min(models.outline(student).vocabulary, models.outline(mentor).vocabulary)
-    kept = with_temperature(SoftLabelSettings(), settings.loss.soft_label_temperature)
+    kept = with_temperature(SoftLabelSettings(settings.soft_label_k), settings.loss.soft_label_temperature)
     return cached(folder, models.identity(mentor), lambda: models.load(mentor), vocabulary, examples, kept)
 
 
@@ -271,8 +272,15 @@ def _quietly(function: Callable, *arguments):
 
 
 def apart(function: Callable, jobs: list[tuple]) -> list:
-    """What a function of this package gives for each job, one after another in a fresh process of their own."""
-    context = multiprocessing.get_context("spawn")
+    """What a function of this package gives for each job, one after another in a fresh process of their own.
+
+    Where the system can, it is forked from a process that has imported all this and done nothing else: the import costs
+    seconds, and is paid once.
+    """
+    forks = "forkserver" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if forks else "spawn")
+    if forks:
+        context.set_forkserver_preload([__name__])
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
         return [pool.submit(_quietly, function, *job, torch.get_num_threads()).result() for job in jobs]
 

@@ -124,8 +124,8 @@ def fidelity(
 ) -> pandas.DataFrame:
     """The loss by cached labels against the dense one of the live mentor, on one batch; k 0 is the exact form.
 
-    Columns: k, loss_error and divergence_error (relative), cosine (of the gradients). The divergence with a bucket is a
-    lower bound of the full one, so its error is negative.
+    Columns: form ("exact" or "top-k"), k, loss_error and divergence_error (relative), cosine (of the gradients). The
+    divergence with a bucket is a lower bound of the full one, so its error is negative.
     """
     taught, learns, lines = models.load(mentor), models.load(student), []
     vocabulary = min(taught.vocabulary, learns.vocabulary)
@@ -136,5 +136,5 @@ def fidelity(
             labels = cached(Path(place), "mentor", lambda: taught, vocabulary, examples, kept)
             loss, kl, found = _loss(learns, examples, labels.rows(examples, settings.soft_label_temperature), settings)
         cosine = torch.nn.functional.cosine_similarity(found.double(), gradient.double(), dim=0)
-        lines.append([k, loss / dense - 1, kl / dense_kl - 1, float(cosine)])
-    return pandas.DataFrame(lines, columns=["k", "loss_error", "divergence_error", "cosine"])
+        lines.append([f"top-{k}" if k else "exact", k, loss / dense - 1, kl / dense_kl - 1, float(cosine)])
+    return pandas.DataFrame(lines, columns=["form", "k", "loss_error", "divergence_error", "cosine"])
