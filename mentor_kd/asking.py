@@ -7,7 +7,7 @@ from typing import Protocol
 
 import yaml
 
-from .files import InputError
+from .files import InputError, is_whole
 from .prices import Budget
 from .prompts import Prompt, answer_form, examples_text, fill, get_prompt
 from .rationales import Question, Rationale
@@ -75,7 +75,7 @@ class AskSettings:
 
 
 def _check_whole(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if not is_whole(value, least):
         raise InputError(f"{name} is a whole number from {least}, not {value!r}")
 
 

@@ -29,7 +29,7 @@ from transformers import T5Config, T5ForConditionalGeneration, T5Tokenizer
 from . import models
 from .batches import Example, longest_rows, model_inputs, padded_to, padding_waste
 from .collecting import task_of, teacher_rows
-from .files import InputError
+from .files import InputError, is_whole
 from .losses import LossSettings
 from .models import IGNORED, Loaded
 from .official import mentor_rationales
@@ -63,7 +63,7 @@ class BenchSettings:
     def __post_init__(self):
         for name in ("batch_size", "steps", "paper_steps", "rounds", "max_length"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            if not is_whole(value, 1):
                 raise InputError(f"{name} is a whole number from 1, not {value!r}")
 
 

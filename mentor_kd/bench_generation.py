@@ -19,7 +19,7 @@ import torch
 
 from . import fast, models
 from .batches import mask, pad
-from .files import InputError
+from .files import InputError, is_whole
 from .generation import Draw, Sampling, Text, as_text, in_shards, shard_seed
 from .models import Loaded, encode_prompt
 from .progress import Progress
@@ -50,9 +50,9 @@ class SamplingBench:
     def __post_init__(self):
         for name in ("n", "batch_size", "cap", "rounds"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            if not is_whole(value, 1):
                 raise InputError(f"{name} is a whole number from 1, not {value!r}")
-        if isinstance(self.length, bool) or not isinstance(self.length, int) or self.length < 0:
+        if not is_whole(self.length):
             raise InputError(f"length is a whole number, 0 for texts that end by themselves, not {self.length!r}")
         unknown = set(self.ways) - {PAPER, *fast.BACKENDS}
         if unknown or not self.ways:

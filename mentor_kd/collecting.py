@@ -12,7 +12,18 @@ from .address import EndpointSettings
 from .annotation import ANNOTATION
 from .asking import AskSettings
 from .evaluation import PROTOCOLS
-from .files import InputError, finish, is_done, read_json, read_text, reports_root, sha256, write_json, write_text
+from .files import (
+    InputError,
+    finish,
+    is_done,
+    is_whole,
+    read_json,
+    read_text,
+    reports_root,
+    sha256,
+    write_json,
+    write_text,
+)
 from .rationales import Question, Rationale, read_questions, read_rationales, write_questions, write_rationales
 from .shares import ShareSettings, draw
 from .splits import split_dev
@@ -51,7 +62,7 @@ class CollectSettings:
             raise InputError(f"test_seed draws questions of the sandbox; data is {self.data!r}, so leave it at 0")
         for name in ("train_questions", "dev_questions", "test_questions", "test_seed"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            if not is_whole(value):
                 raise InputError(f"{name} is a whole number, 0 for all, not {value!r}")
         if not isinstance(self.rationales, int) or self.rationales < 1:
             raise InputError(f"rationales (for each question) is a whole number from 1, not {self.rationales!r}")

@@ -20,6 +20,11 @@ class InputError(ValueError):
     """Something given by the user is wrong; the message names it, its value and the remedy."""
 
 
+def is_whole(value: object, least: int = 0) -> bool:
+    """Whether a setting is a whole number from `least` on; true and false, which Python counts as numbers, are not."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
 class RunFailed(RuntimeError):
     """A notebook of a run failed; the message says which, where, why, and how to go on."""
 

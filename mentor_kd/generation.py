@@ -17,7 +17,7 @@ import torch
 from transformers.modeling_outputs import BaseModelOutput
 
 from .batches import mask, pad
-from .files import InputError, digest, read_json, read_jsonl, write_json, write_jsonl
+from .files import InputError, digest, is_whole, read_json, read_jsonl, write_json, write_jsonl
 from .models import Loaded, decode, encode_prompt
 from .progress import Progress
 
@@ -46,14 +46,14 @@ class Sampling:
     def __post_init__(self):
         for name in ("n", "max_new_tokens", "batch_size"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            if not is_whole(value, 1):
                 raise InputError(f"{name} is a whole number from 1, not {value!r}")
         least = self.min_new_tokens
-        if isinstance(least, bool) or not isinstance(least, int) or not 0 <= least <= self.max_new_tokens:
+        if not is_whole(least) or least > self.max_new_tokens:
             raise InputError(f"min_new_tokens is a whole number from 0 to max_new_tokens, not {least!r}")
         if not isinstance(self.temperature, int | float) or not 0 <= self.temperature < math.inf:
             raise InputError(f"temperature is 0 (greedy) or a number above, not {self.temperature!r}")
-        if isinstance(self.top_k, bool) or not isinstance(self.top_k, int) or self.top_k < 0:
+        if not is_whole(self.top_k):
             raise InputError(f"top_k is a whole number, 0 for no limit, not {self.top_k!r}")
         if not isinstance(self.top_p, int | float) or not 0 < self.top_p <= 1:
             raise InputError(f"top_p is a number in (0, 1], not {self.top_p!r}")

@@ -27,7 +27,7 @@ from pathlib import Path
 from . import models, runs
 from .checks import check_values
 from .collecting import task_folder
-from .files import InputError, digest, sha256
+from .files import InputError, digest, is_whole, sha256
 from .methods import get_method
 
 NOTEBOOKS = (*runs.PER_TASK, runs.STUDENTS)
@@ -163,7 +163,7 @@ def read(path: Path, overrides: list[str] = ()) -> Grid:
     task_folder(name, "task")  # refuses a name that is no folder's
     where, search = _where(path, found.get("where") or []), _search(path, found.get("search") or {}, known)
     threads = found.get("threads", 1)
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+    if not is_whole(threads, 1):
         raise InputError(f"{path}: threads (of each run) is a whole number from 1, not {threads!r}")
     fixed = {key: value for key, value in found.items() if key not in OWN}
     rows = list(_rows(path, found.get("grid")))

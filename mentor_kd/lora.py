@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from .files import InputError, read_json
+from .files import InputError, is_whole, read_json
 
 ADAPTER = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -31,7 +31,7 @@ class LoraSettings:
     def __post_init__(self):
         for name, least in (("rank", 0), ("alpha", 1)):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            if not is_whole(value, least):
                 raise InputError(f"lora {name} is a whole number from {least}, not {value!r}")
         if isinstance(self.dropout, bool) or not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
             raise InputError(f"lora dropout is a number in [0, 1), not {self.dropout!r}")

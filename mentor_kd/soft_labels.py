@@ -27,7 +27,7 @@ from torch import Tensor
 
 from .batches import Example, has_plain_head, model_inputs, target_logits, target_states
 from .chunks import chunk_size
-from .files import InputError, digest, read_json, sha256, write_json
+from .files import InputError, digest, is_whole, read_json, sha256, write_json
 from .losses import States, TopK
 from .models import Loaded
 from .progress import Progress
@@ -47,7 +47,7 @@ class SoftLabelSettings:
     temperatures: tuple[float, ...] = (1.0, 1.5, 2.0, 4.0)
 
     def __post_init__(self):
-        if isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 0:
+        if not is_whole(self.k):
             raise InputError(f"soft_label_k is a whole number, 0 for all tokens, not {self.k!r}")
         if not self.temperatures or not all(0 < t < math.inf for t in self.temperatures):
             raise InputError(f"temperatures are numbers above 0, not {self.temperatures!r}")

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import replace
 
-from .files import InputError
+from .files import InputError, is_whole
 from .rationales import Question, question_id
 
 
@@ -28,7 +28,7 @@ def split_dev(
         raise InputError(f"dev split: share is {share}, count is {count}; give one of the two")
     if share is not None and not (isinstance(share, (int, float)) and 0 < share < 1):
         raise InputError(f"dev split: share is {share!r}; it must be a number between 0 and 1, such as 0.1")
-    if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+    if count is not None and not is_whole(count, 1):
         raise InputError(f"dev split: count is {count!r}; it must be a whole number from 1")
     size = count if count is not None else round(share * len(distinct))
     if not 0 < size < len(distinct):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from .evaluation import PROTOCOLS
-from .files import InputError
+from .files import InputError, is_whole
 from .lora import LoraSettings
 from .losses import LossSettings
 from .on_policy import OnPolicySettings
@@ -36,7 +36,7 @@ class TrainSettings:
     def __post_init__(self):
         for name in ("epochs", "batch_size", "accumulation"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            if not is_whole(value, 1):
                 raise InputError(f"{name} is a whole number from 1, not {value!r}")
         if not isinstance(self.learning_rate, int | float) or not 0 < self.learning_rate < 1:
             raise InputError(
@@ -55,9 +55,9 @@ class TrainSettings:
             ("soft_label_k", "for all tokens"),
         ):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            if not is_whole(value):
                 raise InputError(f"{name} is a whole number, 0 {zero}, not {value!r}")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+        if not is_whole(self.seed):
             raise InputError(f"seed is a whole number from 0, not {self.seed!r}")
 
 

@@ -12,7 +12,7 @@ import hypothesis
 import pytest
 import torch
 
-pytest_plugins = ["browser"]  # the fixtures lab and page
+pytest_plugins = ["browser", "small_run", "trained"]  # the fixtures lab and page, folder, folders
 
 torch.set_num_threads(1)
 # a busy machine, or the first call of something that is built once, is no failure

@@ -105,3 +105,8 @@ def pin(monkeypatch) -> dict[str, bytes]:
     key = question_id("last-letter-concatenation", TWO_WORDS)
     monkeypatch.setitem(official.LAST_LETTER_LABELS, key, ("ab", "aab"))
     return files
+
+
+def adds_up(task: official.OfficialTask) -> bool:
+    """Whether every row of a task's files is a question or was dropped by name."""
+    return sum(task.rows.values()) == len(task.train) + len(task.test) + len(task.dropped)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import tiny
 import torch
-from test_training import same, weights
+from trained import same, weights
 from transformers import T5Config, T5EncoderModel
 
 from mentor_kd import lora, models

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import tiny
 import torch
-from test_training import same, weights
+from trained import same, weights
 
 from mentor_kd import lens, models, report, steps, verdicts
 from mentor_kd.collecting import CollectSettings, collect, questions

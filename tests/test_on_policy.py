@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import tiny
 import torch
-from test_training import formula, one_step, rows_of, same, weights
+from trained import formula, one_step, rows_of, same, weights
 
 from mentor_kd import models
 from mentor_kd.files import InputError

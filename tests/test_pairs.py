@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import tiny
 import torch
-from test_training import formula, one_step
+from trained import formula, one_step
 
 from mentor_kd import models, trainer
 from mentor_kd.batches import Example

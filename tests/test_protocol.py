@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import tiny
 import torch
-from test_training import one_step
+from trained import one_step
 
 from mentor_kd import charts, models, report, steps
 from mentor_kd.bench import BenchSettings, PaperLoop

@@ -1,65 +1,21 @@
-import dataclasses
-import os
-import shutil
+"""The steps before the students: collecting, mentor, augmentation, filters, and what is made where it is missing."""
+
 from dataclasses import replace
 
 import pandas
 import pytest
 import tiny
+from small_run import COLLECT, SAMPLING, TASK, TRAINING, keep_some_of_the_mentors
 
 from mentor_kd import filters, models, sandbox, steps, verdicts
 from mentor_kd.batches import Example
 from mentor_kd.collecting import CollectSettings, collect, questions, task_folder, task_of, teacher_rows
 from mentor_kd.files import InputError, read_json, read_jsonl
 from mentor_kd.filters import FilterSettings
-from mentor_kd.fitting import encode_rows
-from mentor_kd.generation import Sampling
-from mentor_kd.methods import METHODS, USUAL
+from mentor_kd.methods import USUAL
 from mentor_kd.predicting import answer_cap
 from mentor_kd.rationales import read_rationales, target
 from mentor_kd.tasks import get_task
-from mentor_kd.training import TrainSettings
-
-TASK = "sandbox-letters"
-COLLECT = CollectSettings(train_questions=12, dev_questions=3, test_questions=5)
-TRAINING = TrainSettings(epochs=2, batch_size=4, learning_rate=3e-3)
-SAMPLING = Sampling(n=2, temperature=0.9, top_k=50, max_new_tokens=20)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return str(tiny.llama(tmp_path_factory.mktemp("model")))
-
-
-@pytest.fixture(scope="module")
-def filtered(tmp_path_factory, model):
-    """A task's folder with everything up to the filters; tests work on copies of it."""
-    folder = tmp_path_factory.mktemp("chain") / TASK
-    collect(folder, TASK, COLLECT)
-    steps.train_mentor(folder, model, TRAINING)
-    steps.augment(folder, SAMPLING)
-    steps.filter_rationales(folder, FilterSettings())
-    return folder
-
-
-@pytest.fixture
-def folder(filtered, tmp_path):
-    return shutil.copytree(filtered, tmp_path / TASK)
-
-
-def times(folder):
-    return {
-        str(path): os.stat(path).st_mtime_ns for path in folder.rglob("*") if path.suffix != ".lock" and path.is_file()
-    }
-
-
-def keep_some_of_the_mentors(folder, n=9):
-    """A random mentor's texts are all wrong: let a person keep some, so that mentor-kd has more than the teacher's."""
-    rows = [row for row in steps.rationales(folder) if row.source == "mentor"][:n]
-    for row in rows:
-        verdicts.add_verdict(folder / "verdicts.jsonl", row.id, "keep")
-    return [row.id for row in rows]
-
 
 # collecting
 
@@ -234,122 +190,6 @@ def test_methods_take_the_rationales_of_their_sources(folder):
     assert len(kept) > len(steps.rows_for(rows, "vanilla-kd"))
 
 
-# students
-
-
-def test_students_by_every_method_and_the_control_has_as_many_steps(folder, model):
-    keep_some_of_the_mentors(folder)
-    found = {name: steps.distil(folder, name, model, TRAINING) for name in METHODS}
-    count = {name: manifest["training"]["steps"] for name, manifest in found.items()}
-    assert count["vanilla-kd-step-matched"] == count["mentor-kd"] > count["vanilla-kd"]
-    assert found["vanilla-kd-step-matched"]["trained_on"] == found["vanilla-kd"]["trained_on"]
-    assert found["mentor-kd"]["trained_on"] == found["vanilla-kd"]["trained_on"] + 9
-    for name in METHODS:
-        place = folder / "students" / f"{name}-seed0"
-        rows = [row for _, row in read_jsonl(place / "metrics.jsonl")]
-        evaluated = [row["step"] for row in rows if "dev_accuracy" in row]
-        assert evaluated == [count[name] // 2, count[name]]
-        assert any("kl" in row for row in rows) is METHODS[name].soft_labels
-        assert models.load(place).parameters == found[name]["parameters"]
-        assert len(list(read_jsonl(place / "predictions.jsonl"))) == 5
-
-    # run again: nothing is touched
-    before = times(folder)
-    again = {name: steps.distil(folder, name, model, TRAINING) for name in METHODS}
-    assert again == found and times(folder) == before
-
-
-def test_a_step_that_is_done_is_not_done_again(folder, model):
-    before = times(folder)
-    collect(folder, TASK, COLLECT)
-    steps.train_mentor(folder, model, TRAINING)
-    steps.augment(folder, SAMPLING)
-    assert times(folder) == before
-    rationales = (folder / "rationales.jsonl").read_bytes()
-    steps.filter_rationales(folder, FilterSettings())
-    assert (folder / "rationales.jsonl").read_bytes() == rationales
-
-
-def test_other_settings_make_a_step_anew_and_what_follows_from_it(folder, model):
-    def state():
-        return {
-            name: (folder / name).read_bytes()
-            for name in ("collected/manifest.json", "mentor/manifest.json", "augmented/mentor.jsonl")
-        }
-
-    first = state()
-    steps.train_mentor(folder, model, replace(TRAINING, seed=1))
-    second = state()
-    assert second["mentor/manifest.json"] != first["mentor/manifest.json"]
-    assert not (folder / "mentor" / "work" / "checkpoint-1").exists()
-    steps.augment(folder, SAMPLING)
-    third = state()
-    assert third["augmented/mentor.jsonl"] != second["augmented/mentor.jsonl"]
-    collect(folder, TASK, replace(COLLECT, test_questions=4))
-    steps.train_mentor(folder, model, replace(TRAINING, seed=1))
-    assert len(list(read_jsonl(folder / "mentor" / "predictions.jsonl"))) == 4
-
-
-def test_a_damaged_output_is_made_again(folder, model):
-    predictions = (folder / "mentor" / "predictions.jsonl").read_bytes()
-    (folder / "mentor" / "predictions.jsonl").write_bytes(predictions[:50])
-    steps.train_mentor(folder, model, TRAINING)
-    assert (folder / "mentor" / "predictions.jsonl").read_bytes() == predictions
-
-
-def test_a_verdict_makes_the_student_anew(folder, model):
-    settings = replace(TRAINING, epochs=1)
-    first = steps.distil(folder, "vanilla-kd", model, settings)
-    dropped = next(row for row in steps.rationales(folder) if row.kept)
-    verdicts.add_verdict(folder / "verdicts.jsonl", dropped.id, "drop")
-    second = steps.distil(folder, "vanilla-kd", model, settings)
-    assert second["rationales"] < first["rationales"]
-    assert dropped.id not in second["inputs"]["data"]["rows"]
-
-
-def test_a_stopped_step_has_no_manifest_and_goes_on(folder, model):
-    whole = steps.distil(folder, "vanilla-kd", model, TRAINING)
-    place = folder / "students" / "vanilla-kd-seed0"
-    weights = (place / "model.safetensors").read_bytes()
-    shutil.rmtree(place)
-    asked = iter([False, False, True])
-    with pytest.raises(KeyboardInterrupt, match="vanilla-kd, seed 0 was stopped at step 3"):
-        steps.distil(folder, "vanilla-kd", model, TRAINING, stop=lambda: next(asked))
-    assert not (place / "manifest.json").exists()
-    asked = []
-    again = steps.distil(folder, "vanilla-kd", model, TRAINING, stop=lambda: bool(asked.append(1)))
-    assert len(asked) == whole["training"]["steps"] - 3  # it went on and did not begin anew
-    assert (place / "model.safetensors").read_bytes() == weights
-    for facts in (whole, again):
-        facts["training"].pop("seconds")
-    assert again == whole | {"outputs": again["outputs"]}
-    assert again["outputs"]["predictions.jsonl"] == whole["outputs"]["predictions.jsonl"]
-
-
-def test_what_other_settings_left_half_done_is_not_gone_on_with(folder, model):
-    with pytest.raises(KeyboardInterrupt):
-        steps.distil(folder, "vanilla-kd", model, TRAINING, stop=lambda: True)
-    asked = []
-    other = replace(TRAINING, learning_rate=1e-3)
-    manifest = steps.distil(folder, "vanilla-kd", model, other, stop=lambda: bool(asked.append(1)))
-    assert len(asked) == manifest["training"]["steps"]
-
-
-def test_different_tokenizers_forbid_soft_labels_only(folder, tmp_path):
-    student = str(tiny.gpt2(tmp_path / "gpt2"))
-    with pytest.raises(InputError, match="soft labels need one tokenizer .*: answer-only, vanilla-kd, .*mcc-kd"):
-        steps.distil(folder, "mentor-kd", student, TRAINING)
-    assert not (folder / "students" / "mentor-kd-seed0").exists()
-    manifest = steps.distil(folder, "vanilla-kd", student, replace(TRAINING, epochs=1))
-    assert manifest["trained_on"] > 0
-
-
-def test_seeds_have_folders_of_their_own(folder, model):
-    for seed in (0, 3):
-        steps.distil(folder, "vanilla-kd", model, replace(TRAINING, epochs=1, seed=seed))
-    assert {path.name for path in (folder / "students").iterdir()} == {"vanilla-kd-seed0", "vanilla-kd-seed3"}
-
-
 # steps that come too early, and what is made for them
 
 
@@ -370,11 +210,6 @@ def test_a_step_before_what_it_needs_says_so(tmp_path, model):
             step()
     with pytest.raises(InputError, match="model './nothing' could not be loaded|model './nothing': no folder"):
         steps.train_mentor(folder, "./nothing", TRAINING)
-
-
-def test_an_unknown_method_is_named(folder, model):
-    with pytest.raises(InputError, match="unknown method 'none'; there are answer-only, vanilla-kd"):
-        steps.distil(folder, "none", model, TRAINING)
 
 
 def test_what_is_missing_is_made_at_smoke_size_and_said(tmp_path, model, monkeypatch, capsys):
@@ -403,35 +238,6 @@ def test_training_texts_carry_the_gold_answer(filtered):
     for row in teacher_rows(filtered):
         assert target(row) == f"{row.rationale} --> {row.answer}"
         assert "-->" not in row.rationale
-
-
-def test_the_control_counts_steps_after_too_long_rationales_are_left_out(folder, model):
-    keep_some_of_the_mentors(folder)
-    lengths = sorted(
-        len(e.prompt) + len(e.target)
-        for e in encode_rows(models.load(model), all_kept(folder), 10_000, METHODS["mentor-kd"])[0]
-    )
-    limit = lengths[len(lengths) // 2]
-    found = {name: steps.distil(folder, name, model, TRAINING, max_length=limit) for name in USUAL}
-    assert found["mentor-kd"]["too_long"]
-    assert found["vanilla-kd-step-matched"]["training"]["steps"] == found["mentor-kd"]["training"]["steps"]
-
-
-def all_kept(folder):
-    return steps.rows_for(steps.rationales(folder), "mentor-kd")
-
-
-def test_students_of_other_settings_are_moved_aside_and_not_mixed(folder, model, capsys):
-    steps.distil(folder, "vanilla-kd", model, TRAINING)
-    same = dataclasses.replace(TRAINING, seed=1)
-    steps.distil(folder, "vanilla-kd", model, same)
-    assert sorted(p.name for p in (folder / "students").iterdir()) == ["vanilla-kd-seed0", "vanilla-kd-seed1"]
-    other = dataclasses.replace(TRAINING, seed=2, learning_rate=0.002)
-    steps.distil(folder, "vanilla-kd", model, other)
-    left = sorted(p.name for p in (folder / "students").glob("*-seed*"))
-    assert left == ["vanilla-kd-seed2"]
-    assert len(list((folder / "students" / "earlier").iterdir())) == 2
-    assert "moved to students/earlier/" in capsys.readouterr().out
 
 
 def test_ensure_takes_the_papers_data_for_the_papers_tasks_and_refuses_unknown_ones(tmp_path, monkeypatch):

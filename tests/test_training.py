@@ -1,3 +1,5 @@
+"""Training: the evaluation that is chosen, stopping and going on, seeds and settings."""
+
 import contextlib
 import json
 import math
@@ -10,179 +12,14 @@ from dataclasses import replace
 import pytest
 import tiny
 import torch
+from trained import SETTINGS, rows_of, same, weights
 
-from mentor_kd import chunks, models, trainer, training
+from mentor_kd import models, training
 from mentor_kd.batches import Example
 from mentor_kd.evaluation import DevScore
-from mentor_kd.files import InputError, read_jsonl
-from mentor_kd.losses import LossSettings
+from mentor_kd.files import InputError
 from mentor_kd.methods import METHODS, get_method
-from mentor_kd.soft_labels import SoftLabelSettings, cached
 from mentor_kd.training import TrainSettings, plan_batches, stop_on_signal, train
-
-SETTINGS = TrainSettings(epochs=3, batch_size=4, learning_rate=3e-3)
-SOFT = LossSettings(soft_label_weight=0.3, soft_label_temperature=2.0)
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    root = tmp_path_factory.mktemp("models")
-    return {
-        "llama": tiny.llama(root / "llama"),
-        "llama mentor": tiny.llama(root / "llama-mentor", seed=1, width=48),
-        "t5": tiny.t5(root / "t5", dropout_rate=0.0),
-        "t5 mentor": tiny.t5(root / "t5-mentor", seed=1, beyond=12, d_model=48),
-        "gpt2": tiny.gpt2(root / "gpt2"),
-        "gpt2 mentor": tiny.gpt2(root / "gpt2-mentor", seed=1, n_layer=2),
-    }
-
-
-def weights(loaded):
-    return {name: value.clone() for name, value in loaded.model.state_dict().items()}
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def rows_of(work):
-    return [row for _, row in read_jsonl(work / "metrics.jsonl")]
-
-
-# the loss
-
-
-def formula(loaded, examples, settings, mentor=None):
-    """The loss of one optimiser step and its parts, by the formula: text by text, token by token, no padding."""
-
-    def logits(one, example):
-        if one.encoder_decoder:
-            start = one.model.config.decoder_start_token_id
-            fed = {"input_ids": [example.prompt], "decoder_input_ids": [[start, *example.target[:-1]]]}
-            first = 0
-        else:
-            fed = {"input_ids": [example.prompt + example.target]}
-            first = len(example.prompt) - 1
-        found = one.model(**{key: torch.tensor(value) for key, value in fed.items()}).logits[0]
-        return found[first : first + len(example.target)]
-
-    tau, lam = settings.soft_label_temperature, settings.soft_label_weight
-    ce = kl = torch.tensor(0.0)
-    tokens = sum(len(example.target) for example in examples)
-    for example in examples:
-        student = logits(loaded, example)
-        for position, token in zip(student, example.target, strict=True):
-            ce = ce - position.log_softmax(-1)[token]
-        if mentor is not None:
-            with torch.no_grad():
-                taught = logits(mentor, example)
-            shared = len(loaded.tokenizer)  # what a model's layers have beyond it means nothing
-            for s, m in zip(student[:, :shared] / tau, taught[:, :shared] / tau, strict=True):
-                m = m.softmax(-1)
-                kl = kl + (m * (m.log() - s.log_softmax(-1))).sum()
-    loss = ce / tokens if mentor is None else ((1 - lam) * ce + lam * tau**2 * kl) / tokens
-    return loss, float(ce.detach()) / tokens, float(kl.detach()) / tokens
-
-
-def one_step(loaded, examples, settings, work, mentor=None, **more):
-    """Gradients (before clipping) and the metrics row of a training of one step over all examples."""
-    gradients = {}
-
-    def keep(name):
-        def hook(parameter):
-            gradients[name] = parameter.grad.clone()
-
-        return hook
-
-    handles = [p.register_post_accumulate_grad_hook(keep(name)) for name, p in loaded.model.named_parameters()]
-    train(loaded, examples, None, settings, work, mentor, **more)
-    for handle in handles:
-        handle.remove()
-    [row] = [row for row in rows_of(work) if "loss" in row]
-    return gradients, row
-
-
-@pytest.mark.parametrize("accumulation", [1, 2])
-@pytest.mark.parametrize("soft", ["hard", "live", "cached", "capped", "exact", "exact, capped"])
-@pytest.mark.parametrize("shape", ["llama", "t5"])
-def test_a_step_follows_the_formula(folders, tmp_path, monkeypatch, shape, soft, accumulation):
-    """With hard labels, and with soft ones: the live mentor's, or all tokens' from either cache; in chunks or not."""
-    loaded = models.load(folders[shape])
-    mentor = models.load(folders[f"{shape} mentor"]) if soft != "hard" else None
-    examples = tiny.examples(loaded, 4, "sandbox-sums")
-    assert len({len(example.target) for example in examples}) > 1
-    examples[0] = replace(examples[0], prompt=examples[0].prompt[-1:])  # whose very first position is scored
-    loss, ce, kl = formula(loaded, examples, SOFT, mentor)
-    loss.backward()
-    loss = loss.item()
-    expected = {name: p.grad.clone() for name, p in loaded.model.named_parameters()}
-    loaded.model.zero_grad()
-
-    settings = TrainSettings(epochs=1, batch_size=4, accumulation=accumulation, loss=SOFT)
-    given = mentor
-    cache = soft not in ("hard", "live")
-    if cache:
-        k = 0 if "exact" in soft else loaded.vocabulary
-        kept = SoftLabelSettings(k, (SOFT.soft_label_temperature,))
-        given = cached(tmp_path / "labels", "mentor", lambda: mentor, loaded.vocabulary, examples, kept)
-    if "capped" in soft:
-        monkeypatch.setattr(trainer, "has_plain_head", lambda loaded: False)
-    monkeypatch.setitem(chunks.CHUNK_BYTES, "cpu", 16 * 4 * loaded.vocabulary)
-    gradients, row = one_step(loaded, examples, settings, tmp_path, given)
-    assert gradients.keys() == expected.keys()
-    size = max(float(g.abs().max()) for g in expected.values())
-    for name, gradient in gradients.items():
-        # the cache holds logits in half precision
-        close = (1e-3 if cache else 1e-5) * max(1.0, size)
-        assert torch.allclose(gradient, expected[name], atol=close), name
-    assert row["loss"] == pytest.approx(loss, rel=1e-3)
-    assert row["ce"] == pytest.approx(ce, rel=1e-4)
-    assert row.get("kl", 0.0) == pytest.approx(kl, rel=1e-3)
-    assert soft == "hard" or kl > 0.1
-
-
-def test_without_weight_the_mentor_changes_nothing(folders, tmp_path):
-    loaded = models.load(folders["llama"])
-    examples = tiny.examples(loaded, 4)
-    settings = TrainSettings(epochs=1, batch_size=4, loss=LossSettings(0.0, 2.0))
-    mentor = models.load(folders["llama mentor"])
-    with_mentor, row = one_step(models.load(folders["llama"]), examples, settings, tmp_path / "a", mentor)
-    without, plain = one_step(loaded, examples, settings, tmp_path / "b")
-    assert row["loss"] == pytest.approx(plain["loss"], abs=1e-6) and "kl" in row and "kl" not in plain
-    assert all(torch.allclose(with_mentor[name], without[name], atol=1e-6) for name in without)
-
-
-def test_the_mentor_speaks_without_dropout_and_does_not_learn(folders, tmp_path):
-    mentor = models.load(folders["gpt2 mentor"])
-    assert mentor.model.config.resid_pdrop > 0
-    student = models.load(tiny.gpt2(tmp_path / "model", resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0))
-    before, examples = weights(mentor), tiny.examples(student, 4)
-    _, _, kl = formula(student, examples, SOFT, mentor)
-    _, row = one_step(student, examples, TrainSettings(epochs=1, batch_size=4, loss=SOFT), tmp_path / "work", mentor)
-    assert row["kl"] == pytest.approx(kl, rel=1e-4)
-    assert same(before, weights(mentor))
-    assert all(p.grad is None for p in mentor.model.parameters())
-    assert not mentor.model.training and not student.model.training
-
-
-def test_dropout_is_on_while_training(folders, tmp_path):
-    loaded = models.load(folders["gpt2"])
-    examples = tiny.examples(loaded, 4)
-    still = float(formula(loaded, examples, SOFT)[0].detach())
-    _, row = one_step(loaded, examples, TrainSettings(epochs=1, batch_size=4), tmp_path)
-    assert abs(row["loss"] - still) > 1e-3
-
-
-def test_training_lowers_the_loss(folders, tmp_path):
-    loaded = models.load(folders["llama"])
-    examples = tiny.examples(loaded, 8)
-    settings = TrainSettings(epochs=15, batch_size=8, learning_rate=1e-2)
-    trained = train(loaded, examples, None, settings, tmp_path)
-    losses = [row["loss"] for row in rows_of(tmp_path)]
-    assert losses[-1] < 0.6 * losses[0]
-    assert (trained.steps, trained.best_step, trained.dev_accuracy, trained.stopped) == (15, 15, None, False)
-    assert 1 <= trained.padding < 1.5 and trained.seconds >= 0
-
 
 # the chosen evaluation
 

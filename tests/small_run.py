@@ -1,0 +1,46 @@
+"""A task's folder of a tiny run up to its filters, and a copy of it for each test; a plugin."""
+
+import shutil
+
+import pytest
+import tiny
+
+from mentor_kd import steps, verdicts
+from mentor_kd.collecting import CollectSettings, collect
+from mentor_kd.filters import FilterSettings
+from mentor_kd.generation import Sampling
+from mentor_kd.training import TrainSettings
+
+TASK = "sandbox-letters"
+COLLECT = CollectSettings(train_questions=12, dev_questions=3, test_questions=5)
+TRAINING = TrainSettings(epochs=2, batch_size=4, learning_rate=3e-3)
+SAMPLING = Sampling(n=2, temperature=0.9, top_k=50, max_new_tokens=20)
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    return str(tiny.llama(tmp_path_factory.mktemp("model")))
+
+
+@pytest.fixture(scope="session")
+def filtered(tmp_path_factory, model):
+    """A task's folder with everything up to the filters; tests work on copies of it."""
+    folder = tmp_path_factory.mktemp("chain") / TASK
+    collect(folder, TASK, COLLECT)
+    steps.train_mentor(folder, model, TRAINING)
+    steps.augment(folder, SAMPLING)
+    steps.filter_rationales(folder, FilterSettings())
+    return folder
+
+
+@pytest.fixture
+def folder(filtered, tmp_path):
+    return shutil.copytree(filtered, tmp_path / TASK)
+
+
+def keep_some_of_the_mentors(folder, n=9):
+    """A random mentor's texts are all wrong: let a person keep some, so that mentor-kd has more than the teacher's."""
+    rows = [row for row in steps.rationales(folder) if row.source == "mentor"][:n]
+    for row in rows:
+        verdicts.add_verdict(folder / "verdicts.jsonl", row.id, "keep")
+    return [row.id for row in rows]
