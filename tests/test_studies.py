@@ -223,11 +223,25 @@ def test_grids_of_three_sizes_for_each_study():
             grid = studies.read(f"{size}-{name}", name)
             assert grid.name == f"{size}-{name}"
             assert len({cell.parameters["seed"] for cell in grid.cells}) >= seeds
-    shares = {cell.parameters["teacher_share"] for cell in studies.read("sandbox-figure5", "figure5").cells}
-    assert shares == {0.1, 0.2, 0.4, 0.6, 0.8, 1.0}
-    weights = [float(at) for at in studies.published("figure7")["at"].unique()]
-    ours = {cell.parameters["soft_label_weight"] for cell in studies.read("sandbox-figure7", "figure7").cells}
-    assert ours == set(weights)
+
+
+@pytest.mark.parametrize(
+    ("study", "varied", "published_as"),
+    [
+        ("figure3", "samples", 1),
+        ("figure5", "teacher_share", 100),
+        ("figure7", "soft_label_weight", 1),
+    ],
+)
+def test_the_papers_grid_has_all_its_points_and_the_sandboxs_reaches_from_end_to_end(study, varied, published_as):
+    told = {float(at) / published_as for at in studies.published(study)["at"].unique()}
+    ours = {
+        size: {cell.parameters[varied] for cell in studies.read(f"{size}-{study}", study).cells if varied in cell.keys}
+        for size in ("paper", "sandbox")
+    }
+    assert told <= ours["paper"]
+    assert (min(ours["sandbox"]), max(ours["sandbox"])) == (min(told), max(told))
+    assert len(ours["sandbox"]) >= 4
 
 
 def test_a_grid_of_another_study_or_of_none_is_refused(tmp_path):
