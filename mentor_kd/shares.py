@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .files import InputError
+from .files import InputError, is_whole
 from .rationales import Rationale
 
 UNITS = ("questions", "rationales")
@@ -28,7 +28,7 @@ class ShareSettings:
             raise InputError(f"teacher_share is a number above 0 and up to 1 (all), not {self.share!r}")
         if self.unit not in UNITS:
             raise InputError(f"share_of is one of {', '.join(UNITS)}, not {self.unit!r}")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+        if not is_whole(self.seed):
             raise InputError(f"share_seed is a whole number from 0, not {self.seed!r}")
 
 

@@ -23,16 +23,8 @@ from .train_settings import TrainSettings
 
 COLLECT, MENTOR, AUGMENT, FILTER = runs.PER_TASK
 AS_NAMED = ("data", "answer_type", "answer_pattern", "answer_choices", "teacher", "train_questions", "dev_questions")
-AS_NAMED += (
-    "test_questions",
-    "coverage",
-    "error_rate",
-    "rationales",
-    "dev_file",
-    "last_letter_labels",
-    "protocol",
-    "test_seed",
-)
+AS_NAMED += ("test_questions", "test_seed", "coverage", "error_rate", "rationales", "dev_file", "last_letter_labels")
+AS_NAMED += ("protocol",)
 
 
 def perform(notebook: str, given: Mapping, folder: Path) -> None:

@@ -17,19 +17,6 @@ from mentor_kd.training import TrainSettings, train
 SETTINGS = TrainSettings(epochs=3, batch_size=4, learning_rate=3e-3, loss=LossSettings(0.3, 2.0))
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    root = tmp_path_factory.mktemp("models")
-    return {
-        "llama": tiny.llama(root / "llama"),
-        "llama mentor": tiny.llama(root / "llama-mentor", seed=1, width=48),
-        "t5": tiny.t5(root / "t5", dropout_rate=0.0),
-        "t5 mentor": tiny.t5(root / "t5-mentor", seed=1, beyond=12, d_model=48),
-        "gpt2": tiny.gpt2(root / "gpt2"),
-        "gpt2 mentor": tiny.gpt2(root / "gpt2-mentor", seed=1, n_layer=2),
-    }
-
-
 def test_the_share_of_fresh_batches_and_that_it_is_the_same_again():
     fresh = [is_fresh(0, number, 0.3) for number in range(4000)]
     assert sum(fresh) / 4000 == pytest.approx(0.3, abs=0.025)
