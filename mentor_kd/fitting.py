@@ -25,7 +25,7 @@ from .rationales import Rationale, target
 from .soft_labels import SoftLabels, SoftLabelSettings, cached, with_temperature
 from .tasks import MARKER
 from .train_settings import TrainSettings
-from .training import clean_up, train
+from .training import Trained, clean_up, train
 
 Stop = Callable[[], bool]
 PROTOCOL = {
@@ -116,7 +116,11 @@ def _fit(
 
     mentor = _mentor(lesson, loaded, examples, stop)
     on_policy = lesson.method.on_policy
-    trained = train(loaded, examples, score, settings, place / "work", mentor, label, stop, watch, on_policy)
+    if lesson.method.tuned:
+        trained = train(loaded, examples, score, settings, place / "work", mentor, label, stop, watch, on_policy)
+    else:
+        trained = Trained(steps=0, best_step=0, dev_accuracy=score(None).accuracy, seconds=0.0, padding=1.0)
+        write_jsonl(place / "work" / "metrics.jsonl", [])
     if trained.stopped:
         raise KeyboardInterrupt(f"{label} was stopped at step {trained.steps}; run the same again to go on from there")
     apart = settings.lora.rank and not settings.lora.merge

@@ -22,9 +22,11 @@ class Method:
     mentor: str = MENTOR
     starts_from: str = ""  # the method whose finished student it goes on from; "": the student as it is
     on_policy: bool = False  # a share of the batches is written by the student and scored by the live mentor
+    tuned: bool = True  # False: the student stays as it is; its rationales only say how long an answer may get
 
 
 METHODS = {
+    "untuned": Method(("teacher",), tuned=False),
     "answer-only": Method(()),
     "vanilla-kd": Method(("teacher",)),
     "vanilla-kd-step-matched": Method(("teacher",), steps_of="mentor-kd"),

@@ -231,7 +231,8 @@ def estimate(stage: Stage, gpu: Gpu) -> Estimate:
         method = METHODS[every["methods"][0]]
         written = {"teacher": found.teacher, "mentor": found.mentor}
         rows = sum(written[one] for one in method.sources) or found.train  # without sources it learns bare answers
-        made = _model(every["student"], rows, "", every, found, gpu, method.steps_of)
+        epochs = every["epochs"] if method.tuned else 0
+        made = _model(every["student"], rows, "", every | {"epochs": epochs}, found, gpu, method.steps_of)
         if not method.soft_labels:
             return made
         mentor = shape(every["mentor"])  # whoever comes first loads it beside the student

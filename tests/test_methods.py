@@ -140,6 +140,16 @@ def test_answer_only_learns_the_bare_answer_of_every_training_question(folder, m
     assert manifest["max_new_tokens"] < 16
 
 
+def test_an_untuned_student_is_asked_as_it_is(folder, model):
+    manifest = steps.distil(folder, "untuned", model, TRAINING)
+    assert (manifest["training"]["steps"], manifest["parameters"]) == (0, models.outline(model).parameters)
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(*(weights(m).values() for m in (models.load(model), student(folder, "untuned"))), strict=True)
+    )
+    assert manifest["max_new_tokens"] == steps.distil(folder, "vanilla-kd", model, TRAINING)["max_new_tokens"]
+
+
 def test_on_policy_goes_on_from_the_vanilla_student(folder, model):
     manifest = steps.distil(folder, "on-policy", model, TRAINING)
     assert (manifest["base"], manifest["starts_from"]) == (model, "vanilla-kd-seed0")
@@ -200,6 +210,6 @@ def test_students_with_lora(folder, model, merge):
 def test_methods_with_soft_labels_name_those_without(folder, tmp_path):
     other = str(tiny.gpt2(tmp_path / "gpt2"))
     for method in ("mentor-kd-no-rd", "on-policy"):
-        with pytest.raises(InputError, match="a method without soft labels: answer-only, vanilla-kd, "):
+        with pytest.raises(InputError, match="a method without soft labels: untuned, answer-only, vanilla-kd, "):
             steps.distil(folder, method, other, TRAINING)
     assert not (folder / "students").exists() or not list((folder / "students").iterdir())

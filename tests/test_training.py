@@ -273,7 +273,7 @@ def test_the_control_takes_the_teachers_rationales_and_the_steps_of_the_method()
     assert METHODS["mentor-kd"].soft_labels and METHODS["mentor-kd"].sources == ("teacher", "mentor")
     control = METHODS["vanilla-kd-step-matched"]
     assert (control.sources, control.soft_labels, control.steps_of) == (("teacher",), False, "mentor-kd")
-    with pytest.raises(InputError, match="unknown method 'mentor'; there are answer-only, vanilla-kd"):
+    with pytest.raises(InputError, match="unknown method 'mentor'; there are untuned, answer-only, vanilla-kd"):
         get_method("mentor")
 
 
