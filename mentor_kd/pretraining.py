@@ -31,7 +31,7 @@ from . import sandbox
 from .files import InputError, append_jsonl, read_jsonl, write_jsonl
 from .models import IGNORED, SEPARATOR, Loaded, encode_prompt, encode_target, save
 from .progress import Progress
-from .skills import calendar_skill, lookup_skill, skill_text, story_skill, sum_skill, swap_skill
+from .skills import calendar_skill, lookup_skill, partner_skill, skill_text, story_skill, sum_skill, swap_skill
 from .tasks import MARKER
 from .training import last_checkpoint, whole_rows
 
@@ -93,7 +93,7 @@ def build_tokenizer(size: int = 1024) -> PreTrainedTokenizerFast:
                 told = told.replace(word, "")
             seen.update(re.findall(rf" ?{_WORD}", f"{asked} {told}"))
     for _ in range(3000):
-        for skill in (lookup_skill, swap_skill, sum_skill, calendar_skill, story_skill):
+        for skill in (lookup_skill, partner_skill, swap_skill, sum_skill, calendar_skill, story_skill):
             seen.update(re.findall(rf" ?{_WORD}", SEPARATOR.join(skill(rng))))
     ranked = [word for word, count in seen.most_common() if count >= RARE]  # made-up words are for spelling
     ranked += [" " + word for word in COMMON_WORDS]

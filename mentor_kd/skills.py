@@ -96,17 +96,19 @@ def lookup_skill(rng: random.Random, easy: bool = False) -> tuple[str, str]:
     keys, values, (start, now) = _holders(rng, n, easy)
     held = dict(zip(keys, values, strict=True))
     many = range(rng.randint(3, 6) if easy else rng.choice((1, 1, 2, 3, 4, 5)))
+    # A colon would hide from a model what it looks for: the easy form ends a question with the very word.
+    colon = "" if easy else ":"
     if rng.random() < 0.25:
         options = rng.choice((" ", ", ")).join(f"({letter}) {v}" for letter, v in zip("ABCDE", values, strict=False))
         picks = [rng.randrange(n) for _ in many]
-        asked = ", ".join(values[i] for i in picks)
-        return f"{options}. Which letter: {asked}?", ", ".join(f"{values[i]}: {'ABCDE'[i]}" for i in picks)
+        asked = f"{'Letters' if easy else 'Which letter'}: {', '.join(values[i] for i in picks)}?"
+        return f"{options}. {asked}", ", ".join(f"{values[i]}{colon} {'ABCDE'[i]}" for i in picks)
     plain, short = easy or rng.random() < 0.4, easy or rng.random() < 0.4
     pairs = ", ".join(f"{k} {v}" if plain else f"{k} {start.format(v)}" for k, v in held.items())
     picks = [rng.choice(keys) for _ in many]
-    if rng.random() < 0.3:
-        asked = ", ".join(held[k] for k in picks)
-        return f"{pairs}. Whose: {asked}?", ", ".join(f"{held[k]}: {k}" for k in picks)
+    if rng.random() < 0.4:
+        asked = f"{'Who has' if easy else 'Whose'}: {', '.join(held[k] for k in picks)}?"
+        return f"{pairs}. {asked}", ", ".join(f"{held[k]}{colon} {k}" for k in picks)
     told = ", ".join(f"{k} {held[k]}" if short else f"{k} {now.format(held[k])}" for k in picks)
     return f"{pairs}. {'In short' if short else 'And'}: {', '.join(picks)}?", told + "."
 
@@ -128,8 +130,19 @@ def _holders(rng: random.Random, n: int, easy: bool = False) -> tuple[list[str],
     return keys, rng.sample([name for name in sandbox.NAMES if name not in keys], n), HOLDING[4]
 
 
+def partner_skill(rng: random.Random) -> tuple[str, str]:
+    """With whom somebody swaps: half of a swap, and the half that a model does not come upon by itself."""
+    people = rng.sample(rng.choice((sandbox.NAMES, PEOPLE[-1])), 2 * rng.randint(1, 3))
+    pairs = list(zip(people[::2], people[1::2], strict=True))
+    partner = dict(pairs) | {b: a for a, b in pairs}
+    word = rng.choice(SWAP_WORDS)
+    picks = [rng.choice(people) for _ in range(rng.randint(2, 6))]
+    told = " ".join(word.format(a, b, "places") + "." for a, b in pairs)
+    return f"{told} With whom: {', '.join(picks)}?", ", ".join(f"{one} {partner[one]}" for one in picks)
+
+
 def swap_skill(rng: random.Random, most: int = 3, easy: bool = False) -> tuple[str, str]:
-    """Who has what after each of one to `most` swaps; after a single one it may be asked what somebody has."""
+    """Who has what after each of one to `most` swaps, or who takes whose; after a single one also what some have."""
     n = rng.choice((2, 3, 3, 3, 4))
     keys, values, (start, now) = _holders(rng, n, easy)
     held = dict(zip(keys, values, strict=True))
@@ -138,18 +151,26 @@ def swap_skill(rng: random.Random, most: int = 3, easy: bool = False) -> tuple[s
     asks, opening, between, end = rng.choice(TRACES)
     swap, order = rng.choice(SWAP_WORDS), rng.choice(ORDER)
     drop = short and all(" " in value for value in values) and rng.random() < 0.7  # "red" for "red ball"
+    takes = short and rng.random() < 0.3
     asked, reply = [], ""
     for index in range(rng.randint(1, most)):
         a, b = rng.sample(keys, 2)
         held[a], held[b] = held[b], held[a]
         asked.append(order[index] + swap.format(a, b, "places") + ".")
         shown = {k: v.split()[0] if drop else v for k, v in held.items()}
+        if takes:
+            opening = f"{a} takes {b} {shown[a]}, {b} takes {a} {shown[b]}: "
+            between, end = ", ", ". "
         state = between.join(f"{k} {v}" if short else f"{k} {now.format(v)}" for k, v in shown.items())
         reply += opening.format(a=a, b=b, i=index + 1) + state + end
+    if takes:
+        asks = "Who takes what?"
     if drop:
         asks += " Colours only."
-    if len(asked) == 1 and rng.random() < 0.4:
-        return f"{told}. {asked[0]} And: {(a := rng.choice(keys))}?", f"{a} {now.format(held[a])}."
+    if len(asked) == 1 and not takes and rng.random() < 0.5:
+        picks = [rng.choice(keys) for _ in range(rng.randint(1, 6))]
+        told_now = ", ".join(f"{k} {held[k]}" if short else f"{k} {now.format(held[k])}" for k in picks)
+        return f"{told}. {asked[0]} And: {', '.join(picks)}?", told_now + "."
     return f"{told}. {' '.join(asked)} {asks}", reply.strip()
 
 
@@ -221,23 +242,26 @@ def story_skill(rng: random.Random) -> tuple[str, str]:
     return f"{told} Which sum of what?", f"{a} {operator} {b} = {result} {things}."
 
 
-SKILLS = (copy_skill, spell_skill, join_skill, lookup_skill, swap_skill, sum_skill, calendar_skill, story_skill)
+SKILLS = (
+    *(copy_skill, spell_skill, join_skill, lookup_skill, partner_skill),
+    *(swap_skill, sum_skill, calendar_skill, story_skill),
+)
 # Copying and looking up come first, for everything else is made of them: shares at the start and from the middle on.
-EARLY = (5, 3, 1.5, 8, 2, 1.5, 1, 1)
-LATE = (0.7, 0.7, 0.4, 1.5, 2.5, 3, 2.5, 2)
+EARLY = (4, 2.5, 1, 8, 3, 4, 1.5, 1, 1)
+LATE = (0.6, 0.6, 0.4, 2, 0.7, 3, 3, 2.5, 2)
 
 
 def skill_text(rng: random.Random, progress: float = 1.0) -> tuple[str, str]:
     """A question and its reply; `progress` in [0, 1] says how far the training is, and so which skills are usual.
 
-    At first holders and what they hold are one token each, more and more rarely so until three tenths of the way; and
+    At first holders and what they hold are one token each, more and more rarely so until four tenths of the way; and
     swaps and sums come one at a time, then two, then up to three.
     """
     late = min(1.0, 2 * progress)
     weights = [(1 - late) * early + late * usual for early, usual in zip(EARLY, LATE, strict=True)]
     skill = rng.choices(SKILLS, weights)[0]
-    easy = rng.random() > progress / 0.3
-    most = 1 if progress < 0.15 else 2 if progress < 0.35 else 3
+    easy = rng.random() > progress / 0.4
+    most = 1 if progress < 0.2 else 2 if progress < 0.4 else 3
     if skill is lookup_skill:
         return skill(rng, easy)
     if skill is swap_skill:
