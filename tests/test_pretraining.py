@@ -108,8 +108,8 @@ def test_a_trace_of_swaps_is_true():
 
 def test_skills_teach_what_is_true():
     rng, checked = random.Random(12), 0
-    for _ in range(4000):
-        question, reply = skill_text(rng)
+    for i in range(5000):
+        question, reply = skill_text(rng, i / 5000)
         for left, sign, right, value in re.findall(r"(\d+) ([-+*]) (\d+) = (-?\d+)", reply):
             x, y = int(left), int(right)
             assert {"+": x + y, "-": x - y, "*": x * y}[sign] == int(value)
@@ -126,6 +126,15 @@ def test_skills_teach_what_is_true():
             checked += 1
         if question.startswith("Write without spaces: "):
             assert reply == question.removeprefix("Write without spaces: ").replace(" ", "")
+            checked += 1
+        if found := re.search(r"With whom: (.*)\?", question):
+            swaps = re.findall(r"(\w+) (?:and|swaps with) (\w+)", question.replace("trade places", ""))
+            partner = dict(swaps) | {b: a for a, b in swaps}
+            assert reply == ", ".join(f"{one} {partner[one]}" for one in found[1].split(", "))
+            checked += 1
+        if found := re.fullmatch(r"(.*)\. Who has: (.*)\?", question):
+            holder = {pair.split(" ")[1]: pair.split(" ")[0] for pair in found[1].split(", ")}
+            assert reply == ", ".join(f"{thing} {holder[thing]}" for thing in found[2].split(", "))
             checked += 1
     assert checked > 2000
 
