@@ -262,7 +262,7 @@ def parser() -> argparse.ArgumentParser:
         "predict",
         _predict,
         "Answer new questions with a saved student or mentor.",
-        '\n\nexample: python -m mentor_kd predict reports/quick/sandbox-letters/students/mentor-kd-seed0 "Take ..."',
+        '\n\nexample: python -m mentor_kd predict reports/quick/sandbox-sums/students/mentor-kd-seed0 "Ann has ..."',
     )
     one.add_argument("model", help="folder of the saved model")
     one.add_argument("question", nargs="*", help="a question; several may be given")
