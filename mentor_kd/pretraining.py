@@ -67,9 +67,9 @@ white who why wife will wind window winter with without woman word words work wo
 yesterday yet you young your zero Alice Bob Claire Dave Eve Fred Answer Choices First Finally Then After Before
 Initially At In On If So Now Since The There Therefore This Which What How Who When Where Why Is Are Does Did Do Can
 Could Would Has Have He She It They His Her Its Their Let Next Step Also And But For From Each All As An To We You Yes
-No Not False True Total Start End ball balls gift gifts present presents event semester match
-soccer position positions partner partners dance dancers dancing dancer holding playing swapping swapped switch switched
-occasionally readers avid elephant exchange currently concatenating concatenate combining ends letter letters
+No Not False True Total Start End balls gift gifts presents event semester match soccer positions partner partners dance
+dancers dancing dancer playing swapping switch switched occasionally readers avid elephant currently concatenating
+combining ends
 """.split()
 RARE = 30  # a word that generated text holds less often than this is spelled
 _WORD = r"[A-Za-z]+"
