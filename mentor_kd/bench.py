@@ -58,6 +58,7 @@ class BenchSettings:
     rounds: int = 3
     max_length: int = 512
     loss: LossSettings = LossSettings()
+    precision: str = "auto"  # of ours and of the floor, as in TrainSettings; the paper's loop is float32 throughout
     soft_label_k: int = 0  # what ours keeps of the mentor's distribution; 0: all of it, exactly
 
     def __post_init__(self):
@@ -65,6 +66,7 @@ class BenchSettings:
             value = getattr(self, name)
             if not is_whole(value, 1):
                 raise InputError(f"{name} is a whole number from 1, not {value!r}")
+        TrainSettings(precision=self.precision)  # says what is wrong with it
 
 
 def random_t5(folder: Path, shape: str, tokenizer: str, vocabulary: int = 32_128, dropout: float = 0.0) -> Path:
@@ -164,7 +166,12 @@ def our_seconds(student: str, labels: SoftLabels | None, examples: list[Example]
         return False
 
     train_settings = TrainSettings(
-        epochs=1, batch_size=settings.batch_size, loss=settings.loss, save_minutes=1e9, learning_rate=1e-4
+        epochs=1,
+        batch_size=settings.batch_size,
+        loss=settings.loss,
+        save_minutes=1e9,
+        learning_rate=1e-4,
+        precision=settings.precision,
     )
     plan = plan_batches(examples, loaded.encoder_decoder, train_settings)
     with tempfile.TemporaryDirectory() as work:

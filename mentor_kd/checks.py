@@ -55,7 +55,7 @@ def check_values(subsets: dict[str, dict], tasks: list[str]) -> None:
     OnPolicySettings(**_given(parameters, **{n: f"on_policy_{n}" for n in ("share", "temperature", "beta")}))
     LoraSettings(**_given(parameters, rank="lora_rank", merge="lora_merge"))
     LoraSettings(**_given(parameters, rank="mentor_lora_rank"))
-    names = ("epochs", "batch_size", "learning_rate", "accumulation", "soft_label_k")
+    names = ("epochs", "batch_size", "learning_rate", "accumulation", "precision", "soft_label_k")
     TrainSettings(**_given(parameters, **{n: n for n in names}))
     cap = {"max_new_tokens": parameters.get("max_new_tokens") or 1}  # 0: as long as the mentor's own answers
     Sampling(

@@ -65,7 +65,7 @@ def student_settings(given: Mapping) -> TrainSettings:
     soft = _same(given, "soft_label_weight", "soft_label_temperature", "consistency_weight")
     own = {name: given[f"on_policy_{name}"] for name in ("share", "temperature", "beta")}
     return TrainSettings(
-        **_same(given, "epochs", "batch_size", "accumulation", "learning_rate", "soft_label_k"),
+        **_same(given, "epochs", "batch_size", "accumulation", "learning_rate", "precision", "soft_label_k"),
         seed=given["seeds"][0],
         loss=LossSettings(**soft, beta=given["soft_label_beta"]),
         lora=LoraSettings(given["lora_rank"], merge=given["lora_merge"]),
@@ -84,7 +84,7 @@ def _collect(given: Mapping, folder: Path) -> None:
 def _mentor(given: Mapping, folder: Path) -> None:
     settings = TrainSettings(
         **{name: given[f"mentor_{name}"] for name in ("epochs", "batch_size", "learning_rate", "seed")},
-        accumulation=given["accumulation"],
+        **_same(given, "accumulation", "precision"),
         lora=LoraSettings(given["mentor_lora_rank"]),
     )
     steps.train_mentor(folder, given["mentor"], settings, given["max_length"])

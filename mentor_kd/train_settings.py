@@ -9,6 +9,7 @@ from .losses import LossSettings
 from .on_policy import OnPolicySettings
 
 SCHEDULES = ("constant", "linear", "cosine")
+PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class TrainSettings:
     steps: int = 0  # 0: epochs decide; otherwise the number of optimiser steps, with `epochs` checkpoints among them
     save_minutes: float = 10.0  # a checkpoint at least this often, beside those at each epoch's end
     token_budget: int = 0  # padded tokens of a batch in place of batch_size, which then plays no part; 0: off
+    precision: str = "auto"  # bfloat16 on GPUs that have it, else float32; or always the one that is named
     soft_label_k: int = 0  # likeliest tokens in a cached soft label; 0: all of them, exactly
     gradient_checkpointing: bool = False  # a third more time for far less memory: for the XL and XXL sizes
     lora: LoraSettings = LoraSettings()
@@ -45,6 +47,8 @@ class TrainSettings:
             )
         if self.schedule not in SCHEDULES:
             raise InputError(f"schedule is one of {', '.join(SCHEDULES)}, not {self.schedule!r}")
+        if self.precision not in PRECISIONS:
+            raise InputError(f"precision is one of {', '.join(PRECISIONS)}, not {self.precision!r}")
         if not isinstance(self.warmup, int | float) or not 0 <= self.warmup < 1:
             raise InputError(f"warmup is a share of the steps in [0, 1), not {self.warmup!r}")
         if self.batch_size % self.accumulation:

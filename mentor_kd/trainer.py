@@ -56,7 +56,8 @@ class DistillationTrainer(Trainer):
         self.model_accepts_loss_kwargs = True
         self._loss_shifts_labels = False
         if isinstance(mentor, SoftLabels):
-            mentor.ready(self.args.device, torch.float16 if self.args.bf16 else torch.float32)
+            half = self.args.bf16 and self.args.device.type == "cuda"  # processors are slow at float16
+            mentor.ready(self.args.device, torch.float16 if half else torch.float32)
         self.step_counts = {"answers": 1, "positions": 1}  # of the whole step, as the labels that Trainer counts
         self.sums: Counter = Counter()  # of the parts of the loss since the last log, and of what they are divided by
 

@@ -119,6 +119,13 @@ def stop_on_signal(stop: Callable[[], bool]):
             signal.signal(number, handler)
 
 
+def in_bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether a training of that precision multiplies in bfloat16 there; the weights are float32 in any case."""
+    if precision == "auto":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return precision == "bfloat16"
+
+
 def train(
     loaded: Loaded,
     examples: list[Example],
@@ -167,7 +174,7 @@ def train(
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         optim="adamw_torch_fused",
-        bf16=cuda and torch.cuda.is_bf16_supported(),
+        bf16=in_bfloat16(settings.precision, loaded.model.device),
         use_cpu=not cuda,
         logging_steps=max(1, min(10, every)),
         eval_strategy="steps" if dev else "no",

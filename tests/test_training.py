@@ -285,6 +285,26 @@ def test_examples_are_not_changed_by_training(folders, tmp_path):
     assert examples == copies
 
 
+def test_precision_is_the_devices_or_as_named(folders, tmp_path):
+    found, cpu = {}, torch.device("cpu")
+    for precision in ("auto", "float32", "bfloat16"):
+        loaded = models.load(folders["llama"], cpu)
+        train(
+            loaded,
+            tiny.examples(loaded, 4),
+            None,
+            replace(SETTINGS, epochs=1, precision=precision),
+            tmp_path / precision,
+        )
+        found[precision] = weights(loaded)
+    assert all(torch.equal(found["auto"][name], found["float32"][name]) for name in found["auto"])
+    assert all(weight.dtype == torch.float32 for weight in found["bfloat16"].values())
+    apart = max((found["bfloat16"][name] - found["float32"][name]).abs().max() for name in found["auto"])
+    assert 0 < apart < 0.05
+    with pytest.raises(InputError, match="precision is one of auto, float32, bfloat16, not 'half'"):
+        replace(SETTINGS, precision="half")
+
+
 def test_gradient_checkpointing_changes_memory_and_no_number(folders, tmp_path):
     found = []
     for checkpointing in (False, True):
