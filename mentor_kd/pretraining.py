@@ -28,10 +28,19 @@ from transformers import (
 )
 
 from . import sandbox
-from .files import InputError, append_jsonl, read_jsonl, write_jsonl
-from .models import IGNORED, SEPARATOR, Loaded, encode_prompt, encode_target, save
+from .files import ROOT, InputError, append_jsonl, read_json, read_jsonl, write_jsonl
+from .models import CARD, IGNORED, SEPARATOR, Loaded, encode_prompt, encode_target, load, model_path, save
 from .progress import Progress
-from .skills import calendar_skill, lookup_skill, partner_skill, skill_text, story_skill, sum_skill, swap_skill
+from .skills import (
+    calendar_skill,
+    lookup_skill,
+    partner_skill,
+    skill_text,
+    story_skill,
+    sum_skill,
+    swap_skill,
+    swap_text,
+)
 from .tasks import MARKER
 from .training import last_checkpoint, whole_rows
 
@@ -71,6 +80,7 @@ No Not False True Total Start End balls gift gifts presents event semester match
 dancers dancing dancer playing swapping switch switched occasionally readers avid elephant currently concatenating
 combining ends
 """.split()
+IN_BOTH_PARTS = ("settings", "tokens", "hours", "hardware", "loss_curve", "final_loss")  # of a card
 RARE = 30  # a word that generated text holds less often than this is spelled
 _WORD = r"[A-Za-z]+"
 
@@ -149,8 +159,13 @@ def build_model(size: str, tokenizer: PreTrainedTokenizerFast, seed: int = 0) ->
 
 @dataclass(frozen=True)
 class PretrainSettings:
-    """Steps, tokens a step and learning rate of a pre-training run."""
+    """Steps, tokens a step and learning rate of a pre-training, or of its second part.
 
+    The second part goes on from the model in the folder `start` (or of that name), with a fresh optimizer; its texts
+    are mostly about swaps, which a model comes upon late and only where nearly all it reads is made of them.
+    """
+
+    start: str = ""
     steps: int = 3000
     rows: int = 8  # packed rows a step
     length: int = 320  # tokens a row
@@ -186,8 +201,9 @@ class PackedSkills(torch.utils.data.Dataset):
         ids: list[int] = []
         labels: list[int] = []
         positions: list[int] = []
+        text = swap_text if self.settings.start else skill_text
         while len(ids) < self.settings.length:
-            question, reply = skill_text(rng, index / len(self))
+            question, reply = text(rng, index / len(self))
             prompt, target = encode_prompt(self.tokenizer, False, question), encode_target(self.tokenizer, reply)
             ids += prompt + target
             labels += [IGNORED] * len(prompt) + target
@@ -261,6 +277,22 @@ class _LogLoss(TrainerCallback):
             append_jsonl(self.path, {"step": state.global_step, "loss": logs["loss"], "time": round(time.time(), 1)})
 
 
+def _go_on_from(start: str, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> dict:
+    """Give `model` the weights of the model `start`; its card. InputError where the two are not of one make."""
+    folder = Path(model_path(start))
+    folder = ROOT / folder if (ROOT / folder).is_dir() else folder
+    begun = load(folder, "cpu")
+    if begun.tokenizer.get_vocab() != tokenizer.get_vocab():
+        raise InputError(f"start {start!r} has another tokenizer than the sandbox's models; take one of those")
+    try:
+        model.load_state_dict(begun.model.state_dict())
+    except RuntimeError as error:
+        raise InputError(
+            f"start {start!r} has another shape than the model to be trained; take one of its size"
+        ) from error
+    return read_json(folder / CARD) if (folder / CARD).exists() else {}
+
+
 def pretrain(size: str, folder: Path, work: Path, settings: PretrainSettings) -> Loaded:
     """Pre-train a sandbox model and save it to `folder`; checkpoints lie in `work`, and a killed run goes on there."""
     folder, work = Path(folder), Path(work)
@@ -285,7 +317,9 @@ def pretrain(size: str, folder: Path, work: Path, settings: PretrainSettings) ->
         disable_tqdm=True,
         dataloader_pin_memory=False,
     )
-    model = build_model(size, tokenizer, settings.seed)
+    model, before = build_model(size, tokenizer, settings.seed), {}
+    if settings.start:
+        before = _go_on_from(settings.start, model, tokenizer)
     model.config.use_cache = False  # with a cache, positions that start anew do not part the texts of a row
     last = last_checkpoint(work)
     done = int(Path(last).name.split("-")[1]) if last else 0
@@ -304,6 +338,7 @@ def pretrain(size: str, folder: Path, work: Path, settings: PretrainSettings) ->
     model.config.use_cache = True
     losses = [row for _, row in read_jsonl(log)]
     loaded = Loaded(size, model.eval(), tokenizer)
+    tokens = settings.steps * settings.rows * settings.length
     width, layers, heads, _ = SIZES[size]
     hours = sum(
         later["time"] - earlier["time"]
@@ -321,14 +356,15 @@ def pretrain(size: str, folder: Path, work: Path, settings: PretrainSettings) ->
             "heads": heads,
             "data": "generated by mentor_kd/skills.py: copying, spelling, lookups, swaps, sums, calendar, stories",
             "settings": asdict(settings),
-            "tokens": settings.steps * settings.rows * settings.length,
-            "hours": round(hours / 3600, 2),
+            "tokens": before.get("tokens", 0) + tokens,
+            "hours": round(before.get("hours", 0) + hours / 3600, 2),
             "hardware": f"{platform.machine()} CPU, {torch.get_num_threads()} thread(s)"
             if not torch.cuda.is_available()
             else torch.cuda.get_device_name(0),
             "loss_curve": [[row["step"], round(row["loss"], 4)] for row in losses[:: max(1, len(losses) // 40)]],
             "final_loss": round(losses[-1]["loss"], 4),
             "licence": "Apache-2.0",
-        },
+        }
+        | ({"before": {key: before.get(key) for key in IN_BOTH_PARTS}} if settings.start else {}),
     )
     return loaded

@@ -174,6 +174,50 @@ def swap_skill(rng: random.Random, most: int = 3, easy: bool = False) -> tuple[s
     return f"{told}. {' '.join(asked)} {asks}", reply.strip()
 
 
+def after_skill(rng: random.Random, easy: bool = False) -> tuple[str, str]:
+    """What two to six people have after a single swap: nothing but the two thoughts of a swap, many times over."""
+    keys, values, (start, now) = _holders(rng, rng.choice((2, 3, 3, 4)), easy)
+    held = dict(zip(keys, values, strict=True))
+    short = easy or rng.random() < 0.3
+    told = ", ".join(f"{k} {v}" if short else f"{k} {start.format(v)}" for k, v in held.items())
+    a, b = rng.sample(keys, 2)
+    held[a], held[b] = held[b], held[a]
+    picks = [rng.choice(keys) for _ in range(rng.randint(2, 6))]
+    told_now = ", ".join(f"{k} {held[k]}" if short else f"{k} {now.format(held[k])}" for k in picks)
+    swap = rng.choice(SWAP_WORDS).format(a, b, "places")
+    return f"{told}. {swap}. {'In short' if short else 'And'}: {', '.join(picks)}?", told_now + "."
+
+
+def trace_skill(rng: random.Random, most: int = 3, easy: bool = False) -> tuple[str, str]:
+    """One to `most` swaps told as asked: from the start or not, the two first or alone, or with what each gives."""
+    keys, values, (start, now) = _holders(rng, rng.choice((2, 3, 3, 3, 4)), easy)
+    held = dict(zip(keys, values, strict=True))
+    short = easy or rng.random() < 0.3
+    told = ", ".join(f"{k} {v}" if short else f"{k} {start.format(v)}" for k, v in held.items())
+    asks, opening, between, end = rng.choice(TRACES)
+    manner = rng.choice(("All.", "The two first.", "Only the two.", "Who gives what?"))
+    swap, order = rng.choice(SWAP_WORDS), rng.choice(ORDER)
+
+    def state(people: list[str]) -> str:
+        return between.join(f"{k} {held[k]}" if short else f"{k} {now.format(held[k])}" for k in people)
+
+    reply = ""
+    if rng.random() < 0.5:
+        manner += " From the start."
+        reply = f"At the start, {state(keys)}{end}"
+    asked = []
+    for index in range(rng.randint(1, most)):
+        a, b = rng.sample(keys, 2)
+        asked.append(order[index] + swap.format(a, b, "places") + ".")
+        reply += opening.format(a=a, b=b, i=index + 1)
+        if "gives" in manner:
+            reply += f"{a} gives {held[a]} to {b}{between}{b} gives {held[b]} to {a}{between}"
+        held[a], held[b] = held[b], held[a]
+        others = [k for k in keys if k not in (a, b)]
+        reply += state([a, b] if "Only" in manner else [a, b, *others] if "first" in manner else keys) + end
+    return f"{told}. {' '.join(asked)} {asks} {manner}", reply.strip()
+
+
 def sum_skill(rng: random.Random, most: int = 4) -> tuple[str, str]:
     """One to `most` sums, each by itself or going on from the last result."""
 
@@ -267,3 +311,22 @@ def skill_text(rng: random.Random, progress: float = 1.0) -> tuple[str, str]:
     if skill is swap_skill:
         return skill(rng, most, easy)
     return skill(rng, most) if skill is sum_skill else skill(rng)
+
+
+def swap_text(rng: random.Random, progress: float = 1.0) -> tuple[str, str]:
+    """A question and its reply from the second part of a pre-training: three of four are about swaps or their parts.
+
+    Again the easy words and the single swaps come first.
+    """
+    easy = rng.random() > 0.7 * min(1.0, progress / 0.6)
+    most = 1 if progress < 0.15 else 2 if progress < 0.3 else 3
+    kind = rng.random()
+    if kind < 0.25:
+        return skill_text(rng)
+    if kind < 0.37:
+        return lookup_skill(rng, easy)
+    if kind < 0.45:
+        return partner_skill(rng)
+    if kind < 0.65:
+        return after_skill(rng, easy)
+    return swap_skill(rng, most, easy) if kind < 0.85 else trace_skill(rng, most, easy)

@@ -14,7 +14,7 @@ from mentor_kd import models, official, pretraining, sandbox
 from mentor_kd.files import InputError, read_json, read_jsonl
 from mentor_kd.models import IGNORED, SEPARATOR
 from mentor_kd.pretraining import SIZES, MuonAdamW, PackedSkills, PretrainSettings, build_model, build_tokenizer
-from mentor_kd.skills import skill_text, swap_skill
+from mentor_kd.skills import after_skill, skill_text, swap_skill, swap_text, trace_skill
 from mentor_kd.tasks import MARKER, get_task
 
 SMALL = PretrainSettings(steps=20, rows=2, length=64)
@@ -70,7 +70,7 @@ def test_no_question_of_the_sandbox_is_in_the_text():
     shipped = {q.question for family in sandbox.FAMILIES for q in sandbox.load_questions(family)}
     rng = random.Random(11)
     for i in range(20_000):
-        question, reply = skill_text(rng, i / 20_000)
+        question, reply = (skill_text, swap_text)[i % 2](rng, i / 20_000)
         assert question and reply
         assert MARKER not in question + reply and SEPARATOR not in question + reply
         assert question not in shipped
@@ -86,7 +86,8 @@ def test_no_official_question_is_in_the_text(name):
     asked = {sandbox.normalise(q.question) for q in [*found.train, *found.test]}
     rng = random.Random(13)
     assert len(asked) > 300
-    assert not asked & {sandbox.normalise(skill_text(rng, i / 20_000)[0]) for i in range(20_000)}
+    for text in (skill_text, swap_text):
+        assert not asked & {sandbox.normalise(text(rng, i / 20_000)[0]) for i in range(20_000)}
 
 
 def test_a_trace_of_swaps_is_true():
@@ -104,6 +105,40 @@ def test_a_trace_of_swaps_is_true():
             assert state == ", ".join(f"{name} {thing}" for name, thing in held.items())
             checked += 1
     assert checked > 50
+
+
+def test_what_people_have_after_one_swap_is_true():
+    rng, checked = random.Random(15), 0
+    for _ in range(500):
+        question, reply = after_skill(rng, easy=True)
+        told, swap, asked = re.fullmatch(r"(.*?)\. (.*)\. In short: (.*)\?", question).groups()
+        held = dict(pair.split(" ") for pair in told.split(", "))
+        a, b = re.match(r"(\w+) (?:and|swaps with) (\w+)", swap).groups()
+        held[a], held[b] = held[b], held[a]
+        assert reply == ", ".join(f"{one} {held[one]}" for one in asked.split(", ")) + "."
+        checked += 1
+    assert checked == 500
+
+
+def test_the_manner_of_a_trace_follows_from_its_question():
+    rng, seen = random.Random(16), set()
+    for _ in range(3000):
+        question, reply = trace_skill(rng, most=1, easy=True)
+        told, swap, asked = question.split(". ", 2)
+        held = dict(pair.split(" ") for pair in told.split(", "))
+        start = ", ".join(f"{k} {v}" for k, v in held.items())
+        a, b = re.match(r"(?:\w+,? )??(\w+) (?:and|swaps with) (\w+)", swap).groups()
+        if not asked.startswith("Follow the swaps."):
+            continue  # the other ways of telling differ in lines and words alone
+        manner = asked.removeprefix("Follow the swaps. ").removesuffix(" From the start.")
+        seen.add(manner)
+        lines = [f"At the start, {start}"] if asked.endswith("From the start.") else []
+        gives = f"{a} gives {held[a]} to {b}, {b} gives {held[b]} to {a}, " if manner == "Who gives what?" else ""
+        held[a], held[b] = held[b], held[a]
+        order = {"The two first.": sorted(held, key=lambda k: (k != a, k != b)), "Only the two.": [a, b]}
+        state = ", ".join(f"{k} {held[k]}" for k in order.get(manner, held))
+        assert reply == ". ".join([*lines, f"{a} and {b}: {gives}{state}."])
+    assert seen == {"All.", "The two first.", "Only the two.", "Who gives what?"}
 
 
 def test_skills_teach_what_is_true():
@@ -276,3 +311,37 @@ def test_pretraining_goes_on_where_it_was_killed_and_ends_the_same(tmp_path, mon
     loaded = models.load(tmp_path / "again")
     assert torch.equal(loaded.model.state_dict()["lm_head.weight"], ours["lm_head.weight"])
     assert models.same_tokenizer(loaded.tokenizer, again.tokenizer)
+
+
+def test_a_second_part_goes_on_from_the_first_and_its_card_holds_both(tmp_path, monkeypatch):
+    monkeypatch.setitem(SIZES, "sandbox-small", (16, 1, 2, 8))
+    first = pretraining.pretrain("sandbox-small", tmp_path / "first", tmp_path / "work", SMALL)
+    second = PretrainSettings(start=str(tmp_path / "first"), steps=4, rows=2, length=64, learning_rate=1e-9)
+    went_on = pretraining.pretrain("sandbox-small", tmp_path / "second", tmp_path / "second-work", second)
+    ours, theirs = went_on.model.state_dict(), first.model.state_dict()
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-6) for name in ours)
+
+    before, card = (read_json(tmp_path / name / "model_card.json") for name in ("first", "second"))
+    assert card["tokens"] == (20 + 4) * 2 * 64
+    assert card["settings"]["steps"] == 4
+    assert card["before"]["settings"] == before["settings"]
+    assert card["before"]["loss_curve"] == before["loss_curve"]
+
+
+def test_a_second_part_reads_swaps(tokenizer):
+    def read(settings):
+        rows = PackedSkills(tokenizer, settings)
+        return " ".join(tokenizer.decode(rows[i]["input_ids"]) for i in range(200))
+
+    first, second = read(PretrainSettings(steps=200, rows=1)), read(PretrainSettings(start="first", steps=200, rows=1))
+    assert "Only the two." in second and "Only the two." not in first
+
+
+def test_a_start_of_another_make_is_refused(tmp_path):
+    with pytest.raises(InputError, match="'sandbox-small' has another shape"):
+        pretraining.pretrain(
+            "sandbox-base", tmp_path / "model", tmp_path / "work", PretrainSettings("sandbox-small", 1)
+        )
+    gpt2 = tiny.gpt2(tmp_path / "gpt2")
+    with pytest.raises(InputError, match="gpt2' has another tokenizer"):
+        pretraining.pretrain("sandbox-base", tmp_path / "model", tmp_path / "work", PretrainSettings(str(gpt2), 1))
