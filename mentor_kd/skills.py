@@ -174,18 +174,42 @@ def swap_skill(rng: random.Random, most: int = 3, easy: bool = False) -> tuple[s
     return f"{told}. {' '.join(asked)} {asks}", reply.strip()
 
 
-def after_skill(rng: random.Random, easy: bool = False) -> tuple[str, str]:
-    """What two to six people have after a single swap: nothing but the two thoughts of a swap, many times over."""
+def after_skill(rng: random.Random, before: int = 0, easy: bool = False) -> tuple[str, str]:
+    """What two to six people have after one more swap: nothing but the two thoughts of a swap, many times over.
+
+    `before` swaps are told with what all have after each, so that the last of several states is the one to start from.
+    """
     keys, values, (start, now) = _holders(rng, rng.choice((2, 3, 3, 4)), easy)
     held = dict(zip(keys, values, strict=True))
     short = easy or rng.random() < 0.3
-    told = ", ".join(f"{k} {v}" if short else f"{k} {start.format(v)}" for k, v in held.items())
-    a, b = rng.sample(keys, 2)
-    held[a], held[b] = held[b], held[a]
+    _, opening, between, end = rng.choice(TRACES)
+
+    def say(people: list[str], form: str) -> list[str]:
+        return [f"{k} {held[k]}" if short else f"{k} {form.format(held[k])}" for k in people]
+
+    told = ", ".join(say(keys, start)) + ". "
+    for index in range(before + 1):
+        a, b = rng.sample(keys, 2)
+        held[a], held[b] = held[b], held[a]
+        if index < before:
+            told += opening.format(a=a, b=b, i=index + 1) + between.join(say(keys, now)) + end
     picks = [rng.choice(keys) for _ in range(rng.randint(2, 6))]
-    told_now = ", ".join(f"{k} {held[k]}" if short else f"{k} {now.format(held[k])}" for k in picks)
     swap = rng.choice(SWAP_WORDS).format(a, b, "places")
-    return f"{told}. {swap}. {'In short' if short else 'And'}: {', '.join(picks)}?", told_now + "."
+    return f"{told}{swap}. {'In short' if short else 'And'}: {', '.join(picks)}?", ", ".join(say(picks, now)) + "."
+
+
+def latest_skill(rng: random.Random, easy: bool = False) -> tuple[str, str]:
+    """What people have at the end of two to four lists of who has what, each with other holders than the one before."""
+    keys, values, (_, now) = _holders(rng, rng.choice((2, 3, 3, 4)), easy)
+    short = easy or rng.random() < 0.3
+    between, end = rng.choice(((", ", ". "), ("\n", "\n\n"), (" and ", ". ")))
+    told = ""
+    for _ in range(rng.randint(2, 4)):
+        held = dict(zip(keys, rng.sample(values, len(values)), strict=True))
+        said = {k: f"{k} {v}" if short else f"{k} {now.format(v)}" for k, v in held.items()}
+        told += between.join(said.values()) + end
+    picks = [rng.choice(keys) for _ in range(rng.randint(1, 4))]
+    return f"{told}In the end: {', '.join(picks)}?", ", ".join(said[one] for one in picks) + "."
 
 
 def trace_skill(rng: random.Random, most: int = 3, easy: bool = False) -> tuple[str, str]:
@@ -206,7 +230,7 @@ def trace_skill(rng: random.Random, most: int = 3, easy: bool = False) -> tuple[
         manner += " From the start."
         reply = f"At the start, {state(keys)}{end}"
     asked = []
-    for index in range(rng.randint(1, most)):
+    for index in range(rng.randint(min(2, most), most)):
         a, b = rng.sample(keys, 2)
         asked.append(order[index] + swap.format(a, b, "places") + ".")
         reply += opening.format(a=a, b=b, i=index + 1)
@@ -314,19 +338,22 @@ def skill_text(rng: random.Random, progress: float = 1.0) -> tuple[str, str]:
 
 
 def swap_text(rng: random.Random, progress: float = 1.0) -> tuple[str, str]:
-    """A question and its reply from the second part of a pre-training: three of four are about swaps or their parts.
+    """A question and its reply from the second part of a pre-training: most are about swaps or their parts.
 
-    Again the easy words and the single swaps come first.
+    Again the easy words and the single swaps come first; chains of swaps have most of the later texts, for there a
+    model must learn to look at the last state that it wrote and not at the first.
     """
     easy = rng.random() > 0.7 * min(1.0, progress / 0.6)
-    most = 1 if progress < 0.15 else 2 if progress < 0.3 else 3
+    most = 1 if progress < 0.1 else 2 if progress < 0.2 else 3
     kind = rng.random()
-    if kind < 0.25:
+    if kind < 0.27:
         return skill_text(rng)
-    if kind < 0.37:
+    if kind < 0.33:
         return lookup_skill(rng, easy)
-    if kind < 0.45:
+    if kind < 0.37:
         return partner_skill(rng)
-    if kind < 0.65:
-        return after_skill(rng, easy)
-    return swap_skill(rng, most, easy) if kind < 0.85 else trace_skill(rng, most, easy)
+    if kind < 0.42:
+        return latest_skill(rng, easy)
+    if kind < 0.67:
+        return after_skill(rng, rng.randrange(most), easy)
+    return swap_skill(rng, most, easy) if kind < 0.82 else trace_skill(rng, most, easy)

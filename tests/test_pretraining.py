@@ -14,7 +14,7 @@ from mentor_kd import models, official, pretraining, sandbox
 from mentor_kd.files import InputError, read_json, read_jsonl
 from mentor_kd.models import IGNORED, SEPARATOR
 from mentor_kd.pretraining import SIZES, MuonAdamW, PackedSkills, PretrainSettings, build_model, build_tokenizer
-from mentor_kd.skills import after_skill, skill_text, swap_skill, swap_text, trace_skill
+from mentor_kd.skills import after_skill, latest_skill, skill_text, swap_skill, swap_text, trace_skill
 from mentor_kd.tasks import MARKER, get_task
 
 SMALL = PretrainSettings(steps=20, rows=2, length=64)
@@ -107,17 +107,32 @@ def test_a_trace_of_swaps_is_true():
     assert checked > 50
 
 
-def test_what_people_have_after_one_swap_is_true():
+def test_what_people_have_after_one_more_swap_is_true():
     rng, checked = random.Random(15), 0
-    for _ in range(500):
-        question, reply = after_skill(rng, easy=True)
-        told, swap, asked = re.fullmatch(r"(.*?)\. (.*)\. In short: (.*)\?", question).groups()
-        held = dict(pair.split(" ") for pair in told.split(", "))
-        a, b = re.match(r"(\w+) (?:and|swaps with) (\w+)", swap).groups()
+    for i in range(600):
+        question, reply = after_skill(rng, before=i % 3, easy=True)
+        if i % 3 and ": " not in question.split("In short")[0]:
+            continue  # a way of telling without a colon
+        told, swap, asked = re.fullmatch(r"(.*)[.\n] ?(.*)\. In short: (.*)\?", question, re.DOTALL).groups()
+        last = re.split(r"\. |: |:\n|\n\n", told.strip())[-1]
+        held = dict(re.findall(r"(\w+) (\w+)", last))
+        a, b = re.search(r"(\w+) (?:and|swaps with) (\w+)", swap).groups()
         held[a], held[b] = held[b], held[a]
         assert reply == ", ".join(f"{one} {held[one]}" for one in asked.split(", ")) + "."
         checked += 1
-    assert checked == 500
+    assert checked > 300
+
+
+def test_the_latest_of_several_lists_counts():
+    rng = random.Random(17)
+    for _ in range(300):
+        question, reply = latest_skill(rng, easy=True)
+        told, asked = question.removesuffix("?").split("In the end: ")
+        lists = [
+            dict(re.findall(r"(\w+) (\w+)", one.replace(" and ", ", "))) for one in re.split(r"\. |\n\n", told)[:-1]
+        ]
+        assert 2 <= len(lists) <= 4
+        assert reply == ", ".join(f"{one} {lists[-1][one]}" for one in asked.split(", ")) + "."
 
 
 def test_the_manner_of_a_trace_follows_from_its_question():
