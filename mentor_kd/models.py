@@ -29,7 +29,7 @@ logging.set_verbosity_error()  # its warnings speak of tied weights and defaults
 logging.disable_progress_bar()
 
 SEPARATOR = "\n###\n"  # between question and target of a decoder-only model
-SANDBOX_MODELS = ("sandbox-small", "sandbox-base", "sandbox-large")
+SANDBOX_MODELS = ("sandbox-small", "sandbox-base", "sandbox-large", "sandbox-swaps")
 IGNORED = -100  # a label that no loss counts
 CARD = "model_card.json"
 UNLOADABLE = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)  # what transformers raises for a bad model

@@ -46,7 +46,9 @@ from .training import last_checkpoint, whole_rows
 
 # name: (width, layers, heads, width of a head); with the 1,024 tokens of the tokenizer 0.17, 0.46 and 1.7 million
 # parameters. Heads of 16 and 32, for a processor's attention is slow at widths between.
+# sandbox-swaps is sandbox-base gone on with swaps.
 SIZES = {"sandbox-small": (56, 3, 4, 16), "sandbox-base": (80, 5, 5, 16), "sandbox-large": (160, 5, 5, 32)}
+SIZES["sandbox-swaps"] = SIZES["sandbox-base"]
 CONTEXT = 1024
 PAD, EOS = "<pad>", "</s>"
 
@@ -80,7 +82,6 @@ No Not False True Total Start End balls gift gifts presents event semester match
 dancers dancing dancer playing swapping switch switched occasionally readers avid elephant currently concatenating
 combining ends
 """.split()
-IN_BOTH_PARTS = ("settings", "tokens", "hours", "hardware", "loss_curve", "final_loss")  # of a card
 RARE = 30  # a word that generated text holds less often than this is spelled
 _WORD = r"[A-Za-z]+"
 
@@ -159,10 +160,10 @@ def build_model(size: str, tokenizer: PreTrainedTokenizerFast, seed: int = 0) ->
 
 @dataclass(frozen=True)
 class PretrainSettings:
-    """Steps, tokens a step and learning rate of a pre-training, or of its second part.
+    """Steps, tokens a step and learning rate of a pre-training.
 
-    The second part goes on from the model in the folder `start` (or of that name), with a fresh optimizer; its texts
-    are mostly about swaps, which a model comes upon late and only where nearly all it reads is made of them.
+    With `start`, a sandbox model's name or folder, it goes on from that one with a fresh optimizer, and its texts are
+    mostly about swaps, which a model comes upon late and only where most of what it reads is made of them.
     """
 
     start: str = ""
@@ -364,7 +365,6 @@ def pretrain(size: str, folder: Path, work: Path, settings: PretrainSettings) ->
             "loss_curve": [[row["step"], round(row["loss"], 4)] for row in losses[:: max(1, len(losses) // 40)]],
             "final_loss": round(losses[-1]["loss"], 4),
             "licence": "Apache-2.0",
-        }
-        | ({"before": {key: before.get(key) for key in IN_BOTH_PARTS}} if settings.start else {}),
+        },
     )
     return loaded

@@ -212,6 +212,26 @@ def latest_skill(rng: random.Random, easy: bool = False) -> tuple[str, str]:
     return f"{told}In the end: {', '.join(picks)}?", ", ".join(said[one] for one in picks) + "."
 
 
+def option_skill(rng: random.Random, easy: bool = False) -> tuple[str, str]:
+    """Which options have what letters, where people hold the very things that are named in the options."""
+    keys, values, (start, now) = _holders(rng, rng.choice((2, 3, 3, 3, 4)), easy)
+    short = easy or rng.random() < 0.3
+    options = values if rng.random() < 0.7 else rng.sample(values, len(values))
+    letters = dict(zip(options, "ABCD", strict=False))
+    told = ", ".join(f"{k} {v}" if short else f"{k} {start.format(v)}" for k, v in zip(keys, values, strict=True))
+    told += ". " + rng.choice((" ", ", ")).join(f"({letter}) {v}" for v, letter in letters.items()) + ". "
+    for _ in range(rng.randrange(3)):
+        held = zip(keys, rng.sample(values, len(values)), strict=True)
+        told += ", ".join(f"{k} {v}" if short else f"{k} {now.format(v)}" for k, v in held) + ". "
+    drop = all(" ball" in v for v in values) and rng.random() < 0.5  # "red" for "red ball"
+    picks = [rng.choice(values) for _ in range(rng.randint(1, 4))]
+    shown = {v: v.split()[0] if drop else v for v in picks}
+    asked = ", ".join(shown[v] for v in picks)
+    if rng.random() < 0.5:
+        return f"{told}Letters: {asked}?", ", ".join(f"{shown[v]} {letters[v]}" for v in picks) + "."
+    return f"{told}Options: {asked}?", ", ".join(f"{shown[v]} is ({letters[v]}) {v}" for v in picks) + "."
+
+
 def trace_skill(rng: random.Random, most: int = 3, easy: bool = False) -> tuple[str, str]:
     """One to `most` swaps told as asked: from the start or not, the two first or alone, or with what each gives."""
     keys, values, (start, now) = _holders(rng, rng.choice((2, 3, 3, 3, 4)), easy)
@@ -338,13 +358,15 @@ def skill_text(rng: random.Random, progress: float = 1.0) -> tuple[str, str]:
 
 
 def swap_text(rng: random.Random, progress: float = 1.0) -> tuple[str, str]:
-    """A question and its reply from the second part of a pre-training: most are about swaps or their parts.
+    """A question and its reply for a model that goes on with swaps: most are about swaps or their parts.
 
-    Again the easy words and the single swaps come first; chains of swaps have most of the later texts, for there a
-    model must learn to look at the last state that it wrote and not at the first.
+    Again the easy words and the single swaps come first. The letters of options come in late: whatever stands twice in
+    a text, as what people hold and as an option, is another thing to tell apart.
     """
     easy = rng.random() > 0.7 * min(1.0, progress / 0.6)
     most = 1 if progress < 0.1 else 2 if progress < 0.2 else 3
+    if progress >= 0.7 and rng.random() < 0.2:
+        return option_skill(rng, easy)
     kind = rng.random()
     if kind < 0.27:
         return skill_text(rng)
