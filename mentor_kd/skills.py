@@ -23,6 +23,24 @@ HOLDING = (
 )
 POSITIONS = "goalkeeper,striker,fullback,cheerleader,benchwarmer,left winger,right winger,center midfielder"
 SWAP_WORDS = ("{} and {} swap", "{} and {} swap {}", "{} and {} trade {}", "{} and {} switch", "{} swaps with {}")
+SWAPPED = ("places", "balls", "gifts", "positions", "partners", "books", "their gifts")
+# Before a text: names that stand there for nothing, so that the first place of a name is not always the one that counts
+LEADS = (
+    "{} are friends. ",
+    "{} are playing a game. ",
+    "This is about {}. ",
+    "Once there were {}. At the start of the day, ",
+    "{} meet. At the start, ",
+)
+# Letters of options: what asks for them, and how one is told; s is what is asked for, v the option's whole text
+LETTERS = (
+    ("Letters", "{s} {letter}"),
+    ("Options", "{s} is ({letter}) {v}"),
+    ("Which letters", "{s}, so {letter}"),
+    ("Answers", "{s}. So the answer is ({letter}) {v}"),
+    ("Choices", "the {s}. Choice {letter}"),
+    ("Marks", "{s} has the letter {letter}"),
+)
 ORDER = (("", "", ""), ("First, ", "Then, ", "Finally, "), ("First, ", "Next, ", "Last, "), ("Then ", "Then ", "Then "))
 # A way of telling a trace: what asks for it, how a line begins, what stands between the holders, how a line ends.
 TRACES = (
@@ -194,7 +212,7 @@ def after_skill(rng: random.Random, before: int = 0, easy: bool = False) -> tupl
         if index < before:
             told += opening.format(a=a, b=b, i=index + 1) + between.join(say(keys, now)) + end
     picks = [rng.choice(keys) for _ in range(rng.randint(2, 6))]
-    swap = rng.choice(SWAP_WORDS).format(a, b, "places")
+    swap = rng.choice(SWAP_WORDS).format(a, b, rng.choice(SWAPPED))
     return f"{told}{swap}. {'In short' if short else 'And'}: {', '.join(picks)}?", ", ".join(say(picks, now)) + "."
 
 
@@ -225,11 +243,10 @@ def option_skill(rng: random.Random, easy: bool = False) -> tuple[str, str]:
         told += ", ".join(f"{k} {v}" if short else f"{k} {now.format(v)}" for k, v in held) + ". "
     drop = all(" ball" in v for v in values) and rng.random() < 0.5  # "red" for "red ball"
     picks = [rng.choice(values) for _ in range(rng.randint(1, 4))]
+    asks, form = rng.choice(LETTERS)
     shown = {v: v.split()[0] if drop else v for v in picks}
-    asked = ", ".join(shown[v] for v in picks)
-    if rng.random() < 0.5:
-        return f"{told}Letters: {asked}?", ", ".join(f"{shown[v]} {letters[v]}" for v in picks) + "."
-    return f"{told}Options: {asked}?", ", ".join(f"{shown[v]} is ({letters[v]}) {v}" for v in picks) + "."
+    replies = [form.format(s=shown[v], v=v, letter=letters[v]) for v in picks]
+    return f"{told}{asks}: {', '.join(shown[v] for v in picks)}?", ", ".join(replies) + "."
 
 
 def trace_skill(rng: random.Random, most: int = 3, easy: bool = False) -> tuple[str, str]:
@@ -240,7 +257,7 @@ def trace_skill(rng: random.Random, most: int = 3, easy: bool = False) -> tuple[
     told = ", ".join(f"{k} {v}" if short else f"{k} {start.format(v)}" for k, v in held.items())
     asks, opening, between, end = rng.choice(TRACES)
     manner = rng.choice(("All.", "The two first.", "Only the two.", "Who gives what?"))
-    swap, order = rng.choice(SWAP_WORDS), rng.choice(ORDER)
+    swap, swapped, order = rng.choice(SWAP_WORDS), rng.choice(SWAPPED), rng.choice(ORDER)
 
     def state(people: list[str]) -> str:
         return between.join(f"{k} {held[k]}" if short else f"{k} {now.format(held[k])}" for k in people)
@@ -252,7 +269,7 @@ def trace_skill(rng: random.Random, most: int = 3, easy: bool = False) -> tuple[
     asked = []
     for index in range(rng.randint(min(2, most), most)):
         a, b = rng.sample(keys, 2)
-        asked.append(order[index] + swap.format(a, b, "places") + ".")
+        asked.append(order[index] + swap.format(a, b, swapped) + ".")
         reply += opening.format(a=a, b=b, i=index + 1)
         if "gives" in manner:
             reply += f"{a} gives {held[a]} to {b}{between}{b} gives {held[b]} to {a}{between}"
@@ -360,22 +377,34 @@ def skill_text(rng: random.Random, progress: float = 1.0) -> tuple[str, str]:
 def swap_text(rng: random.Random, progress: float = 1.0) -> tuple[str, str]:
     """A question and its reply for a model that goes on with swaps: most are about swaps or their parts.
 
-    Again the easy words and the single swaps come first. The letters of options come in late: whatever stands twice in
-    a text, as what people hold and as an option, is another thing to tell apart.
+    Again the easy words and the single swaps come first, and the letters of options after them: what stands twice in a
+    text, as what people hold and as an option, is another thing to tell apart.
     """
     easy = rng.random() > 0.7 * min(1.0, progress / 0.6)
     most = 1 if progress < 0.1 else 2 if progress < 0.2 else 3
-    if progress >= 0.7 and rng.random() < 0.2:
-        return option_skill(rng, easy)
     kind = rng.random()
-    if kind < 0.27:
+    if kind < 0.22:
         return skill_text(rng)
-    if kind < 0.33:
+    if kind < 0.27:
         return lookup_skill(rng, easy)
-    if kind < 0.37:
+    if kind < 0.30:
         return partner_skill(rng)
-    if kind < 0.42:
-        return latest_skill(rng, easy)
-    if kind < 0.67:
-        return after_skill(rng, rng.randrange(most), easy)
-    return swap_skill(rng, most, easy) if kind < 0.82 else trace_skill(rng, most, easy)
+    if kind < 0.35:
+        question, reply = latest_skill(rng, easy)
+    elif kind < 0.50 and progress > 0.2:
+        question, reply = option_skill(rng, easy)
+    elif kind < 0.70:
+        question, reply = after_skill(rng, rng.randrange(most), easy)
+    elif kind < 0.82:
+        question, reply = swap_skill(rng, most, easy)
+    else:
+        question, reply = trace_skill(rng, most, easy)
+    return (_led(rng, question) if rng.random() < 0.5 * progress else question), reply
+
+
+def _led(rng: random.Random, question: str) -> str:
+    """The question after a sentence that names all its people, in another order."""
+    words = set(question.replace(",", " ").replace(".", " ").split())
+    people = [name for name in dict.fromkeys(PEOPLE[0] + PEOPLE[-1]) if name in words]
+    rng.shuffle(people)
+    return rng.choice(LEADS).format(", ".join(people[:-1]) + f", and {people[-1]}") + question

@@ -14,7 +14,16 @@ from mentor_kd import models, official, pretraining, sandbox
 from mentor_kd.files import InputError, read_json, read_jsonl
 from mentor_kd.models import IGNORED, SEPARATOR
 from mentor_kd.pretraining import SIZES, MuonAdamW, PackedSkills, PretrainSettings, build_model, build_tokenizer
-from mentor_kd.skills import after_skill, latest_skill, option_skill, skill_text, swap_skill, swap_text, trace_skill
+from mentor_kd.skills import (
+    LETTERS,
+    after_skill,
+    latest_skill,
+    option_skill,
+    skill_text,
+    swap_skill,
+    swap_text,
+    trace_skill,
+)
 from mentor_kd.tasks import MARKER, get_task
 
 SMALL = PretrainSettings(steps=20, rows=2, length=64)
@@ -140,13 +149,11 @@ def test_options_have_their_own_letters():
     for _ in range(400):
         question, reply = option_skill(rng)
         letters = {v: letter for letter, v in re.findall(r"\(([A-D])\) ([^,.(]+?)(?=,? \(|\.)", question)}
-        asked = re.search(r"(?:Letters|Options): (.*)\?", question)[1].split(", ")
+        asked = re.search(r"[a-z]: ([^:]*)\?$", question)[1].split(", ")
         full = [next(v for v in letters if v == one or v == f"{one} ball") for one in asked]
-        told = reply.removesuffix(".").split(", ")
-        if "Letters:" in question:
-            assert told == [f"{one} {letters[v]}" for one, v in zip(asked, full, strict=True)]
-        else:
-            assert told == [f"{one} is ({letters[v]}) {v}" for one, v in zip(asked, full, strict=True)]
+        form = dict(LETTERS)[re.search(r"([A-Z][a-z ]+): [^:]*\?$", question)[1]]
+        told = [form.format(s=one, v=v, letter=letters[v]) for one, v in zip(asked, full, strict=True)]
+        assert reply == ", ".join(told) + "."
         checked += 1
     assert checked == 400
 
