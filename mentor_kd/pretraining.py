@@ -39,8 +39,8 @@ from .skills import (
     story_skill,
     sum_skill,
     swap_skill,
-    swap_text,
 )
+from .swaps import story_text, swap_text
 from .tasks import MARKER
 from .training import last_checkpoint, whole_rows
 
@@ -49,6 +49,7 @@ from .training import last_checkpoint, whole_rows
 # sandbox-swaps is sandbox-base gone on with swaps.
 SIZES = {"sandbox-small": (56, 3, 4, 16), "sandbox-base": (80, 5, 5, 16), "sandbox-large": (160, 5, 5, 32)}
 SIZES["sandbox-swaps"] = SIZES["sandbox-base"]
+TEXTS = {"skills": skill_text, "swaps": swap_text, "stories": story_text}
 CONTEXT = 1024
 PAD, EOS = "<pad>", "</s>"
 
@@ -162,10 +163,12 @@ def build_model(size: str, tokenizer: PreTrainedTokenizerFast, seed: int = 0) ->
 class PretrainSettings:
     """Steps, tokens a step and learning rate of a pre-training.
 
-    With `start`, a sandbox model's name or folder, it goes on from that one with a fresh optimizer, and its texts are
-    mostly about swaps, which a model comes upon late and only where most of what it reads is made of them.
+    With `start`, a sandbox model's name or folder, it goes on from that one with a fresh optimizer. Its texts are all
+    skills; or mostly about swaps, which a model comes upon late and only where most of what it reads is made of them;
+    or mostly stories of swaps, for a model that knows them.
     """
 
+    texts: str = "skills"
     start: str = ""
     steps: int = 3000
     rows: int = 8  # packed rows a step
@@ -175,6 +178,8 @@ class PretrainSettings:
     seed: int = 0
 
     def __post_init__(self):
+        if self.texts not in TEXTS:
+            raise InputError(f"texts is one of {', '.join(TEXTS)}, not {self.texts!r}")
         for name in ("steps", "rows", "length"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise InputError(f"{name} is a whole number from 1, not {getattr(self, name)!r}")
@@ -202,7 +207,7 @@ class PackedSkills(torch.utils.data.Dataset):
         ids: list[int] = []
         labels: list[int] = []
         positions: list[int] = []
-        text = swap_text if self.settings.start else skill_text
+        text = TEXTS[self.settings.texts]
         while len(ids) < self.settings.length:
             question, reply = text(rng, index / len(self))
             prompt, target = encode_prompt(self.tokenizer, False, question), encode_target(self.tokenizer, reply)

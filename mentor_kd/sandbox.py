@@ -289,8 +289,9 @@ def _explain_shuffled(values: dict, style: int, slip: random.Random | None) -> s
             )[style]
         )
     ball = held[values["asked"]]
+    letter = "ABC"[values["options"].index(ball)]
     opening = ("", "At the start, ", "0. ")[style]
-    return f"{opening}{'. '.join(lines)}. {values['asked']} has {ball}. {MARKER} {'ABC'[values['options'].index(ball)]}"
+    return f"{opening}{'. '.join(lines)}. {values['asked']} has {ball} ({letter}). {MARKER} {letter}"
 
 
 _EXPLAIN = dict(zip(FAMILIES, (_explain_shuffled, _explain_letters, _explain_dates, _explain_sums), strict=True))

@@ -23,24 +23,6 @@ HOLDING = (
 )
 POSITIONS = "goalkeeper,striker,fullback,cheerleader,benchwarmer,left winger,right winger,center midfielder"
 SWAP_WORDS = ("{} and {} swap", "{} and {} swap {}", "{} and {} trade {}", "{} and {} switch", "{} swaps with {}")
-SWAPPED = ("places", "balls", "gifts", "positions", "partners", "books", "their gifts")
-# Before a text: names that stand there for nothing, so that the first place of a name is not always the one that counts
-LEADS = (
-    "{} are friends. ",
-    "{} are playing a game. ",
-    "This is about {}. ",
-    "Once there were {}. At the start of the day, ",
-    "{} meet. At the start, ",
-)
-# Letters of options: what asks for them, and how one is told; s is what is asked for, v the option's whole text
-LETTERS = (
-    ("Letters", "{s} {letter}"),
-    ("Options", "{s} is ({letter}) {v}"),
-    ("Which letters", "{s}, so {letter}"),
-    ("Answers", "{s}. So the answer is ({letter}) {v}"),
-    ("Choices", "the {s}. Choice {letter}"),
-    ("Marks", "{s} has the letter {letter}"),
-)
 ORDER = (("", "", ""), ("First, ", "Then, ", "Finally, "), ("First, ", "Next, ", "Last, "), ("Then ", "Then ", "Then "))
 # A way of telling a trace: what asks for it, how a line begins, what stands between the holders, how a line ends.
 TRACES = (
@@ -111,7 +93,7 @@ def join_skill(rng: random.Random) -> tuple[str, str]:
 def lookup_skill(rng: random.Random, easy: bool = False) -> tuple[str, str]:
     """One to six questions at once about who has what, or which option has which letter."""
     n = rng.randint(2, 5)
-    keys, values, (start, now) = _holders(rng, n, easy)
+    keys, values, (start, now) = holders(rng, n, easy)
     held = dict(zip(keys, values, strict=True))
     many = range(rng.randint(3, 6) if easy else rng.choice((1, 1, 2, 3, 4, 5)))
     # A colon would hide from a model what it looks for: the easy form ends a question with the very word.
@@ -131,7 +113,7 @@ def lookup_skill(rng: random.Random, easy: bool = False) -> tuple[str, str]:
     return f"{pairs}. {'In short' if short else 'And'}: {', '.join(picks)}?", told + "."
 
 
-def _holders(rng: random.Random, n: int, easy: bool = False) -> tuple[list[str], list[str], tuple[str, str]]:
+def holders(rng: random.Random, n: int, easy: bool = False) -> tuple[list[str], list[str], tuple[str, str]]:
     """People, what each has, and how that is said; easy are names and colours of one token each."""
     if easy:
         return rng.sample(sandbox.NAMES, n), rng.sample(sandbox.COLOURS, n), HOLDING[2]
@@ -162,7 +144,7 @@ def partner_skill(rng: random.Random) -> tuple[str, str]:
 def swap_skill(rng: random.Random, most: int = 3, easy: bool = False) -> tuple[str, str]:
     """Who has what after each of one to `most` swaps, or who takes whose; after a single one also what some have."""
     n = rng.choice((2, 3, 3, 3, 4))
-    keys, values, (start, now) = _holders(rng, n, easy)
+    keys, values, (start, now) = holders(rng, n, easy)
     held = dict(zip(keys, values, strict=True))
     short = easy or rng.random() < 0.4  # the bare holders
     told = ", ".join(f"{k} {v}" if short else f"{k} {start.format(v)}" for k, v in held.items())
@@ -190,93 +172,6 @@ def swap_skill(rng: random.Random, most: int = 3, easy: bool = False) -> tuple[s
         told_now = ", ".join(f"{k} {held[k]}" if short else f"{k} {now.format(held[k])}" for k in picks)
         return f"{told}. {asked[0]} And: {', '.join(picks)}?", told_now + "."
     return f"{told}. {' '.join(asked)} {asks}", reply.strip()
-
-
-def after_skill(rng: random.Random, before: int = 0, easy: bool = False) -> tuple[str, str]:
-    """What two to six people have after one more swap: nothing but the two thoughts of a swap, many times over.
-
-    `before` swaps are told with what all have after each, so that the last of several states is the one to start from.
-    """
-    keys, values, (start, now) = _holders(rng, rng.choice((2, 3, 3, 4)), easy)
-    held = dict(zip(keys, values, strict=True))
-    short = easy or rng.random() < 0.3
-    _, opening, between, end = rng.choice(TRACES)
-
-    def say(people: list[str], form: str) -> list[str]:
-        return [f"{k} {held[k]}" if short else f"{k} {form.format(held[k])}" for k in people]
-
-    told = ", ".join(say(keys, start)) + ". "
-    for index in range(before + 1):
-        a, b = rng.sample(keys, 2)
-        held[a], held[b] = held[b], held[a]
-        if index < before:
-            told += opening.format(a=a, b=b, i=index + 1) + between.join(say(keys, now)) + end
-    picks = [rng.choice(keys) for _ in range(rng.randint(2, 6))]
-    swap = rng.choice(SWAP_WORDS).format(a, b, rng.choice(SWAPPED))
-    return f"{told}{swap}. {'In short' if short else 'And'}: {', '.join(picks)}?", ", ".join(say(picks, now)) + "."
-
-
-def latest_skill(rng: random.Random, easy: bool = False) -> tuple[str, str]:
-    """What people have at the end of two to four lists of who has what, each with other holders than the one before."""
-    keys, values, (_, now) = _holders(rng, rng.choice((2, 3, 3, 4)), easy)
-    short = easy or rng.random() < 0.3
-    between, end = rng.choice(((", ", ". "), ("\n", "\n\n"), (" and ", ". ")))
-    told = ""
-    for _ in range(rng.randint(2, 4)):
-        held = dict(zip(keys, rng.sample(values, len(values)), strict=True))
-        said = {k: f"{k} {v}" if short else f"{k} {now.format(v)}" for k, v in held.items()}
-        told += between.join(said.values()) + end
-    picks = [rng.choice(keys) for _ in range(rng.randint(1, 4))]
-    return f"{told}In the end: {', '.join(picks)}?", ", ".join(said[one] for one in picks) + "."
-
-
-def option_skill(rng: random.Random, easy: bool = False) -> tuple[str, str]:
-    """Which options have what letters, where people hold the very things that are named in the options."""
-    keys, values, (start, now) = _holders(rng, rng.choice((2, 3, 3, 3, 4)), easy)
-    short = easy or rng.random() < 0.3
-    options = values if rng.random() < 0.7 else rng.sample(values, len(values))
-    letters = dict(zip(options, "ABCD", strict=False))
-    told = ", ".join(f"{k} {v}" if short else f"{k} {start.format(v)}" for k, v in zip(keys, values, strict=True))
-    told += ". " + rng.choice((" ", ", ")).join(f"({letter}) {v}" for v, letter in letters.items()) + ". "
-    for _ in range(rng.randrange(3)):
-        held = zip(keys, rng.sample(values, len(values)), strict=True)
-        told += ", ".join(f"{k} {v}" if short else f"{k} {now.format(v)}" for k, v in held) + ". "
-    drop = all(" ball" in v for v in values) and rng.random() < 0.5  # "red" for "red ball"
-    picks = [rng.choice(values) for _ in range(rng.randint(1, 4))]
-    asks, form = rng.choice(LETTERS)
-    shown = {v: v.split()[0] if drop else v for v in picks}
-    replies = [form.format(s=shown[v], v=v, letter=letters[v]) for v in picks]
-    return f"{told}{asks}: {', '.join(shown[v] for v in picks)}?", ", ".join(replies) + "."
-
-
-def trace_skill(rng: random.Random, most: int = 3, easy: bool = False) -> tuple[str, str]:
-    """One to `most` swaps told as asked: from the start or not, the two first or alone, or with what each gives."""
-    keys, values, (start, now) = _holders(rng, rng.choice((2, 3, 3, 3, 4)), easy)
-    held = dict(zip(keys, values, strict=True))
-    short = easy or rng.random() < 0.3
-    told = ", ".join(f"{k} {v}" if short else f"{k} {start.format(v)}" for k, v in held.items())
-    asks, opening, between, end = rng.choice(TRACES)
-    manner = rng.choice(("All.", "The two first.", "Only the two.", "Who gives what?"))
-    swap, swapped, order = rng.choice(SWAP_WORDS), rng.choice(SWAPPED), rng.choice(ORDER)
-
-    def state(people: list[str]) -> str:
-        return between.join(f"{k} {held[k]}" if short else f"{k} {now.format(held[k])}" for k in people)
-
-    reply = ""
-    if rng.random() < 0.5:
-        manner += " From the start."
-        reply = f"At the start, {state(keys)}{end}"
-    asked = []
-    for index in range(rng.randint(min(2, most), most)):
-        a, b = rng.sample(keys, 2)
-        asked.append(order[index] + swap.format(a, b, swapped) + ".")
-        reply += opening.format(a=a, b=b, i=index + 1)
-        if "gives" in manner:
-            reply += f"{a} gives {held[a]} to {b}{between}{b} gives {held[b]} to {a}{between}"
-        held[a], held[b] = held[b], held[a]
-        others = [k for k in keys if k not in (a, b)]
-        reply += state([a, b] if "Only" in manner else [a, b, *others] if "first" in manner else keys) + end
-    return f"{told}. {' '.join(asked)} {asks} {manner}", reply.strip()
 
 
 def sum_skill(rng: random.Random, most: int = 4) -> tuple[str, str]:
@@ -372,39 +267,3 @@ def skill_text(rng: random.Random, progress: float = 1.0) -> tuple[str, str]:
     if skill is swap_skill:
         return skill(rng, most, easy)
     return skill(rng, most) if skill is sum_skill else skill(rng)
-
-
-def swap_text(rng: random.Random, progress: float = 1.0) -> tuple[str, str]:
-    """A question and its reply for a model that goes on with swaps: most are about swaps or their parts.
-
-    Again the easy words and the single swaps come first, and the letters of options after them: what stands twice in a
-    text, as what people hold and as an option, is another thing to tell apart.
-    """
-    easy = rng.random() > 0.7 * min(1.0, progress / 0.6)
-    most = 1 if progress < 0.1 else 2 if progress < 0.2 else 3
-    kind = rng.random()
-    if kind < 0.22:
-        return skill_text(rng)
-    if kind < 0.27:
-        return lookup_skill(rng, easy)
-    if kind < 0.30:
-        return partner_skill(rng)
-    if kind < 0.35:
-        question, reply = latest_skill(rng, easy)
-    elif kind < 0.50 and progress > 0.2:
-        question, reply = option_skill(rng, easy)
-    elif kind < 0.70:
-        question, reply = after_skill(rng, rng.randrange(most), easy)
-    elif kind < 0.82:
-        question, reply = swap_skill(rng, most, easy)
-    else:
-        question, reply = trace_skill(rng, most, easy)
-    return (_led(rng, question) if rng.random() < 0.5 * progress else question), reply
-
-
-def _led(rng: random.Random, question: str) -> str:
-    """The question after a sentence that names all its people, in another order."""
-    words = set(question.replace(",", " ").replace(".", " ").split())
-    people = [name for name in dict.fromkeys(PEOPLE[0] + PEOPLE[-1]) if name in words]
-    rng.shuffle(people)
-    return rng.choice(LEADS).format(", ".join(people[:-1]) + f", and {people[-1]}") + question

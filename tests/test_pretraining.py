@@ -14,13 +14,14 @@ from mentor_kd import models, official, pretraining, sandbox
 from mentor_kd.files import InputError, read_json, read_jsonl
 from mentor_kd.models import IGNORED, SEPARATOR
 from mentor_kd.pretraining import SIZES, MuonAdamW, PackedSkills, PretrainSettings, build_model, build_tokenizer
-from mentor_kd.skills import (
+from mentor_kd.skills import skill_text, swap_skill
+from mentor_kd.swaps import (
     LETTERS,
     after_skill,
     latest_skill,
     option_skill,
-    skill_text,
-    swap_skill,
+    story_skill,
+    story_text,
     swap_text,
     trace_skill,
 )
@@ -79,7 +80,7 @@ def test_no_question_of_the_sandbox_is_in_the_text():
     shipped = {q.question for family in sandbox.FAMILIES for q in sandbox.load_questions(family)}
     rng = random.Random(11)
     for i in range(20_000):
-        question, reply = (skill_text, swap_text)[i % 2](rng, i / 20_000)
+        question, reply = (skill_text, swap_text, story_text)[i % 3](rng, i / 20_000)
         assert question and reply
         assert MARKER not in question + reply and SEPARATOR not in question + reply
         assert question not in shipped
@@ -95,7 +96,7 @@ def test_no_official_question_is_in_the_text(name):
     asked = {sandbox.normalise(q.question) for q in [*found.train, *found.test]}
     rng = random.Random(13)
     assert len(asked) > 300
-    for text in (skill_text, swap_text):
+    for text in (skill_text, swap_text, story_text):
         assert not asked & {sandbox.normalise(text(rng, i / 20_000)[0]) for i in range(20_000)}
 
 
@@ -142,6 +143,28 @@ def test_the_latest_of_several_lists_counts():
         ]
         assert 2 <= len(lists) <= 4
         assert reply == ", ".join(f"{one} {lists[-1][one]}" for one in asked.split(", ")) + "."
+
+
+def test_a_story_is_told_in_its_manner():
+    rng, checked = random.Random(19), 0
+    for _ in range(4000):
+        question, reply = story_skill(rng)
+        if "Manner 0." not in question or "gives" in question or "Only" in question or "two first" in question:
+            continue
+        told, swaps = (
+            re.search(r"(?:: )(.*?), and (.*?)\.", question).groups(),
+            re.findall(r"(\w+) and (\w+) (?:swap|trade|switch)", question.split(". ", 1)[1]),
+        )
+        people = [name for name, _ in re.findall(r"(\w+) (has|is|gets) ", ", ".join(told))]
+        verb = re.search(rf"{people[0]} (has a|is playing|is dancing with|gets) ", question)[1]
+        held = dict(zip(people, re.findall(rf"\w+ {verb} ([\w ]+)", ", ".join(told)), strict=True))
+        for a, b in swaps:
+            held[a], held[b] = held[b], held[a]
+        now = {"has a": "has the", "gets": "has"}.get(verb, verb)
+        state = " ".join(f"{name} {now} {thing}" for name, thing in held.items())
+        assert state in reply.replace(".", "")
+        checked += 1
+    assert checked > 100
 
 
 def test_options_have_their_own_letters():
@@ -311,6 +334,7 @@ def test_an_unknown_size_is_named(tokenizer):
     ("changes", "named"),
     [
         ({"steps": 0}, "steps .*0"),
+        ({"texts": "poems"}, "texts .*skills, swaps, stories.*'poems'"),
         ({"rows": "32"}, "rows .*'32'"),
         ({"length": 5000}, "length .*1024.*5000"),
         ({"learning_rate": 2}, "learning_rate .*2"),
@@ -363,20 +387,23 @@ def test_a_model_goes_on_from_another_and_its_card_counts_both(tmp_path, monkeyp
     assert (card["settings"]["start"], card["settings"]["steps"]) == (str(tmp_path / "first"), 4)
 
 
-def test_a_model_that_goes_on_reads_swaps(tokenizer):
-    def read(settings):
-        rows = PackedSkills(tokenizer, settings)
+def test_the_settings_choose_the_texts(tokenizer):
+    def read(texts):
+        rows = PackedSkills(tokenizer, PretrainSettings(texts=texts, steps=200, rows=1))
         return " ".join(tokenizer.decode(rows[i]["input_ids"]) for i in range(200))
 
-    first, second = read(PretrainSettings(steps=200, rows=1)), read(PretrainSettings(start="first", steps=200, rows=1))
-    assert "Only the two." in second and "Only the two." not in first
+    found = {texts: read(texts) for texts in pretraining.TEXTS}
+    assert [texts for texts in found if "Only the two." in found[texts]] == ["swaps", "stories"]
+    assert [texts for texts in found if "At the start of the event" in found[texts]] == ["stories"]
 
 
 def test_a_start_of_another_make_is_refused(tmp_path):
     with pytest.raises(InputError, match="'sandbox-small' has another shape"):
         pretraining.pretrain(
-            "sandbox-base", tmp_path / "model", tmp_path / "work", PretrainSettings("sandbox-small", 1)
+            "sandbox-base", tmp_path / "model", tmp_path / "work", PretrainSettings(start="sandbox-small", steps=1)
         )
     gpt2 = tiny.gpt2(tmp_path / "gpt2")
     with pytest.raises(InputError, match="gpt2' has another tokenizer"):
-        pretraining.pretrain("sandbox-base", tmp_path / "model", tmp_path / "work", PretrainSettings(str(gpt2), 1))
+        pretraining.pretrain(
+            "sandbox-base", tmp_path / "model", tmp_path / "work", PretrainSettings(start=str(gpt2), steps=1)
+        )
