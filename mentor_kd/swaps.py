@@ -183,7 +183,7 @@ def _led(rng: random.Random, question: str) -> str:
     return rng.choice(LEADS).format(", ".join(people[:-1]) + f", and {people[-1]}") + question
 
 
-def story_skill(rng: random.Random) -> tuple[str, str]:
+def tale_skill(rng: random.Random) -> tuple[str, str]:
     """One to three swaps in a story, told in the manner that is asked for, or the letters of a story's options."""
     begins, has, swap, noun = rng.choice(STORIES)
     people = rng.sample(PEOPLE[-1][:3] if rng.random() < 0.6 else rng.choice(PEOPLE), 3)
@@ -198,7 +198,7 @@ def story_skill(rng: random.Random) -> tuple[str, str]:
         longest = rng.randint(1, 3)
         things = [" ".join(sandbox.made_up_word(rng) for _ in range(rng.randint(1, longest))) for _ in range(3)]
     if len(set(things)) < 3:
-        return story_skill(rng)
+        return tale_skill(rng)
     held, now = dict(zip(people, things, strict=True)), has.replace(" a {}", " the {}").replace("gets", "has")
     listed = [f"{k} {has.format(v)}" for k, v in held.items()]
     told = begins.format(f"{people[0]}, {people[1]}, and {people[2]}") + f"{listed[0]}, {listed[1]}, and {listed[2]}. "
@@ -243,4 +243,4 @@ def story_skill(rng: random.Random) -> tuple[str, str]:
 
 def story_text(rng: random.Random, progress: float = 1.0) -> tuple[str, str]:
     """A question and its reply for a model that knows swaps: stories of swaps, and of all else enough to keep it."""
-    return story_skill(rng) if rng.random() < 0.6 else swap_text(rng)
+    return tale_skill(rng) if rng.random() < 0.6 else swap_text(rng)

@@ -20,7 +20,7 @@ from mentor_kd.swaps import (
     after_skill,
     latest_skill,
     option_skill,
-    story_skill,
+    tale_skill,
     story_text,
     swap_text,
     trace_skill,
@@ -148,7 +148,7 @@ def test_the_latest_of_several_lists_counts():
 def test_a_story_is_told_in_its_manner():
     rng, checked = random.Random(19), 0
     for _ in range(4000):
-        question, reply = story_skill(rng)
+        question, reply = tale_skill(rng)
         if "Manner 0." not in question or "gives" in question or "Only" in question or "two first" in question:
             continue
         told, swaps = (
@@ -385,6 +385,10 @@ def test_a_model_goes_on_from_another_and_its_card_counts_both(tmp_path, monkeyp
     card = read_json(tmp_path / "second" / "model_card.json")
     assert card["tokens"] == (20 + 4) * 2 * 64
     assert (card["settings"]["start"], card["settings"]["steps"]) == (str(tmp_path / "first"), 4)
+    assert card["parts"] == [card["settings"]]
+    third = PretrainSettings(start=str(tmp_path / "second"), texts="stories", steps=2, rows=2, length=64)
+    pretraining.pretrain("sandbox-small", tmp_path / "third", tmp_path / "third-work", third)
+    assert [part["steps"] for part in read_json(tmp_path / "third" / "model_card.json")["parts"]] == [4, 2]
 
 
 def test_the_settings_choose_the_texts(tokenizer):
