@@ -20,9 +20,9 @@ from mentor_kd.swaps import (
     after_skill,
     latest_skill,
     option_skill,
-    tale_skill,
     story_text,
     swap_text,
+    tale_skill,
     trace_skill,
 )
 from mentor_kd.tasks import MARKER, get_task
