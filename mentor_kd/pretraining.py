@@ -31,15 +31,7 @@ from . import sandbox
 from .files import ROOT, InputError, append_jsonl, read_json, read_jsonl, write_jsonl
 from .models import CARD, IGNORED, SEPARATOR, Loaded, encode_prompt, encode_target, load, model_path, save
 from .progress import Progress
-from .skills import (
-    calendar_skill,
-    lookup_skill,
-    partner_skill,
-    skill_text,
-    story_skill,
-    sum_skill,
-    swap_skill,
-)
+from .skills import calendar_skill, lookup_skill, partner_skill, skill_text, story_skill, sum_skill, swap_skill
 from .swaps import story_text, swap_text
 from .tasks import MARKER
 from .training import last_checkpoint, whole_rows
