@@ -34,6 +34,7 @@ from .progress import Progress
 from .skills import calendar_skill, lookup_skill, partner_skill, skill_text, story_skill, sum_skill, swap_skill
 from .swaps import story_text, swap_text
 from .tasks import MARKER
+from .tellings import told_text
 from .training import last_checkpoint, whole_rows
 
 # name: (width, layers, heads, width of a head); with the 1,024 tokens of the tokenizer 0.17, 0.46 and 1.7 million
@@ -41,7 +42,7 @@ from .training import last_checkpoint, whole_rows
 # sandbox-swaps is sandbox-base gone on with swaps.
 SIZES = {"sandbox-small": (56, 3, 4, 16), "sandbox-base": (80, 5, 5, 16), "sandbox-large": (160, 5, 5, 32)}
 SIZES["sandbox-swaps"] = SIZES["sandbox-base"]
-TEXTS = {"skills": skill_text, "swaps": swap_text, "stories": story_text}
+TEXTS = {"skills": skill_text, "swaps": swap_text, "stories": story_text, "tellings": told_text}
 CONTEXT = 1024
 PAD, EOS = "<pad>", "</s>"
 

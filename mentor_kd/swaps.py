@@ -6,6 +6,7 @@ itself here, then in stories that are told at length, as the paper's tasks are. 
 """
 
 import random
+from typing import NamedTuple
 
 from . import sandbox
 from .skills import (
@@ -183,8 +184,23 @@ def _led(rng: random.Random, question: str) -> str:
     return rng.choice(LEADS).format(", ".join(people[:-1]) + f", and {people[-1]}") + question
 
 
-def tale_skill(rng: random.Random) -> tuple[str, str]:
-    """One to three swaps in a story, told in the manner that is asked for, or the letters of a story's options."""
+class Story(NamedTuple):
+    """Three people, what each has at the start, who swaps with whom, how that is said, and the story's text."""
+
+    people: list[str]
+    things: list[str]
+    pairs: list[list[str]]
+    has: str
+    swap: str
+    told: str
+
+    @property
+    def options(self) -> str:
+        return ", ".join(f"({letter}) {v}" for letter, v in zip("ABC", self.things, strict=True))
+
+
+def make_story(rng: random.Random) -> Story:
+    """A story of one to three swaps, told at length; nothing is asked yet."""
     begins, has, swap, noun = rng.choice(STORIES)
     people = rng.sample(PEOPLE[-1][:3] if rng.random() < 0.6 else rng.choice(PEOPLE), 3)
     if noun:
@@ -198,20 +214,26 @@ def tale_skill(rng: random.Random) -> tuple[str, str]:
         longest = rng.randint(1, 3)
         things = [" ".join(sandbox.made_up_word(rng) for _ in range(rng.randint(1, longest))) for _ in range(3)]
     if len(set(things)) < 3:
-        return tale_skill(rng)
-    held, now = dict(zip(people, things, strict=True)), has.replace(" a {}", " the {}").replace("gets", "has")
-    listed = [f"{k} {has.format(v)}" for k, v in held.items()]
+        return make_story(rng)
+    listed = [f"{k} {has.format(v)}" for k, v in zip(people, things, strict=True)]
     told = begins.format(f"{people[0]}, {people[1]}, and {people[2]}") + f"{listed[0]}, {listed[1]}, and {listed[2]}. "
     told += rng.choice(GOES_ON)
     pairs = [rng.sample(people, 2) for _ in range(rng.choice((1, 2, 3, 3)))]
     words = rng.choice(ORDER[1:3])
     told += " ".join(f"{words[i]}{a} and {b} {swap}." for i, (a, b) in enumerate(pairs))
-    options = ", ".join(f"({letter}) {v}" for letter, v in zip("ABC", things, strict=True))
+    return Story(people, things, pairs, has, swap, told)
+
+
+def tale_skill(rng: random.Random) -> tuple[str, str]:
+    """One to three swaps in a story, told in the manner that is asked for, or the letters of a story's options."""
+    story = make_story(rng)
+    people, things, pairs, has, swap, told = story
+    held, now = dict(zip(people, things, strict=True)), has.replace(" a {}", " the {}").replace("gets", "has")
     if rng.random() < 0.15:
         asks, form = rng.choice(LETTERS)
         picks = [rng.choice(things) for _ in range(rng.randint(1, 4))]
         replies = [form.format(s=v, v=v, letter="ABC"[things.index(v)]) for v in picks]
-        return f"{told} Answer choices: {options}. {asks}: {', '.join(picks)}?", ", ".join(replies) + "."
+        return f"{told} Answer choices: {story.options}. {asks}: {', '.join(picks)}?", ", ".join(replies) + "."
     number = rng.randrange(len(MANNERS))
     opening, between, end, adverbs = MANNERS[number]
     asks, reply = f"Manner {number}.", ""

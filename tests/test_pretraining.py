@@ -26,6 +26,7 @@ from mentor_kd.swaps import (
     trace_skill,
 )
 from mentor_kd.tasks import MARKER, get_task
+from mentor_kd.tellings import conclusion_skill, telling_skill, told_text
 
 SMALL = PretrainSettings(steps=20, rows=2, length=64)
 
@@ -80,7 +81,7 @@ def test_no_question_of_the_sandbox_is_in_the_text():
     shipped = {q.question for family in sandbox.FAMILIES for q in sandbox.load_questions(family)}
     rng = random.Random(11)
     for i in range(20_000):
-        question, reply = (skill_text, swap_text, story_text)[i % 3](rng, i / 20_000)
+        question, reply = (skill_text, swap_text, story_text, told_text)[i % 4](rng, i / 20_000)
         assert question and reply
         assert MARKER not in question + reply and SEPARATOR not in question + reply
         assert question not in shipped
@@ -96,7 +97,7 @@ def test_no_official_question_is_in_the_text(name):
     asked = {sandbox.normalise(q.question) for q in [*found.train, *found.test]}
     rng = random.Random(13)
     assert len(asked) > 300
-    for text in (skill_text, swap_text, story_text):
+    for text in (skill_text, swap_text, story_text, told_text):
         assert not asked & {sandbox.normalise(text(rng, i / 20_000)[0]) for i in range(20_000)}
 
 
@@ -145,26 +146,57 @@ def test_the_latest_of_several_lists_counts():
         assert reply == ", ".join(f"{one} {lists[-1][one]}" for one in asked.split(", ")) + "."
 
 
+def follow(question):
+    """How a story says that somebody holds something, and who has what at its end."""
+    told = ", ".join(re.search(r"(?:: )(.*?), and (.*?)\.", question).groups())
+    people = [name for name, _ in re.findall(r"(\w+) (has|is|gets) ", told)]
+    verb = re.search(rf"{people[0]} (has a|is playing|is dancing with|gets) ", question)[1]
+    held = dict(zip(people, re.findall(rf"\w+ {verb} ([\w ]+)", told), strict=True))
+    for a, b in re.findall(r"[.] (?:\w+, |Then )?(\w+) and (\w+) (?:swap|trade|switch) (?:\w+ ?)+(?=[.])", question):
+        held[a], held[b] = held[b], held[a]
+    return verb, held
+
+
 def test_a_story_is_told_in_its_manner():
     rng, checked = random.Random(19), 0
     for _ in range(4000):
         question, reply = tale_skill(rng)
         if "Manner 0." not in question or "gives" in question or "Only" in question or "two first" in question:
             continue
-        told, swaps = (
-            re.search(r"(?:: )(.*?), and (.*?)\.", question).groups(),
-            re.findall(r"(\w+) and (\w+) (?:swap|trade|switch)", question.split(". ", 1)[1]),
-        )
-        people = [name for name, _ in re.findall(r"(\w+) (has|is|gets) ", ", ".join(told))]
-        verb = re.search(rf"{people[0]} (has a|is playing|is dancing with|gets) ", question)[1]
-        held = dict(zip(people, re.findall(rf"\w+ {verb} ([\w ]+)", ", ".join(told)), strict=True))
-        for a, b in swaps:
-            held[a], held[b] = held[b], held[a]
+        verb, held = follow(question)
         now = {"has a": "has the", "gets": "has"}.get(verb, verb)
         state = " ".join(f"{name} {now} {thing}" for name, thing in held.items())
         assert state in reply.replace(".", "")
         checked += 1
     assert checked > 100
+
+
+def test_a_free_telling_ends_with_what_people_have():
+    rng, checked = random.Random(20), 0
+    for _ in range(600):
+        question, reply = telling_skill(rng)
+        _, held = follow(question)
+        things = "|".join(map(re.escape, held.values()))
+        for name, thing in held.items():
+            said = re.findall(rf"\b{name}(?:: | (?:[a-z]+ )*?)({things})\b", reply)
+            # after a last swap of two others, or told for the two alone, a name may never be said to have anything
+            assert not said or said[-1] == thing, (question, reply)
+            checked += bool(said)
+    assert checked > 1500
+
+
+def test_a_conclusion_follows_from_its_telling():
+    rng = random.Random(21)
+    for _ in range(600):
+        question, reply = conclusion_skill(rng)
+        _, held = follow(question.split(" At the end of the")[0])
+        who = re.search(r"[Aa]t the end of the \w+, (\w+) (?:has|is) ", question)[1]
+        letters = {thing: letter for letter, thing in re.findall(r"\(([ABC])\) ([^,.(]+?)(?=,|\.)", question)[:3]}
+        thing = held[who]
+        letter, wrong = letters[thing], set("ABC") - {letters[thing]}
+        assert thing in reply or re.search(rf"\b{letter}\b", reply), (question, reply)
+        assert not any(re.search(rf"\({other}\)|is:? {other}\.", reply) for other in wrong), (question, reply)
+        assert not any(other in reply.split() for other in held if other != who)
 
 
 def test_options_have_their_own_letters():
@@ -334,7 +366,7 @@ def test_an_unknown_size_is_named(tokenizer):
     ("changes", "named"),
     [
         ({"steps": 0}, "steps .*0"),
-        ({"texts": "poems"}, "texts .*skills, swaps, stories.*'poems'"),
+        ({"texts": "poems"}, "texts .*skills, swaps, stories, tellings.*'poems'"),
         ({"rows": "32"}, "rows .*'32'"),
         ({"length": 5000}, "length .*1024.*5000"),
         ({"learning_rate": 2}, "learning_rate .*2"),
@@ -397,8 +429,9 @@ def test_the_settings_choose_the_texts(tokenizer):
         return " ".join(tokenizer.decode(rows[i]["input_ids"]) for i in range(200))
 
     found = {texts: read(texts) for texts in pretraining.TEXTS}
-    assert [texts for texts in found if "Only the two." in found[texts]] == ["swaps", "stories"]
-    assert [texts for texts in found if "At the start of the event" in found[texts]] == ["stories"]
+    assert [texts for texts in found if "Only the two." in found[texts]] == ["swaps", "stories", "tellings"]
+    assert [texts for texts in found if "At the start of the event" in found[texts]] == ["stories", "tellings"]
+    assert [texts for texts in found if "Tell the swaps." in found[texts]] == ["tellings"]
 
 
 def test_a_start_of_another_make_is_refused(tmp_path):

@@ -1,0 +1,150 @@
+"""Stories of swaps as people tell them, and what is concluded from such a telling: the language of the paper's tasks.
+
+A model that traces swaps in six manners has not met the wordings in which a large teacher tells the same, and spends
+its few rationales on reading them. Here the telling is free: how it begins, how a swap is named, who is shown after
+it, how holding is said. A conclusion is asked for apart, from a telling that stands in the question; that a question is
+answered by a telling and then a conclusion is left for distillation to teach, as in `skills`.
+"""
+
+import random
+from collections.abc import Callable
+
+from .swaps import Story, make_story, swap_text, tale_skill
+
+EVENTS = ("game", "event", "match", "dance", "song", "semester", "day", "evening")
+BEGINS = ("", "", "", "Let's track the {w} step by step: ", "Let's track the {w}: ", "Let's go through the {w}: ")
+BEGINS += ("Let's follow the {w} one by one. ", "We go step by step. ", "Step by step: ", "First, who has what? ")
+WORDS = ("swaps", "exchanges", "trades", "changes", "positions", "balls", "gifts", "books")
+STARTS = ("At the start of the {e}: ", "At the start of the {e}, ", "Initially, ", "Initially: ", "1. Initially: - ")
+STARTS += ("At the start, ", "In the beginning: ", "The initial state: ")
+# How one swap is named; nth is "first", Nth is "First" and its likes, x and y are what the two have before it
+NAMED = (
+    "After {a} and {b} {swap}: ",
+    "After {a} and {b} {swap}, ",
+    "- After {a} and {b} {swap}, ",
+    "After the {nth} swap: ",
+    "After the {nth} swap, ",
+    "After the {nth} swap between {a} and {b}: ",
+    "After the {nth} exchange between {a} and {b}: ",
+    "{i}. {a} and {b} {swap}: ",
+    "{i}. {a} and {b} {swap}: - ",
+    "{i}. {a} and {b} {swap}. ",
+    "{i}. {a} and {b} {swap}, so ",
+    "{i}. After {a} and {b} {swap}, ",
+    "{i}. {a} swaps with {b}: ",
+    "{i}. After the {nth} swap ({a} and {b}): ",
+    "{Nth}, {a} and {b} {swap}. So now ",
+    "{Nth}, {a} and {b} {swap}. Now ",
+    "{Nth}, {a} and {b} {swap}: ",
+    "{Nth}, after {a} and {b} {swap}, ",
+    "{Nth}, {a} swaps with {b}, so ",
+    "{Nth}, {a} swaps {x} with {y} of {b}. So now ",
+    "{i}. {a} gives {x} to {b}, and {b} gives {y} to {a}: ",
+)
+NTH = (
+    ("First", "Then", "Finally"),
+    ("First", "Next", "Lastly"),
+    ("First", "Second", "Third"),
+    ("First", "Then", "Then"),
+)
+# How holding is said, by what the story's own words are; the forms of one story stand for the same
+HELD = {
+    "has a {}": ("has the {}", "has the {}", "has a {}", "now has the {}", "ends up with the {}", "will have the {}"),
+    "is playing {}": ("is playing {}", "is {}", "becomes {}", "becomes the {}", "is now playing {}", "is the {}"),
+    "is dancing with {}": ("is dancing with {}", "is with {}", "is now dancing with {}", "dances with {}"),
+    "gets {}": ("has {}", "now has {}", "gets {}", "ends up with {}"),
+}
+STILL = {"has a {}": "still has the {}", "is playing {}": "is still {}", "gets {}": "still has {}"}
+STILL["is dancing with {}"] = "is still dancing with {}"
+BETWEEN = (", ", ", ", " and ", ". ", " - ", "; ", " ")
+ENDS = (". ", ". ", " ", ", ")
+ASKS = ("Which choice is true?", "Which is true?", "What is true at the end?", "Choose one.")
+SO = ("Therefore, ", "So, ", "So ", "Thus, ", "")
+ANSWERS = (
+    "So the correct answer is {o}.",
+    "So, the correct answer is: {o}.",
+    "Therefore, the correct answer is {o}.",
+    "The correct answer is {o}.",
+    "The correct choice is {o}.",
+    "So the answer is {o}.",
+    "The true choice is {o}.",
+)
+
+
+def _says(form: str, thing: str) -> str:
+    """A form of holding with its thing: "has an orange ball"."""
+    return form.format(thing).replace(" a o", " an o")
+
+
+def _tell(rng: random.Random, story: Story, event: str) -> tuple[str, dict[str, str]]:
+    """The story's swaps told in one manner chosen by chance, and who has what at the end."""
+    held = dict(zip(story.people, story.things, strict=True))
+    form, still = rng.choice(HELD[story.has]), STILL[story.has]
+    between, end, named, nth = (rng.choice(one) for one in (BETWEEN, ENDS, NAMED, NTH))
+    who = rng.choice(("all", "all", "first", "first", "two"))
+    colon = rng.random() < 0.12  # "Ann: red ball"
+
+    def say(people: list[str], others: list[str] = ()) -> str:
+        if colon:
+            return between.join(f"{k}: {held[k]}" for k in people)
+        return between.join(f"{k} {_says(still if k in others else form, held[k])}" for k in people)
+
+    text = rng.choice(BEGINS).format(w=rng.choice(WORDS))
+    if rng.random() < 0.5:
+        text += rng.choice(STARTS).format(e=event) + say(story.people).replace("now ", "") + end
+    for i, (a, b) in enumerate(story.pairs):
+        ordinal = ("first", "second", "third" if rng.random() < 0.5 else "final")[i]
+        x, y = (f"the {held[k]}" if story.has == "has a {}" else held[k] for k in (a, b))
+        text += named.format(a=a, b=b, swap=story.swap, i=i + 1, nth=ordinal, Nth=nth[i], x=x, y=y)
+        held[a], held[b] = held[b], held[a]
+        others = [k for k in story.people if k not in (a, b)]
+        shown = story.people if who == "all" else [a, b, *others] if who == "first" else [a, b]
+        text += say(shown, others if who == "first" else []) + end
+    return text.rstrip(" ,"), held
+
+
+def telling_skill(rng: random.Random) -> tuple[str, str]:
+    """A story's swaps told freely; sometimes with what somebody has at the end."""
+    story = make_story(rng)
+    event = rng.choice(EVENTS)
+    text, held = _tell(rng, story, event)
+    asks = "Tell the swaps."
+    if rng.random() < 0.3:
+        who = rng.choice(story.people)
+        asks += f" At the end: {who}?"
+        text = f"{text.rstrip('.')}. {_ends(rng, event)}{who} {_says(rng.choice(HELD[story.has]), held[who])}."
+    return f"{story.told} {asks}", text
+
+
+def conclusion_skill(rng: random.Random) -> tuple[str, str]:
+    """What follows from a telling: who asks, what that one has, and the letter it has among the options."""
+    story = make_story(rng)
+    event = rng.choice(EVENTS)
+    text, held = _tell(rng, story, event)
+    who = rng.choice(story.people)
+    thing = held[who]
+    letter = "ABC"[story.things.index(thing)]
+    stem = story.has.replace(" a {}", " the").replace("gets", "has").replace(" {}", "")
+    asked = f"At the end of the {event}, {who} {stem} {rng.choice(ASKS)} Answer choices: {story.options}."
+    option = rng.choice((f"({letter}) {thing}", f"({letter}) {thing}", f"({letter})", f"{letter}"))
+    form = rng.choice(HELD[story.has])
+    kind = rng.random()
+    if kind < 0.15:
+        reply = _ends(rng, event) + f"{who} {form.format(f'({letter}) {thing}').replace(' a (', ' the (')}."
+    elif kind < 0.3:
+        reply = rng.choice(("Therefore, ", "So ", "Thus, ")) + rng.choice(ANSWERS[2:4]).split(", ")[-1].format(o=option)
+        reply = reply.replace("The ", "the ")
+    else:
+        reply = f"{_ends(rng, event)}{who} {_says(form, thing)}. {rng.choice(ANSWERS).format(o=option)}"
+    return f"{story.told} {asked} {text}", reply[0].upper() + reply[1:]
+
+
+def _ends(rng: random.Random, event: str) -> str:
+    return rng.choice(SO) + rng.choice(("at the end of the {}, ", "at the end, ", "")).format(event)
+
+
+def told_text(rng: random.Random, progress: float = 1.0) -> tuple[str, str]:
+    """A question and its reply for a model that knows stories of swaps: tellings, conclusions, and some of the rest."""
+    kind = rng.random()
+    skill: Callable = telling_skill if kind < 0.5 else conclusion_skill if kind < 0.8 else tale_skill
+    return swap_text(rng) if kind > 0.9 else skill(rng)
