@@ -49,6 +49,7 @@ STORIES = (
     ("{} are dancers. At the start of a song each has a partner: ", "is dancing with {}", "switch partners", ""),
     ("{} are friends who trade books. At the start each has a new one: ", "gets {}", "swap books", ""),
 )
+OF_THE = ("{0} of the {1}", "The {0} of the {1}", "The {3} of the {2}", "{0} and the {1}")
 GOES_ON = ("As time goes on, they trade. ", "As the game goes on, pairs of players trade. ", "Then they trade. ", "")
 # Manners of telling one swap: opening, between the holders, end, and whether "now" and "still" are said
 MANNERS = (
@@ -199,8 +200,16 @@ class Story(NamedTuple):
         return ", ".join(f"({letter}) {v}" for letter, v in zip("ABC", self.things, strict=True))
 
 
-def make_story(rng: random.Random) -> Story:
-    """A story of one to three swaps, told at length; nothing is asked yet."""
+def make_title(rng: random.Random) -> str:
+    """A made-up title of a book, of up to four words."""
+    words = [sandbox.made_up_word(rng) for _ in range(3)]
+    longer = words[0] + words[1].lower()
+    form = rng.choice(("{0}", "{3}", "The {0}", "The {3}", "The {0} {2}", "{0} {1}", "{0}-{4}", *OF_THE))
+    return form.format(*words, longer, rng.randrange(10, 100))
+
+
+def make_story(rng: random.Random, titles: bool = False) -> Story:
+    """A story of one to three swaps, told at length; nothing is asked yet. With `titles` books have such."""
     begins, has, swap, noun = rng.choice(STORIES)
     people = rng.sample(PEOPLE[-1][:3] if rng.random() < 0.6 else rng.choice(PEOPLE), 3)
     if noun:
@@ -210,11 +219,13 @@ def make_story(rng: random.Random) -> Story:
     elif "dancing" in has:
         names = [name for name in sandbox.NAMES if name not in people]
         things = [rng.choice((rng.choice(names), sandbox.made_up_word(rng))) for _ in range(3)]
+    elif titles:
+        things = [make_title(rng) for _ in range(3)]
     else:
         longest = rng.randint(1, 3)
         things = [" ".join(sandbox.made_up_word(rng) for _ in range(rng.randint(1, longest))) for _ in range(3)]
     if len(set(things)) < 3:
-        return make_story(rng)
+        return make_story(rng, titles)
     listed = [f"{k} {has.format(v)}" for k, v in zip(people, things, strict=True)]
     told = begins.format(f"{people[0]}, {people[1]}, and {people[2]}") + f"{listed[0]}, {listed[1]}, and {listed[2]}. "
     told += rng.choice(GOES_ON)

@@ -50,12 +50,24 @@ NTH = (
 # How holding is said, by what the story's own words are; the forms of one story stand for the same
 HELD = {
     "has a {}": ("has the {}", "has the {}", "has a {}", "now has the {}", "ends up with the {}", "will have the {}"),
-    "is playing {}": ("is playing {}", "is {}", "becomes {}", "becomes the {}", "is now playing {}", "is the {}"),
+    "is playing {}": (
+        "is playing {}",
+        "is {}",
+        "becomes {}",
+        "becomes the {}",
+        "is now playing {}",
+        "is the {}",
+        "moves to {}",
+    ),
     "is dancing with {}": ("is dancing with {}", "is with {}", "is now dancing with {}", "dances with {}"),
     "gets {}": ("has {}", "now has {}", "gets {}", "ends up with {}"),
 }
-STILL = {"has a {}": "still has the {}", "is playing {}": "is still {}", "gets {}": "still has {}"}
-STILL["is dancing with {}"] = "is still dancing with {}"
+STILL = {
+    "has a {}": ("still has the {}", "still has the {}", "keeps the {}", "still has a {}"),
+    "is playing {}": ("is still {}", "remains {}", "remains as {}", "is still playing {}", "stays at {}"),
+    "is dancing with {}": ("is still dancing with {}", "is still with {}", "remains with {}"),
+    "gets {}": ("still has {}", "keeps {}"),
+}
 BETWEEN = (", ", ", ", " and ", ". ", " - ", "; ", " ")
 ENDS = (". ", ". ", " ", ", ")
 ASKS = ("Which choice is true?", "Which is true?", "What is true at the end?", "Choose one.")
@@ -79,9 +91,9 @@ def _says(form: str, thing: str) -> str:
 def _tell(rng: random.Random, story: Story, event: str) -> tuple[str, dict[str, str]]:
     """The story's swaps told in one manner chosen by chance, and who has what at the end."""
     held = dict(zip(story.people, story.things, strict=True))
-    form, still = rng.choice(HELD[story.has]), STILL[story.has]
+    form, still = rng.choice(HELD[story.has]), rng.choice(STILL[story.has])
     between, end, named, nth = (rng.choice(one) for one in (BETWEEN, ENDS, NAMED, NTH))
-    who = rng.choice(("all", "all", "first", "first", "two"))
+    who = rng.choice(("all", "all", "first", "two", "two"))
     colon = rng.random() < 0.12  # "Ann: red ball"
 
     def say(people: list[str], others: list[str] = ()) -> str:
@@ -90,12 +102,15 @@ def _tell(rng: random.Random, story: Story, event: str) -> tuple[str, dict[str, 
         return between.join(f"{k} {_says(still if k in others else form, held[k])}" for k in people)
 
     text = rng.choice(BEGINS).format(w=rng.choice(WORDS))
+    first = 1
     if rng.random() < 0.5:
-        text += rng.choice(STARTS).format(e=event) + say(story.people).replace("now ", "") + end
+        start = rng.choice(STARTS)
+        first += start.startswith("1.")
+        text += start.format(e=event) + say(story.people).replace("now ", "") + end
     for i, (a, b) in enumerate(story.pairs):
         ordinal = ("first", "second", "third" if rng.random() < 0.5 else "final")[i]
         x, y = (f"the {held[k]}" if story.has == "has a {}" else held[k] for k in (a, b))
-        text += named.format(a=a, b=b, swap=story.swap, i=i + 1, nth=ordinal, Nth=nth[i], x=x, y=y)
+        text += named.format(a=a, b=b, swap=story.swap, i=first + i, nth=ordinal, Nth=nth[i], x=x, y=y)
         held[a], held[b] = held[b], held[a]
         others = [k for k in story.people if k not in (a, b)]
         shown = story.people if who == "all" else [a, b, *others] if who == "first" else [a, b]
@@ -105,7 +120,7 @@ def _tell(rng: random.Random, story: Story, event: str) -> tuple[str, dict[str, 
 
 def telling_skill(rng: random.Random) -> tuple[str, str]:
     """A story's swaps told freely; sometimes with what somebody has at the end."""
-    story = make_story(rng)
+    story = make_story(rng, titles=True)
     event = rng.choice(EVENTS)
     text, held = _tell(rng, story, event)
     asks = "Tell the swaps."
@@ -118,7 +133,7 @@ def telling_skill(rng: random.Random) -> tuple[str, str]:
 
 def conclusion_skill(rng: random.Random) -> tuple[str, str]:
     """What follows from a telling: who asks, what that one has, and the letter it has among the options."""
-    story = make_story(rng)
+    story = make_story(rng, titles=True)
     event = rng.choice(EVENTS)
     text, held = _tell(rng, story, event)
     who = rng.choice(story.people)
@@ -126,16 +141,19 @@ def conclusion_skill(rng: random.Random) -> tuple[str, str]:
     letter = "ABC"[story.things.index(thing)]
     stem = story.has.replace(" a {}", " the").replace("gets", "has").replace(" {}", "")
     asked = f"At the end of the {event}, {who} {stem} {rng.choice(ASKS)} Answer choices: {story.options}."
-    option = rng.choice((f"({letter}) {thing}", f"({letter}) {thing}", f"({letter})", f"{letter}"))
+    full = f"({letter}) {thing}"
+    option = rng.choice((full, full, full, f"**{full}**", f"({letter})", letter))
     form = rng.choice(HELD[story.has])
     kind = rng.random()
     if kind < 0.15:
-        reply = _ends(rng, event) + f"{who} {form.format(f'({letter}) {thing}').replace(' a (', ' the (')}."
+        reply = _ends(rng, event) + f"{who} {form.format(full).replace(' a (', ' the (')}."
     elif kind < 0.3:
         reply = rng.choice(("Therefore, ", "So ", "Thus, ")) + rng.choice(ANSWERS[2:4]).split(", ")[-1].format(o=option)
         reply = reply.replace("The ", "the ")
     else:
         reply = f"{_ends(rng, event)}{who} {_says(form, thing)}. {rng.choice(ANSWERS).format(o=option)}"
+    if rng.random() < 0.4:
+        reply += f" Letter: {letter}"
     return f"{story.told} {asked} {text}", reply[0].upper() + reply[1:]
 
 
@@ -146,5 +164,5 @@ def _ends(rng: random.Random, event: str) -> str:
 def told_text(rng: random.Random, progress: float = 1.0) -> tuple[str, str]:
     """A question and its reply for a model that knows stories of swaps: tellings, conclusions, and some of the rest."""
     kind = rng.random()
-    skill: Callable = telling_skill if kind < 0.5 else conclusion_skill if kind < 0.8 else tale_skill
+    skill: Callable = telling_skill if kind < 0.5 else conclusion_skill if kind < 0.85 else tale_skill
     return swap_text(rng) if kind > 0.9 else skill(rng)

@@ -151,7 +151,7 @@ def follow(question):
     told = ", ".join(re.search(r"(?:: )(.*?), and (.*?)\.", question).groups())
     people = [name for name, _ in re.findall(r"(\w+) (has|is|gets) ", told)]
     verb = re.search(rf"{people[0]} (has a|is playing|is dancing with|gets) ", question)[1]
-    held = dict(zip(people, re.findall(rf"\w+ {verb} ([\w ]+)", told), strict=True))
+    held = dict(zip(people, re.findall(rf"\w+ {verb} ([\w -]+)", told), strict=True))
     for a, b in re.findall(r"[.] (?:\w+, |Then )?(\w+) and (\w+) (?:swap|trade|switch) (?:\w+ ?)+(?=[.])", question):
         held[a], held[b] = held[b], held[a]
     return verb, held
