@@ -7,7 +7,6 @@ answered by a telling and then a conclusion is left for distillation to teach, a
 """
 
 import random
-from collections.abc import Callable
 
 from .swaps import Story, make_story, swap_text, tale_skill
 
@@ -164,5 +163,8 @@ def _ends(rng: random.Random, event: str) -> str:
 def told_text(rng: random.Random, progress: float = 1.0) -> tuple[str, str]:
     """A question and its reply for a model that knows stories of swaps: tellings, conclusions, and some of the rest."""
     kind = rng.random()
-    skill: Callable = telling_skill if kind < 0.5 else conclusion_skill if kind < 0.85 else tale_skill
-    return swap_text(rng) if kind > 0.9 else skill(rng)
+    if kind < 0.5:
+        return telling_skill(rng)
+    if kind < 0.85:
+        return conclusion_skill(rng)
+    return tale_skill(rng) if kind <= 0.9 else swap_text(rng)
