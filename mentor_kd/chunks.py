@@ -10,10 +10,9 @@ compare; the gradients are worked out by hand below.
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from .losses import LossSettings, States, TopK, soft_label_factor
+from .losses import LossSettings, States, TopK, apply, soft_label_factor
 
 CHUNK_BYTES = {"cpu": 2**25, "cuda": 2**28}  # of one chunk's logits: near a CPU's cache, large enough for a GPU
 
@@ -24,18 +23,25 @@ def chunk_size(vocabulary: int, device: torch.device) -> int:
 
 
 def gradient_in_place(
-    logits: Tensor, targets: Tensor, mentor: TopK | States | None, settings: LossSettings, scale: float
+    logits: Tensor,
+    targets: Tensor,
+    mentor: TopK | States | None,
+    settings: LossSettings,
+    scale: float,
+    spare: tuple[Tensor, Tensor] | None,
 ) -> tuple[Tensor, Tensor]:
     """Turn logits [n, V] into `scale` times the gradient of their loss; the sums CE and KL over the n positions.
 
     The loss is (1-lambda) CE + lambda tau^2 KL, or CE alone without a mentor. With `States` KL is any divergence of
-    losses.soft_label_divergence.
+    losses.soft_label_divergence; `spare` is what `_spare` gives for n positions or more.
     """
     if mentor is None:
         ce = _hard_in_place(logits, targets, scale)
         return ce, torch.zeros_like(ce)
     if isinstance(mentor, TopK):
         return _top_k_in_place(logits, targets, mentor, settings, scale)
+    if settings.beta == 0:
+        return _exact_in_place(logits, targets, mentor, settings, scale, spare)
     soft, kl = _exact_gradient(logits[:, : mentor.vocabulary], mentor.logits(), settings)
     ce = _hard_in_place(logits, targets, (1 - settings.soft_label_weight) * scale)
     logits[:, : mentor.vocabulary] += soft.mul_(soft_label_factor(settings) / settings.soft_label_temperature * scale)
@@ -53,20 +59,53 @@ def _hard_in_place(logits: Tensor, targets: Tensor, scale: float) -> Tensor:
     return (total.log() - at_target).sum()
 
 
-def _exact_gradient(student: Tensor, mentor: Tensor, settings: LossSettings) -> tuple[Tensor, Tensor]:
-    """tau times the gradient of the divergence with respect to the student's logits [n, V], and the divergence's sum.
+def _spare(positions: int, mentor: TopK | States | None, settings: LossSettings) -> tuple[Tensor, Tensor] | None:
+    """Room for two tensors of the mentor's logits, where they are worked with in place."""
+    if not isinstance(mentor, States) or settings.beta > 0:
+        return None
+    return tuple(mentor.states.new_empty(positions, mentor.vocabulary, dtype=torch.float32) for _ in range(2))
 
-    With s and m the softened distributions, KL(m || s) has s - m. KL(s || m) has s (f - E_s f) with f = log(s / m), and
+
+def _exact_in_place(
+    logits: Tensor,
+    targets: Tensor,
+    mentor: States,
+    settings: LossSettings,
+    scale: float,
+    spare: tuple[Tensor, Tensor],
+) -> tuple[Tensor, Tensor]:
+    """`gradient_in_place` for KL(m || s) with the mentor's whole distribution m: tau^2 KL has the gradient tau (s - m).
+
+    s is the student's softened distribution over the vocabulary that both share.
+    """
+    tau, share = settings.soft_label_temperature, soft_label_factor(settings) / settings.soft_label_temperature * scale
+    student = logits[:, : mentor.vocabulary]
+    logits -= student.amax(-1, keepdim=True)
+    apart, m = mentor.logits(out=spare[0]).div_(tau), spare[1][: len(logits)]
+    apart -= apart.amax(-1, keepdim=True)
+    torch.exp(apart, out=m)
+    mentor_total = m.sum(-1)
+    m /= mentor_total[:, None]
+    apart.sub_(student, alpha=1 / tau)  # log m - log s, but for the logarithms of the two totals
+    kl = torch.dot(m.view(-1), apart.view(-1)) - mentor_total.log().sum()
+    soft = torch.div(student, tau, out=apart).exp_()
+    total = soft.sum(-1)
+    kl += total.log().sum()
+    ce = _hard_in_place(logits, targets, (1 - settings.soft_label_weight) * scale)
+    student.addcmul_(soft, (share / total)[:, None]).sub_(m, alpha=share)
+    return ce, kl
+
+
+def _exact_gradient(student: Tensor, mentor: Tensor, settings: LossSettings) -> tuple[Tensor, Tensor]:
+    """tau times the gradient of a divergence with beta > 0 with respect to the student's logits [n, V], and its sum.
+
+    With s and m the softened distributions, KL(s || m) has s (f - E_s f) with f = log(s / m), and
     the Jensen-Shannon divergence the same with f = (1-beta) log(s / x), x = beta m + (1-beta) s: what s changes in x
     adds up to a constant, which a softmax does not feel.
     """
     tau, beta = settings.soft_label_temperature, settings.beta
     log_s, log_m = (student / tau).log_softmax(-1), mentor.div_(tau).log_softmax(-1)
     s = log_s.exp()
-    if beta == 0:
-        m = log_m.exp()
-        kl = (log_m.sub_(log_s).mul_(m)).sum()
-        return s.sub_(m), kl
     other = log_m if beta == 1 else torch.logaddexp(log_m + math.log(beta), log_s + math.log1p(-beta))
     apart = log_s.sub_(other)
     own = (s * apart).sum(-1, keepdim=True)
@@ -130,12 +169,15 @@ class _Chunked(torch.autograd.Function):
         to_weight = torch.zeros_like(weight) if needs_weight else None
         to_bias = torch.zeros_like(bias) if bias is not None and needs_bias else None
         ce = kl = torch.zeros((), device=hidden.device)
+        count = min(size, len(hidden))  # the chunks take turns in the same memory
+        room = hidden.new_empty(count, len(weight)) if layer.dtype == torch.float32 else None
+        spare = _spare(count, mentor, settings)
         for start in range(0, len(hidden), size):
             part = slice(start, start + size)
             states = hidden[part]
-            logits = F.linear(states, layer, None if bias is None else bias.to(hidden.dtype)).float()
+            logits = apply(layer, None if bias is None else bias.to(hidden.dtype), states, room)
             soft = None if mentor is None else mentor[part]
-            part_ce, part_kl = gradient_in_place(logits, targets[part], soft, settings, scale)
+            part_ce, part_kl = gradient_in_place(logits, targets[part], soft, settings, scale, spare)
             ce, kl = ce + part_ce, kl + part_kl
             gradient = logits.to(hidden.dtype)
             if needs_hidden:

@@ -139,10 +139,21 @@ class States:
         return States(self.states[rows], self.head)
 
     @torch.no_grad()
-    def logits(self) -> Tensor:
-        """The mentor's logits [N, V], computed as precisely as the layer is held and given in float32."""
+    def logits(self, out: Tensor | None = None) -> Tensor:
+        """The mentor's logits [N, V], computed as precisely as the layer is held and given in float32; see `apply`."""
         with torch.autocast(self.states.device.type, enabled=False):
-            return self.head(self.states.to(self.head.weight.dtype)).float()
+            return apply(self.head.weight, self.head.bias, self.states.to(self.head.weight.dtype), out)
+
+
+def apply(weight: Tensor, bias: Tensor | None, states: Tensor, out: Tensor | None = None) -> Tensor:
+    """An output layer's logits [N, V] in float32; a float32 layer writes them into `out` [N or more, V], if given.
+
+    On a CPU new memory for each chunk of logits would cost as much as what is computed with it. No gradient flows.
+    """
+    if out is None or weight.dtype != torch.float32:
+        return F.linear(states, weight, bias).float()
+    out = out[: len(states)]
+    return torch.mm(states, weight.T, out=out) if bias is None else torch.addmm(bias, states, weight.T, out=out)
 
 
 def top_k(logits: Tensor, k: int, temperature: float) -> TopK:

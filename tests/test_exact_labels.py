@@ -138,6 +138,20 @@ def test_the_exact_divergence_and_its_gradient_by_hand():
     assert student.grad[0].tolist() == pytest.approx([log(2) / 4 * x for x in (-5 / 4, -1 / 4, 3 / 4, 3 / 4)])
 
 
+def test_a_student_that_is_sure_of_tokens_beyond_the_shared_vocabulary_is_judged_by_the_others():
+    head, own = torch.nn.Linear(6, 20).requires_grad_(False), torch.nn.Linear(4, 24, bias=False)
+    with torch.no_grad():
+        own.weight[20:] += 1e4
+    hidden, soft = torch.rand(50, 4, requires_grad=True), States(torch.randn(50, 6).half(), head)
+    loss, _, kl = chunked_loss(hidden, own, torch.zeros(50, dtype=torch.long), soft, LossSettings(1.0, 2.0), 50)
+    expected = soft_label_divergence(own(hidden)[:, :20], soft.logits(), 2.0)
+    assert kl.item() == pytest.approx(expected.item(), rel=1e-3)
+    loss.backward()
+    found, hidden.grad = hidden.grad, None
+    (4.0 / 50 * expected).backward()
+    assert torch.allclose(found, hidden.grad, atol=1e-3 * float(found.abs().max()))
+
+
 def test_any_temperature_is_read_and_in_any_order(tmp_path, mentor):
     examples = tiny.examples(mentor, 6)
     labels = make(tmp_path, mentor, examples)

@@ -154,6 +154,27 @@ def test_n_texts_a_prompt_and_the_same_for_the_same_seed(shapes, cache, shape):
     assert any(len({text.text for text in row}) == 3 for row in first)
 
 
+def test_engines_share_the_work_and_each_draws_texts_of_its_own(shapes, cache, monkeypatch):
+    loaded = shapes["llama"]
+    draw, asked = backend(loaded, cache), [prompts(loaded)[1]] * 4
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    one_each = replace(THREE, batch_size=2 * THREE.n)  # of the two questions at once each engine has one
+    drawn = draw(asked, one_each, 5)
+    assert draw(asked, one_each, 5) == drawn
+    assert sorted(drawn[0], key=str) != sorted(drawn[1], key=str)
+    assert draw(prompts(loaded), GREEDY, 0) == generation.draw(loaded, prompts(loaded), GREEDY, 0)
+
+
+def test_weights_are_copied_as_often_as_there_is_room(shapes, cache, monkeypatch):
+    folder = cache / "counted"
+    fast.convert(shapes["llama"].name, folder, "float32")
+    size = (folder / "model.bin").stat().st_size
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    for room, expected in ((0.5, 1), (2.5, 2), (100, 4)):
+        monkeypatch.setattr(fast, "COPIES", int(room * size))
+        assert len(fast.engines(shapes["llama"], folder, "float32", 0)) == expected
+
+
 def test_the_likeliest_token_alone_gives_n_equal_texts(shapes, cache):
     loaded = shapes["llama"]
     rows = backend(loaded, cache)(prompts(loaded), replace(THREE, top_k=1, max_new_tokens=12), 0)
@@ -189,13 +210,9 @@ def expected_shares(logits, sampling):
 
 def counts_of_first_tokens(loaded, folder, prompt, sampling, seed):
     """How often each token came first, by the very options that the backend has."""
-    how, worker = fast.options(loaded, sampling), fast.engine(loaded, folder, "float32", seed)
-    tokens = [[str(token) for token in prompt]] * 20
-    if loaded.encoder_decoder:
-        rows = [row for result in worker.translate_batch(tokens, **how) for row in result.hypotheses]
-    else:
-        rows = [row for result in worker.generate_batch(tokens, **how) for row in result.sequences]
-    firsts = [int(row[0]) for row in rows]
+    worker = fast.engine(loaded, folder, "float32", seed)
+    rows = [row for drawn in fast.sequences(loaded, worker, [prompt] * 20, sampling) for row in drawn]
+    firsts = [row[0] for row in rows]
     return numpy.bincount(firsts, minlength=loaded.model.get_input_embeddings().weight.shape[0])
 
 
