@@ -155,7 +155,10 @@ def engines(loaded: Loaded, folder: Path, precision: str, seed: int) -> list:
     threads, count = torch.get_num_threads(), 1
     if models.best_device().type == "cpu":
         count = max(1, min(threads, COPIES // (Path(folder) / "model.bin").stat().st_size))
-    return [engine(loaded, folder, precision, seed + number, threads // count) for number in range(count)]
+    try:
+        return [engine(loaded, folder, precision, seed + number, threads // count) for number in range(count)]
+    finally:
+        torch.set_num_threads(threads)  # an engine that is made sets its own number for the whole process
 
 
 def options(loaded: Loaded, sampling: Sampling) -> dict:

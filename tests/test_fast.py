@@ -165,6 +165,17 @@ def test_engines_share_the_work_and_each_draws_texts_of_its_own(shapes, cache, m
     assert draw(prompts(loaded), GREEDY, 0) == generation.draw(loaded, prompts(loaded), GREEDY, 0)
 
 
+def test_the_threads_of_training_are_left_as_they_were(shapes, cache):
+    loaded, threads = shapes["llama"], torch.get_num_threads()
+    draw = backend(loaded, cache)
+    try:
+        torch.set_num_threads(2)
+        draw(prompts(loaded), GREEDY, 0)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_weights_are_copied_as_often_as_there_is_room(shapes, cache, monkeypatch):
     folder = cache / "counted"
     fast.convert(shapes["llama"].name, folder, "float32")
