@@ -170,7 +170,7 @@ class _Chunked(torch.autograd.Function):
         to_bias = torch.zeros_like(bias) if bias is not None and needs_bias else None
         ce = kl = torch.zeros((), device=hidden.device)
         count = min(size, len(hidden))  # the chunks take turns in the same memory
-        room = hidden.new_empty(count, len(weight)) if layer.dtype == torch.float32 else None
+        room = hidden.new_empty(count, len(weight), dtype=torch.float32)
         spare = _spare(count, mentor, settings)
         for start in range(0, len(hidden), size):
             part = slice(start, start + size)

@@ -146,13 +146,15 @@ class States:
 
 
 def apply(weight: Tensor, bias: Tensor | None, states: Tensor, out: Tensor | None = None) -> Tensor:
-    """An output layer's logits [N, V] in float32; a float32 layer writes them into `out` [N or more, V], if given.
+    """An output layer's logits [N, V] in float32, written into `out` [N or more, V] where that is given.
 
     On a CPU new memory for each chunk of logits would cost as much as what is computed with it. No gradient flows.
     """
-    if out is None or weight.dtype != torch.float32:
+    if out is None:
         return F.linear(states, weight, bias).float()
     out = out[: len(states)]
+    if weight.dtype != torch.float32:
+        return out.copy_(F.linear(states, weight, bias))
     return torch.mm(states, weight.T, out=out) if bias is None else torch.addmm(bias, states, weight.T, out=out)
 
 
