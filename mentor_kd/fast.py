@@ -146,15 +146,17 @@ def engine(loaded: Loaded, folder: Path, precision: str, seed: int, threads: int
     return worker
 
 
-def engines(loaded: Loaded, folder: Path, precision: str, seed: int) -> list:
+def engines(loaded: Loaded, folder: Path, precision: str, seed: int, most: int) -> list:
     """The engines that share the work: on a CPU one for each thread, as far as COPIES lets the weights be copied.
+
+    There are `most` at most, as many as there are prompts.
 
     Two engines of a thread each draw up to 1.6 times what one engine of two threads does: much of a step is moved
     memory and small products, which CTranslate2 does not divide among threads.
     """
     threads, count = torch.get_num_threads(), 1
     if models.best_device().type == "cpu":
-        count = max(1, min(threads, COPIES // (Path(folder) / "model.bin").stat().st_size))
+        count = max(1, min(threads, most, COPIES // (Path(folder) / "model.bin").stat().st_size))
     try:
         return [engine(loaded, folder, precision, seed + number, threads // count) for number in range(count)]
     finally:
@@ -193,7 +195,7 @@ def _draw(
     loaded: Loaded, folder: Path, precision: str, prompts: list[list[int]], sampling: Sampling, seed: int
 ) -> list[list[Text]]:
     """A backend (generation.Draw); another number of threads gives other texts of the same distribution."""
-    workers = engines(loaded, folder, precision, seed)
+    workers = engines(loaded, folder, precision, seed, len(prompts))
     batches = by_length(prompts, max(1, sampling.prompts_at_once // len(workers)))
 
     def work(number: int) -> list[tuple[int, list[list[int]]]]:

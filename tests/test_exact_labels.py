@@ -152,6 +152,17 @@ def test_a_student_that_is_sure_of_tokens_beyond_the_shared_vocabulary_is_judged
     assert torch.allclose(found, hidden.grad, atol=1e-3 * float(found.abs().max()))
 
 
+def test_the_divergence_of_nearly_equal_distributions_is_not_lost_in_rounding():
+    torch.manual_seed(0)
+    head, own = torch.nn.Linear(16, 8192, bias=False), torch.nn.Linear(16, 8192, bias=False)
+    with torch.no_grad():
+        own.weight.copy_(head.weight + 0.0003 * torch.randn_like(head.weight))
+    hidden = 3 * torch.randn(200, 16).half().float()
+    _, _, kl = chunked_loss(hidden, own, torch.zeros(200, dtype=torch.long), States(hidden, head), LossSettings(), 200)
+    expected = soft_label_divergence(own(hidden).double(), head(hidden).double(), 2.0).item()
+    assert expected < 1e-3 and kl.item() == pytest.approx(expected, rel=0.05)
+
+
 def test_any_temperature_is_read_and_in_any_order(tmp_path, mentor):
     examples = tiny.examples(mentor, 6)
     labels = make(tmp_path, mentor, examples)

@@ -154,10 +154,17 @@ def test_n_texts_a_prompt_and_the_same_for_the_same_seed(shapes, cache, shape):
     assert any(len({text.text for text in row}) == 3 for row in first)
 
 
+def with_threads(monkeypatch, count):
+    """As on a CPU with so many threads."""
+    monkeypatch.setattr(models, "best_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: count)
+    monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
+
+
 def test_engines_share_the_work_and_each_draws_texts_of_its_own(shapes, cache, monkeypatch):
     loaded = shapes["llama"]
     draw, asked = backend(loaded, cache), [prompts(loaded)[1]] * 4
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    with_threads(monkeypatch, 2)
     one_each = replace(THREE, batch_size=2 * THREE.n)  # of the two questions at once each engine has one
     drawn = draw(asked, one_each, 5)
     assert draw(asked, one_each, 5) == drawn
@@ -180,10 +187,10 @@ def test_weights_are_copied_as_often_as_there_is_room(shapes, cache, monkeypatch
     folder = cache / "counted"
     fast.convert(shapes["llama"].name, folder, "float32")
     size = (folder / "model.bin").stat().st_size
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
-    for room, expected in ((0.5, 1), (2.5, 2), (100, 4)):
+    with_threads(monkeypatch, 4)
+    for room, prompts_there, expected in ((0.5, 9, 1), (2.5, 9, 2), (100, 9, 4), (100, 3, 3)):
         monkeypatch.setattr(fast, "COPIES", int(room * size))
-        assert len(fast.engines(shapes["llama"], folder, "float32", 0)) == expected
+        assert len(fast.engines(shapes["llama"], folder, "float32", 0, prompts_there)) == expected
 
 
 def test_the_likeliest_token_alone_gives_n_equal_texts(shapes, cache):
