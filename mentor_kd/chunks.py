@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from .losses import LossSettings, States, TopK, apply, soft_label_factor
+from .losses import LossSettings, States, TopK, layer_logits, soft_label_factor
 
 CHUNK_BYTES = {"cpu": 2**25, "cuda": 2**28}  # of one chunk's logits: near a CPU's cache, large enough for a GPU
 
@@ -99,9 +99,9 @@ def _exact_in_place(
 def _exact_gradient(student: Tensor, mentor: Tensor, settings: LossSettings) -> tuple[Tensor, Tensor]:
     """tau times the gradient of a divergence with beta > 0 with respect to the student's logits [n, V], and its sum.
 
-    With s and m the softened distributions, KL(s || m) has s (f - E_s f) with f = log(s / m), and
-    the Jensen-Shannon divergence the same with f = (1-beta) log(s / x), x = beta m + (1-beta) s: what s changes in x
-    adds up to a constant, which a softmax does not feel.
+    With s and m the softened distributions, KL(s || m) has s (f - E_s f) with f = log(s / m), and the Jensen-Shannon
+    divergence the same with f = (1-beta) log(s / x), x = beta m + (1-beta) s: what s changes in x adds up to a
+    constant, which a softmax does not feel.
     """
     tau, beta = settings.soft_label_temperature, settings.beta
     log_s, log_m = (student / tau).log_softmax(-1), mentor.div_(tau).log_softmax(-1)
@@ -175,7 +175,7 @@ class _Chunked(torch.autograd.Function):
         for start in range(0, len(hidden), size):
             part = slice(start, start + size)
             states = hidden[part]
-            logits = apply(layer, None if bias is None else bias.to(hidden.dtype), states, room)
+            logits = layer_logits(layer, None if bias is None else bias.to(hidden.dtype), states, room)
             soft = None if mentor is None else mentor[part]
             part_ce, part_kl = gradient_in_place(logits, targets[part], soft, settings, scale, spare)
             ce, kl = ce + part_ce, kl + part_kl

@@ -138,29 +138,28 @@ def engine(loaded: Loaded, folder: Path, precision: str, seed: int, threads: int
     CTranslate2's worker takes the seed when it first draws, and never again: every seed needs a new worker, and it
     draws a first token here, so that the next engine's seed is not taken for its own.
     """
-    ctranslate2 = _ctranslate2()
+    ctranslate2, before = _ctranslate2(), torch.get_num_threads()
     ctranslate2.set_random_seed(seed)
     kind = ctranslate2.Translator if loaded.encoder_decoder else ctranslate2.Generator
-    worker = kind(str(folder), models.best_device().type, compute_type=precision, intra_threads=threads)
-    sequences(loaded, worker, [[min(end_tokens(loaded))]], Sampling(temperature=1.0, max_new_tokens=1))
+    try:
+        worker = kind(str(folder), models.best_device().type, compute_type=precision, intra_threads=threads)
+        sequences(loaded, worker, [[min(end_tokens(loaded))]], Sampling(temperature=1.0, max_new_tokens=1))
+    finally:
+        torch.set_num_threads(before)  # an engine that is made sets its own number for the whole process
     return worker
 
 
 def engines(loaded: Loaded, folder: Path, precision: str, seed: int, most: int) -> list:
     """The engines that share the work: on a CPU one for each thread, as far as COPIES lets the weights be copied.
 
-    There are `most` at most, as many as there are prompts.
-
-    Two engines of a thread each draw up to 1.6 times what one engine of two threads does: much of a step is moved
-    memory and small products, which CTranslate2 does not divide among threads.
+    There are `most` of them at most, for more than there are prompts would idle. Two engines of a thread each draw up
+    to 1.6 times what one engine of two threads does: much of a step is moved memory and small products, which
+    CTranslate2 does not divide among threads.
     """
     threads, count = torch.get_num_threads(), 1
     if models.best_device().type == "cpu":
         count = max(1, min(threads, most, COPIES // (Path(folder) / "model.bin").stat().st_size))
-    try:
-        return [engine(loaded, folder, precision, seed + number, threads // count) for number in range(count)]
-    finally:
-        torch.set_num_threads(threads)  # an engine that is made sets its own number for the whole process
+    return [engine(loaded, folder, precision, seed + number, threads // count) for number in range(count)]
 
 
 def options(loaded: Loaded, sampling: Sampling) -> dict:

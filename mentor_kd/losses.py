@@ -140,12 +140,12 @@ class States:
 
     @torch.no_grad()
     def logits(self, out: Tensor | None = None) -> Tensor:
-        """The mentor's logits [N, V], computed as precisely as the layer is held and given in float32; see `apply`."""
+        """The mentor's logits [N, V], computed as precisely as the layer is held; as `layer_logits` gives them."""
         with torch.autocast(self.states.device.type, enabled=False):
-            return apply(self.head.weight, self.head.bias, self.states.to(self.head.weight.dtype), out)
+            return layer_logits(self.head.weight, self.head.bias, self.states.to(self.head.weight.dtype), out)
 
 
-def apply(weight: Tensor, bias: Tensor | None, states: Tensor, out: Tensor | None = None) -> Tensor:
+def layer_logits(weight: Tensor, bias: Tensor | None, states: Tensor, out: Tensor | None = None) -> Tensor:
     """An output layer's logits [N, V] in float32, written into `out` [N or more, V] where that is given.
 
     On a CPU new memory for each chunk of logits would cost as much as what is computed with it. No gradient flows.
