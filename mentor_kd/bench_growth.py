@@ -24,6 +24,7 @@ from .losses import (
 )
 from .models import IGNORED, Loaded
 from .soft_labels import HEAD, SoftLabelSettings, cached, with_temperature
+from .train_settings import rounds_soft_labels
 
 LOSSES = ("plain", "chunked")
 
@@ -120,21 +121,23 @@ def _loss(student: Loaded, examples: list[Example], mentor: Loaded | TopK | Stat
 
 
 def fidelity(
-    mentor: str, student: str, examples: list[Example], ks: list[int], settings: LossSettings
+    mentor: str, student: str, examples: list[Example], ks: list[int], settings: BenchSettings
 ) -> pandas.DataFrame:
-    """The loss by cached labels against the dense one of the live mentor, on one batch; k 0 is the exact form.
+    """The loss by cached labels, as `ours` takes it, against the dense one of the live mentor in float32, on one batch.
 
-    Columns: form ("exact" or "top-k"), k, loss_error and divergence_error (relative), cosine (of the gradients). The
-    divergence with a bucket is a lower bound of the full one, so its error is negative.
+    Columns: form ("exact", k 0, or "top-k"), k, loss_error and divergence_error (relative), cosine (of the gradients).
+    The divergence with a bucket is a lower bound of the full one, so its error is negative.
     """
-    taught, learns, lines = models.load(mentor), models.load(student), []
+    taught, learns, lines, loss_settings = models.load(mentor), models.load(student), [], settings.loss
+    device, tau = learns.model.device, loss_settings.soft_label_temperature
     vocabulary = min(taught.vocabulary, learns.vocabulary)
-    dense, dense_kl, gradient = _loss(learns, examples, taught, settings)
+    dense, dense_kl, gradient = _loss(learns, examples, taught, loss_settings)
     for k in ks:
         with tempfile.TemporaryDirectory() as place:
-            kept = with_temperature(SoftLabelSettings(k), settings.soft_label_temperature)
+            kept = with_temperature(SoftLabelSettings(k), tau)
             labels = cached(Path(place), "mentor", lambda: taught, vocabulary, examples, kept)
-            loss, kl, found = _loss(learns, examples, labels.rows(examples, settings.soft_label_temperature), settings)
+            labels.ready(device, torch.float32, rounds_soft_labels(settings.precision, device))
+            loss, kl, found = _loss(learns, examples, labels.rows(examples, tau), loss_settings)
         cosine = torch.nn.functional.cosine_similarity(found.double(), gradient.double(), dim=0)
         lines.append([f"top-{k}" if k else "exact", k, loss / dense - 1, kl / dense_kl - 1, float(cosine)])
     return pandas.DataFrame(lines, columns=["form", "k", "loss_error", "divergence_error", "cosine"])

@@ -28,12 +28,12 @@ def gradient_in_place(
     mentor: TopK | States | None,
     settings: LossSettings,
     scale: float,
-    spare: tuple[Tensor, Tensor] | None,
+    spare: list[Tensor],
 ) -> tuple[Tensor, Tensor]:
     """Turn logits [n, V] into `scale` times the gradient of their loss; the sums CE and KL over the n positions.
 
     The loss is (1-lambda) CE + lambda tau^2 KL, or CE alone without a mentor. With `States` KL is any divergence of
-    losses.soft_label_divergence; `spare` is what `_spare` gives for n positions or more.
+    losses.soft_label_divergence; `spare` is memory for two tensors of its logits, of n positions or more.
     """
     if mentor is None:
         ce = _hard_in_place(logits, targets, scale)
@@ -42,16 +42,20 @@ def gradient_in_place(
         return _top_k_in_place(logits, targets, mentor, settings, scale)
     if settings.beta == 0:
         return _exact_in_place(logits, targets, mentor, settings, scale, spare)
-    soft, kl = _exact_gradient(logits[:, : mentor.vocabulary], mentor.logits(), settings)
+    soft, kl = _exact_gradient(logits[:, : mentor.vocabulary], mentor, settings)
     ce = _hard_in_place(logits, targets, (1 - settings.soft_label_weight) * scale)
     logits[:, : mentor.vocabulary] += soft.mul_(soft_label_factor(settings) / settings.soft_label_temperature * scale)
     return ce, kl
 
 
-def _hard_in_place(logits: Tensor, targets: Tensor, scale: float) -> Tensor:
-    """Turn logits into `scale` times the gradient of the cross-entropy; its sum over the positions."""
+def _hard_in_place(logits: Tensor, targets: Tensor, scale: float, shifted: bool = False) -> Tensor:
+    """Turn logits into `scale` times the gradient of the cross-entropy; its sum over the positions.
+
+    `shifted`: the highest logit of each position is 0 already.
+    """
     rows = torch.arange(len(targets), device=logits.device)
-    logits -= logits.amax(-1, keepdim=True)
+    if not shifted:
+        logits -= logits.amax(-1, keepdim=True)
     at_target = logits[rows, targets]
     total = logits.exp_().sum(-1)
     logits *= (scale / total)[:, None]
@@ -59,11 +63,20 @@ def _hard_in_place(logits: Tensor, targets: Tensor, scale: float) -> Tensor:
     return (total.log() - at_target).sum()
 
 
-def _spare(positions: int, mentor: TopK | States | None, settings: LossSettings) -> tuple[Tensor, Tensor] | None:
-    """Room for two tensors of the mentor's logits, where they are worked with in place."""
-    if not isinstance(mentor, States) or settings.beta > 0:
-        return None
-    return tuple(mentor.states.new_empty(positions, mentor.vocabulary, dtype=torch.float32) for _ in range(2))
+class Workspace:
+    """Memory for the chunks of a training's steps: new pages at each step would cost a CPU as much as the loss."""
+
+    def __init__(self):
+        self.kept: list[Tensor] = []
+
+    def tensors(self, *shapes: tuple[int, int], device: torch.device) -> list[Tensor]:
+        """A tensor in float32 of each shape, with whatever the memory holds; the next call gives the same memory."""
+        sizes = [rows * columns for rows, columns in shapes]
+        self.kept += [torch.empty(0, device=device) for _ in sizes[len(self.kept) :]]
+        for place, size in enumerate(sizes):
+            if len(self.kept[place]) < size:
+                self.kept[place] = torch.empty(size, device=device)
+        return [memory[:size].view(shape) for memory, size, shape in zip(self.kept, sizes, shapes, strict=False)]
 
 
 def _exact_in_place(
@@ -72,7 +85,7 @@ def _exact_in_place(
     mentor: States,
     settings: LossSettings,
     scale: float,
-    spare: tuple[Tensor, Tensor],
+    spare: list[Tensor],
 ) -> tuple[Tensor, Tensor]:
     """`gradient_in_place` for KL(m || s) with the mentor's whole distribution m: tau^2 KL has the gradient tau (s - m).
 
@@ -81,22 +94,21 @@ def _exact_in_place(
     tau, share = settings.soft_label_temperature, soft_label_factor(settings) / settings.soft_label_temperature * scale
     student = logits[:, : mentor.vocabulary]
     logits -= student.amax(-1, keepdim=True)
-    apart, m = mentor.logits(out=spare[0]).div_(tau), spare[1][: len(logits)]
+    apart, m = mentor.logits(tau, out=spare[0]), spare[1][: len(logits)]
     apart -= apart.amax(-1, keepdim=True)
-    torch.exp(apart, out=m)
+    torch.exp(apart, out=m)  # but for its total
     mentor_total = m.sum(-1)
-    m /= mentor_total[:, None]
     apart.sub_(student, alpha=1 / tau)  # log m - log s, but for the logarithms of the two totals
-    kl = apart.mul_(m).sum(-1) - mentor_total.log()  # of each position: the sum of all would lose small differences
+    kl = apart.mul_(m).sum(-1) / mentor_total - mentor_total.log()  # by position: the sum of all would lose small ones
     soft = torch.div(student, tau, out=apart).exp_()
     total = soft.sum(-1)
     kl = (kl + total.log()).sum()
-    ce = _hard_in_place(logits, targets, (1 - settings.soft_label_weight) * scale)
-    student.addcmul_(soft, (share / total)[:, None]).sub_(m, alpha=share)
+    ce = _hard_in_place(logits, targets, (1 - settings.soft_label_weight) * scale, student.shape == logits.shape)
+    student.addcmul_(soft, (share / total)[:, None]).addcmul_(m, (-share / mentor_total)[:, None])
     return ce, kl
 
 
-def _exact_gradient(student: Tensor, mentor: Tensor, settings: LossSettings) -> tuple[Tensor, Tensor]:
+def _exact_gradient(student: Tensor, mentor: States, settings: LossSettings) -> tuple[Tensor, Tensor]:
     """tau times the gradient of a divergence with beta > 0 with respect to the student's logits [n, V], and its sum.
 
     With s and m the softened distributions, KL(s || m) has s (f - E_s f) with f = log(s / m), and the Jensen-Shannon
@@ -104,7 +116,7 @@ def _exact_gradient(student: Tensor, mentor: Tensor, settings: LossSettings) -> 
     constant, which a softmax does not feel.
     """
     tau, beta = settings.soft_label_temperature, settings.beta
-    log_s, log_m = (student / tau).log_softmax(-1), mentor.div_(tau).log_softmax(-1)
+    log_s, log_m = (student / tau).log_softmax(-1), mentor.logits(tau).log_softmax(-1)
     s = log_s.exp()
     other = log_m if beta == 1 else torch.logaddexp(log_m + math.log(beta), log_s + math.log1p(-beta))
     apart = log_s.sub_(other)
@@ -160,7 +172,7 @@ class _Chunked(torch.autograd.Function):
     """Loss of hidden states [N, d] under an output layer [V, d]; its gradients are ready after the forward pass."""
 
     @staticmethod
-    def forward(ctx, hidden, weight, bias, targets, mentor, settings, tokens):
+    def forward(ctx, hidden, weight, bias, targets, mentor, settings, tokens, workspace):
         size = chunk_size(len(weight), hidden.device)
         scale = 1.0 / float(tokens)
         layer = weight.to(hidden.dtype)  # under autocast the layer's weights are float32 and its input is not
@@ -170,8 +182,9 @@ class _Chunked(torch.autograd.Function):
         to_bias = torch.zeros_like(bias) if bias is not None and needs_bias else None
         ce = kl = torch.zeros((), device=hidden.device)
         count = min(size, len(hidden))  # the chunks take turns in the same memory
-        room = hidden.new_empty(count, len(weight), dtype=torch.float32)
-        spare = _spare(count, mentor, settings)
+        in_place = isinstance(mentor, States) and settings.beta == 0
+        shapes = [(count, len(weight)), *([(count, mentor.vocabulary)] * 2 if in_place else [])]
+        room, *spare = workspace.tensors(*shapes, device=hidden.device)
         for start in range(0, len(hidden), size):
             part = slice(start, start + size)
             states = hidden[part]
@@ -198,7 +211,7 @@ class _Chunked(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient, *_):
         found = [None if one is None else one.mul_(gradient) for one in ctx.saved_tensors]
-        return (*found, None, None, None, None)
+        return (*found, None, None, None, None, None)
 
 
 def chunked_loss(
@@ -208,11 +221,15 @@ def chunked_loss(
     mentor: TopK | States | None,
     settings: LossSettings,
     tokens: Tensor | int,
+    workspace: Workspace | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Loss divided by `tokens`, and the sums CE and KL, of hidden states [N, d] at real target positions.
 
     `targets` [N]. With a mentor the loss is [(1-lambda) CE + lambda tau^2 KL] / tokens, without one CE / tokens; the
-    sums carry no gradient. With the mentor's `States` its logits too are made a chunk at a time.
+    sums carry no gradient. With the mentor's `States` its logits too are made a chunk at a time. Give every step of a
+    training the same `workspace`.
     """
     with torch.autocast(hidden.device.type, enabled=False):
-        return _Chunked.apply(hidden, head.weight, head.bias, targets, mentor, settings, tokens)
+        return _Chunked.apply(
+            hidden, head.weight, head.bias, targets, mentor, settings, tokens, workspace or Workspace()
+        )

@@ -76,6 +76,7 @@ class SoftLabels:
         self.places: dict[tuple[str, str], tuple[int, int, int]] = {}  # (id, check) -> shard, first, length
         self.shards: list[dict[str, Tensor]] = []
         self.head: torch.nn.Linear | None = None  # the mentor's output layer, in the exact form
+        self.rounded = False  # whether it is multiplied in bfloat16
         known = self._manifest()
         self.plain_head: bool = known.get("plain_head", True)  # False where a mentor was found to have no exact form
         if self._whole(HEAD, known.get("head")):
@@ -108,8 +109,9 @@ class SoftLabels:
     def __contains__(self, example: Example) -> bool:
         return (example.id, check_of(example)) in self.places
 
-    def ready(self, device: torch.device, kind: torch.dtype) -> None:
-        """Hold the mentor's output layer on the device and in the precision of a training."""
+    def ready(self, device: torch.device, kind: torch.dtype, rounded: bool = False) -> None:
+        """Hold the mentor's output layer on the device as this type; `rounded` as in losses.States."""
+        self.rounded = rounded
         if self.head is not None:
             self.head.to(device, kind)
 
@@ -125,7 +127,7 @@ class SoftLabels:
             return torch.cat([self.shards[shard][name][first : first + length] for shard, first, length in found])
 
         if self.head is not None:
-            return States(column("states"), self.head)
+            return States(column("states"), self.head, self.rounded)
         tail = column("log_tail")[:, self.settings.temperatures.index(float(temperature))]
         ids, scaled = column("ids").to(torch.int64), column("logits").float() / temperature
         # what is rounded are the shares within the top k; their sum and the tail's are exact

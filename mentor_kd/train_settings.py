@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+import torch
+
 from .evaluation import PROTOCOLS
 from .files import InputError, is_whole
 from .lora import LoraSettings
@@ -29,7 +31,7 @@ class TrainSettings:
     steps: int = 0  # 0: epochs decide; otherwise the number of optimiser steps, with `epochs` checkpoints among them
     save_minutes: float = 10.0  # a checkpoint at least this often, beside those at each epoch's end
     token_budget: int = 0  # padded tokens of a batch in place of batch_size, which then plays no part; 0: off
-    precision: str = "auto"  # bfloat16 on GPUs that have it, else float32; or always the one that is named
+    precision: str = "auto"  # bfloat16 on GPUs, of soft labels on CPUs with AMX too, else float32; or the one named
     soft_label_k: int = 0  # likeliest tokens in a cached soft label; 0: all of them, exactly
     gradient_checkpointing: bool = False  # a third more time for far less memory: for the XL and XXL sizes
     lora: LoraSettings = LoraSettings()
@@ -63,6 +65,22 @@ class TrainSettings:
                 raise InputError(f"{name} is a whole number, 0 {zero}, not {value!r}")
         if not is_whole(self.seed):
             raise InputError(f"seed is a whole number from 0, not {self.seed!r}")
+
+
+def in_bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether a training of that precision multiplies in bfloat16 there; the weights are float32 in any case."""
+    if precision == "auto":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return precision == "bfloat16"
+
+
+def rounds_soft_labels(precision: str, device: torch.device) -> bool:
+    """Whether a training of that precision rounds what makes the mentor's logits to bfloat16 (losses.rounded_products).
+
+    It gains time on processors with AMX. The student's own products stay as the precision says.
+    """
+    known = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch do not say
+    return precision != "float32" and device.type == "cpu" and known.get("amx_bf16", False)
 
 
 def settings_from(written: dict) -> TrainSettings:

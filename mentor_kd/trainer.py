@@ -21,7 +21,7 @@ from .batches import (
     target_logits,
     target_states,
 )
-from .chunks import chunked_loss
+from .chunks import Workspace, chunked_loss
 from .losses import (
     cached_divergence,
     consistency,
@@ -35,6 +35,7 @@ from .models import IGNORED, Loaded
 from .on_policy import OnPolicySettings, batch_seed, is_fresh, write
 from .pairs import answer_places
 from .soft_labels import SoftLabels
+from .train_settings import rounds_soft_labels
 
 
 class DistillationTrainer(Trainer):
@@ -56,8 +57,12 @@ class DistillationTrainer(Trainer):
         self.model_accepts_loss_kwargs = True
         self._loss_shifts_labels = False
         if isinstance(mentor, SoftLabels):
-            half = self.args.bf16 and self.args.device.type == "cuda"  # processors are slow at float16
-            mentor.ready(self.args.device, torch.float16 if half else torch.float32)
+            device = self.args.device
+            half = self.args.bf16 and device.type == "cuda"  # processors are slow at float16
+            rounded = rounds_soft_labels(settings.precision, device)
+            mentor.ready(device, torch.float16 if half else torch.float32, rounded)
+        # a GPU's allocator keeps memory by itself, and lends it to the rest of the step
+        self.workspace = Workspace() if self.args.device.type == "cpu" else None
         self.step_counts = {"answers": 1, "positions": 1}  # of the whole step, as the labels that Trainer counts
         self.sums: Counter = Counter()  # of the parts of the loss since the last log, and of what they are divided by
 
@@ -118,7 +123,7 @@ class DistillationTrainer(Trainer):
         elif self.plain_head and not isinstance(self.mentor, Loaded):
             states = target_states(self.loaded, inputs, model)
             head = self.loaded.model.get_output_embeddings()
-            loss, ce, kl = chunked_loss(states, head, targets, soft, self.loss_settings, tokens)
+            loss, ce, kl = chunked_loss(states, head, targets, soft, self.loss_settings, tokens, self.workspace)
             self._note(ce=(ce, targets.numel()), kl=(kl, targets.numel()))
         else:
             loss = self._loss_of_all_logits(model, inputs, targets, soft, tokens)
@@ -163,7 +168,7 @@ class DistillationTrainer(Trainer):
         """Cross-entropy of both rationales, and how differently the student concludes the same after each."""
         if self.plain_head:
             states, head = target_states(self.loaded, inputs, model), self.loaded.model.get_output_embeddings()
-            ce = chunked_loss(states, head, targets, None, self.loss_settings, 1)[0]
+            ce = chunked_loss(states, head, targets, None, self.loss_settings, 1, self.workspace)[0]
             first, second = head(states[answers[0]]), head(states[answers[1]])
         else:
             logits = target_logits(self.loaded, inputs, model)

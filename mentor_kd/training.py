@@ -15,7 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
@@ -27,7 +26,7 @@ from .models import Loaded
 from .pairs import PairBatches
 from .progress import Progress
 from .soft_labels import SoftLabels
-from .train_settings import TrainSettings
+from .train_settings import TrainSettings, in_bfloat16
 from .trainer import DistillationTrainer
 
 LOGGED = ("loss", "ce", "kl", "consistency", "own_texts", "learning_rate", "grad_norm")
@@ -117,13 +116,6 @@ def stop_on_signal(stop: Callable[[], bool]):
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def in_bfloat16(precision: str, device: torch.device) -> bool:
-    """Whether a training of that precision multiplies in bfloat16 there; the weights are float32 in any case."""
-    if precision == "auto":
-        return device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return precision == "bfloat16"
 
 
 def train(

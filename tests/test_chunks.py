@@ -7,9 +7,10 @@ import tiny
 import torch
 
 from mentor_kd import chunks
-from mentor_kd.chunks import chunked_loss
+from mentor_kd.chunks import Workspace, chunked_loss
 from mentor_kd.losses import (
     LossSettings,
+    States,
     cross_entropy,
     distillation_loss,
     soft_label_divergence,
@@ -50,6 +51,19 @@ def test_numbers_and_gradients_are_those_of_the_plain_functions(monkeypatch, bia
     assert found_kl.item() == pytest.approx(kl.item(), rel=1e-5)
     expected = gradients(head, hidden, plain)
     assert torch.allclose(gradients(head, hidden, loss), expected, atol=1e-5 * float(expected.abs().max()))
+
+
+def test_memory_that_is_kept_from_step_to_step_changes_no_number():
+    head, hidden, targets, logits = made()
+    mentor = States(torch.randn(N, 24), torch.nn.Linear(24, V).requires_grad_(False))
+    workspace, settings = Workspace(), LossSettings(0.3, 2.0)
+    for count, soft in ((20, mentor[:20]), (50, mentor), (30, None), (40, top_k(logits[:40], 8, 2.0)), (50, mentor)):
+        places = [memory.data_ptr() for memory in workspace.kept]
+        fresh = chunked_loss(hidden[:count], head, targets[:count], soft, settings, count)
+        kept = chunked_loss(hidden[:count], head, targets[:count], soft, settings, count, workspace)
+        assert [one.item() for one in kept] == [one.item() for one in fresh]
+        assert torch.equal(gradients(head, hidden, kept[0]), gradients(head, hidden, fresh[0]))
+    assert [memory.data_ptr() for memory in workspace.kept] == places and len(places) == 3
 
 
 def test_without_a_mentor_it_is_cross_entropy_alone():

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import tiny
@@ -19,10 +20,13 @@ from mentor_kd.losses import (
     cached_divergence,
     cross_entropy,
     distillation_loss,
+    rounded_products,
     soft_label_divergence,
 )
 from mentor_kd.models import IGNORED
 from mentor_kd.soft_labels import HEAD, SoftLabelSettings, cached
+from mentor_kd.train_settings import TrainSettings, rounds_soft_labels
+from mentor_kd.training import train
 
 EXACT = SoftLabelSettings()
 
@@ -161,6 +165,46 @@ def test_the_divergence_of_nearly_equal_distributions_is_not_lost_in_rounding():
     _, _, kl = chunked_loss(hidden, own, torch.zeros(200, dtype=torch.long), States(hidden, head), LossSettings(), 200)
     expected = soft_label_divergence(own(hidden).double(), head(hidden).double(), 2.0).item()
     assert expected < 1e-3 and kl.item() == pytest.approx(expected, rel=0.05)
+
+
+def test_rounded_products_err_little_and_leave_torch_as_it_was():
+    torch.manual_seed(0)
+    soft = States(torch.randn(40, 256).half(), torch.nn.Linear(256, 500).requires_grad_(False))
+    before, precise = torch.backends.mkldnn.matmul.fp32_precision, soft.logits(2.0)
+    rounded = replace(soft, rounded=True)[3:].to(torch.device("cpu")).logits(2.0)
+    assert 0 <= float((rounded - precise[3:]).std()) < 0.005 * float(precise.std())
+    with pytest.raises(KeyError), rounded_products():
+        assert torch.backends.mkldnn.matmul.fp32_precision == "bf16"
+        raise KeyError
+    assert torch.backends.mkldnn.matmul.fp32_precision == before and torch.equal(soft.logits(2.0), precise)
+
+
+def test_rounding_changes_loss_and_gradient_by_far_less_than_a_hundredth():
+    torch.manual_seed(0)
+    head, own = torch.nn.Linear(256, 3000).requires_grad_(False), torch.nn.Linear(64, 3000)
+    with torch.no_grad():
+        head.weight *= 8  # logits with a standard deviation of some 3, as a mentor's that has learnt
+    states, targets = torch.randn(90, 256).half(), torch.randint(0, 3000, (90,))
+    hidden, found = torch.randn(90, 64, requires_grad=True), []
+    for rounded in (False, True):
+        loss, *_ = chunked_loss(hidden, own, targets, States(states, head, rounded), LossSettings(), 90)
+        found.append((loss.item(), torch.autograd.grad(loss, hidden)[0].flatten()))
+    assert found[1][0] == pytest.approx(found[0][0], rel=1e-3)
+    assert torch.nn.functional.cosine_similarity(found[0][1], found[1][1], dim=0) > 0.9999
+
+
+@pytest.mark.parametrize(
+    ("precision", "amx", "rounds"), [("auto", 1, 1), ("auto", 0, 0), ("bfloat16", 1, 1), ("float32", 1, 0)]
+)
+def test_soft_labels_are_rounded_where_a_processor_gains_by_it_unless_float32_is_asked_for(
+    tmp_path, monkeypatch, mentor, precision, amx, rounds
+):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": bool(amx)}, raising=False)
+    student, examples = models.load(mentor.name, torch.device("cpu")), tiny.examples(mentor, 4)
+    labels = make(tmp_path / "labels", mentor, examples)
+    train(student, examples, None, TrainSettings(steps=1, epochs=1, precision=precision), tmp_path / "work", labels)
+    assert labels.rows(examples, 2.0).rounded is bool(rounds)
+    assert not rounds_soft_labels(precision, torch.device("meta"))
 
 
 def test_any_temperature_is_read_and_in_any_order(tmp_path, mentor):
