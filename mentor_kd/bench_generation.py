@@ -35,7 +35,7 @@ class SamplingBench:
     """What is timed: texts a question, their number at once, their length, paired rounds.
 
     `length` is the number of tokens of every text, so that all ways do the same work. 0 lets texts end by themselves:
-    ours at `cap` at the latest, the paper's way at 512 in all.
+    ours at `cap` at the latest, the paper's way at 512 in all. InputError for a way that this machine has not.
     """
 
     n: int = 3
@@ -57,6 +57,8 @@ class SamplingBench:
         unknown = set(self.ways) - {PAPER, *fast.BACKENDS}
         if unknown or not self.ways:
             raise InputError(f"ways are some of {', '.join((PAPER, *fast.BACKENDS))}, not {', '.join(sorted(unknown))}")
+        for way in set(self.ways) - {PAPER}:
+            fast.check_backend(way)
 
     def sampling(self, seed: int) -> Sampling:
         """The same in the words of generation."""

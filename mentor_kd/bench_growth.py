@@ -14,13 +14,13 @@ from .bench import BenchSettings, apart, high_water, labels_of
 from .chunks import chunked_loss
 from .losses import (
     LossSettings,
+    Shaped,
     States,
     TopK,
     cached_divergence,
     cross_entropy,
     distillation_loss,
     soft_label_divergence,
-    top_k_divergence,
 )
 from .models import IGNORED, Loaded
 from .soft_labels import HEAD, SoftLabelSettings, cached, with_temperature
@@ -68,10 +68,8 @@ def _step(kind: str, vocabulary: int, positions: int, width: int, threads: int) 
     head = torch.nn.Linear(width, vocabulary, bias=False, device=device)
     hidden = torch.randn(positions, width, requires_grad=True, device=device)
     targets = torch.randint(0, vocabulary, (positions,), device=device)
-    ids = torch.randint(0, vocabulary - 64, (positions, 1), device=device) + torch.arange(64, device=device)
-    log_probs = torch.randn(positions, 64, device=device).log_softmax(-1) - 0.1
-    tail = torch.log1p(-log_probs.exp().sum(-1))
-    mentor, settings = TopK(ids, log_probs, tail, vocabulary), LossSettings()
+    layer = torch.nn.Linear(width, vocabulary, bias=False, device=device).requires_grad_(False)
+    mentor, settings = States(torch.randn(positions, width, device=device).half(), layer), LossSettings()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated() / 2**20
@@ -80,7 +78,7 @@ def _step(kind: str, vocabulary: int, positions: int, width: int, threads: int) 
     started = time.perf_counter()
     if kind == "plain":
         logits = head(hidden)
-        ce, kl = cross_entropy(logits, targets), top_k_divergence(logits, mentor, settings.soft_label_temperature)
+        ce, kl = cross_entropy(logits, targets), cached_divergence(logits, mentor, settings.soft_label_temperature)
         distillation_loss(ce, kl, positions, settings).backward()
     else:
         chunked_loss(hidden, head, targets, mentor, settings, positions)[0].backward()
@@ -100,7 +98,7 @@ def loss_growth(vocabularies: list[int], positions: list[int], width: int = 64) 
     return pandas.DataFrame(lines, columns=["loss", "vocabulary", "positions", "seconds", "mb"])
 
 
-def _loss(student: Loaded, examples: list[Example], mentor: Loaded | TopK | States, settings: LossSettings):
+def _loss(student: Loaded, examples: list[Example], mentor: Loaded | TopK | Shaped | States, settings: LossSettings):
     """The loss of a batch without dropout, and its gradient as one vector."""
     inputs = {key: value.to(student.model.device) for key, value in model_inputs(examples, student).items()}
     targets = inputs["labels"][inputs["labels"] != IGNORED]
@@ -121,12 +119,12 @@ def _loss(student: Loaded, examples: list[Example], mentor: Loaded | TopK | Stat
 
 
 def fidelity(
-    mentor: str, student: str, examples: list[Example], ks: list[int], settings: BenchSettings
+    mentor: str, student: str, examples: list[Example], others: list[Example], ks: list[int], settings: BenchSettings
 ) -> pandas.DataFrame:
     """The loss by cached labels, as `ours` takes it, against the dense one of the live mentor in float32, on one batch.
 
-    Columns: form ("exact", k 0, or "top-k"), k, loss_error and divergence_error (relative), cosine (of the gradients).
-    The divergence with a bucket is a lower bound of the full one, so its error is negative.
+    The directions of the tails are found on `others`. Columns: form ("exact", k 0, or "top-k"), k, loss_error and
+    divergence_error (relative), cosine (of the gradients).
     """
     taught, learns, lines, loss_settings = models.load(mentor), models.load(student), [], settings.loss
     device, tau = learns.model.device, loss_settings.soft_label_temperature
@@ -135,7 +133,8 @@ def fidelity(
     for k in ks:
         with tempfile.TemporaryDirectory() as place:
             kept = with_temperature(SoftLabelSettings(k), tau)
-            labels = cached(Path(place), "mentor", lambda: taught, vocabulary, examples, kept)
+            for some in (others, examples):
+                labels = cached(Path(place), "mentor", lambda: taught, vocabulary, some, kept)
             labels.ready(device, torch.float32, rounds_soft_labels(settings.precision, device))
             loss, kl, found = _loss(learns, examples, labels.rows(examples, tau), loss_settings)
         cosine = torch.nn.functional.cosine_similarity(found.double(), gradient.double(), dim=0)

@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from .losses import LossSettings, States, TopK, layer_logits, soft_label_factor
+from .losses import LossSettings, Shaped, States, TopK, layer_logits, soft_label_factor
 
 CHUNK_BYTES = {"cpu": 2**25, "cuda": 2**28}  # of one chunk's logits: near a CPU's cache, large enough for a GPU
 
@@ -25,14 +25,14 @@ def chunk_size(vocabulary: int, device: torch.device) -> int:
 def gradient_in_place(
     logits: Tensor,
     targets: Tensor,
-    mentor: TopK | States | None,
+    mentor: TopK | Shaped | States | None,
     settings: LossSettings,
     scale: float,
     spare: list[Tensor],
 ) -> tuple[Tensor, Tensor]:
     """Turn logits [n, V] into `scale` times the gradient of their loss; the sums CE and KL over the n positions.
 
-    The loss is (1-lambda) CE + lambda tau^2 KL, or CE alone without a mentor. With `States` KL is any divergence of
+    The loss is (1-lambda) CE + lambda tau^2 KL, or CE alone without a mentor. But for a bucket KL is any divergence of
     losses.soft_label_divergence; `spare` is memory for two tensors of its logits, of n positions or more.
     """
     if mentor is None:
@@ -82,22 +82,19 @@ class Workspace:
 def _exact_in_place(
     logits: Tensor,
     targets: Tensor,
-    mentor: States,
+    mentor: Shaped | States,
     settings: LossSettings,
     scale: float,
     spare: list[Tensor],
 ) -> tuple[Tensor, Tensor]:
-    """`gradient_in_place` for KL(m || s) with the mentor's whole distribution m: tau^2 KL has the gradient tau (s - m).
+    """`gradient_in_place` for KL(m || s) over the whole vocabulary: tau^2 KL has the gradient tau (s - m).
 
     s is the student's softened distribution over the vocabulary that both share.
     """
     tau, share = settings.soft_label_temperature, soft_label_factor(settings) / settings.soft_label_temperature * scale
     student = logits[:, : mentor.vocabulary]
     logits -= student.amax(-1, keepdim=True)
-    apart, m = mentor.logits(tau, out=spare[0]), spare[1][: len(logits)]
-    apart -= apart.amax(-1, keepdim=True)
-    torch.exp(apart, out=m)  # but for its total
-    mentor_total = m.sum(-1)
+    apart, m, mentor_total = _softened(mentor, tau, spare)
     apart.sub_(student, alpha=1 / tau)  # log m - log s, but for the logarithms of the two totals
     kl = apart.mul_(m).sum(-1) / mentor_total - mentor_total.log()  # by position: the sum of all would lose small ones
     soft = torch.div(student, tau, out=apart).exp_()
@@ -108,7 +105,22 @@ def _exact_in_place(
     return ce, kl
 
 
-def _exact_gradient(student: Tensor, mentor: States, settings: LossSettings) -> tuple[Tensor, Tensor]:
+def _softened(mentor: Shaped | States, tau: float, spare: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits of the mentor at the temperature, with 0 or less as the highest, their exponentials, and the totals."""
+    exact = isinstance(mentor, States)
+    logits = mentor.logits(tau, out=spare[0]) if exact else mentor.tail_logits(tau, out=spare[0])
+    logits -= logits.amax(-1, keepdim=True)
+    m = torch.exp(logits, out=spare[1][: len(logits)])
+    total = m.sum(-1)
+    if exact:
+        return logits, m, total
+    shift = mentor.log_mass() - total.log()[:, None]
+    logits.add_(shift).scatter_(-1, mentor.top.ids, mentor.top.log_probs)
+    m.mul_(shift.exp()).scatter_(-1, mentor.top.ids, mentor.top.log_probs.exp())
+    return logits, m, torch.ones_like(total)
+
+
+def _exact_gradient(student: Tensor, mentor: Shaped | States, settings: LossSettings) -> tuple[Tensor, Tensor]:
     """tau times the gradient of a divergence with beta > 0 with respect to the student's logits [n, V], and its sum.
 
     With s and m the softened distributions, KL(s || m) has s (f - E_s f) with f = log(s / m), and the Jensen-Shannon
@@ -182,7 +194,7 @@ class _Chunked(torch.autograd.Function):
         to_bias = torch.zeros_like(bias) if bias is not None and needs_bias else None
         ce = kl = torch.zeros((), device=hidden.device)
         count = min(size, len(hidden))  # the chunks take turns in the same memory
-        in_place = isinstance(mentor, States) and settings.beta == 0
+        in_place = isinstance(mentor, Shaped | States) and settings.beta == 0
         shapes = [(count, len(weight)), *([(count, mentor.vocabulary)] * 2 if in_place else [])]
         room, *spare = workspace.tensors(*shapes, device=hidden.device)
         for start in range(0, len(hidden), size):
@@ -218,7 +230,7 @@ def chunked_loss(
     hidden: Tensor,
     head: torch.nn.Linear,
     targets: Tensor,
-    mentor: TopK | States | None,
+    mentor: TopK | Shaped | States | None,
     settings: LossSettings,
     tokens: Tensor | int,
     workspace: Workspace | None = None,
@@ -226,7 +238,7 @@ def chunked_loss(
     """Loss divided by `tokens`, and the sums CE and KL, of hidden states [N, d] at real target positions.
 
     `targets` [N]. With a mentor the loss is [(1-lambda) CE + lambda tau^2 KL] / tokens, without one CE / tokens; the
-    sums carry no gradient. With the mentor's `States` its logits too are made a chunk at a time. Give every step of a
+    sums carry no gradient. The mentor's logits too are made a chunk at a time. Give every step of a
     training the same `workspace`.
     """
     with torch.autocast(hidden.device.type, enabled=False):

@@ -169,19 +169,19 @@ def _mentor(lesson: Lesson, student: Loaded, examples: list[Example], stop: Stop
     """The mentor's soft labels for these examples: none, from the cache under soft_labels/, or the live mentor.
 
     The cache holds the targets' own positions only: padding, and texts that are yet to be written, need the mentor
-    itself. So does any divergence but KL(mentor || student) where only the likeliest tokens are kept.
+    itself. So does any divergence but KL(mentor || student) where all but the likeliest tokens are one bucket.
     """
     if lesson.mentor is None:
         return None
     place, settings = lesson.mentor / "mentor", lesson.settings
     loss = settings.loss
-    if lesson.method.on_policy or loss.mask == "as published" or (loss.beta > 0 and settings.soft_label_k):
+    if lesson.method.on_policy or loss.mask == "as published":
         return models.load(place)
     vocabulary = min(student.vocabulary, models.outline(place).vocabulary)
     kept = with_temperature(SoftLabelSettings(settings.soft_label_k), loss.soft_label_temperature)
     where, identity = lesson.mentor / "soft_labels", models.identity(place)
     labels = cached(where, identity, lambda: models.load(place), vocabulary, examples, kept, stop=stop)
-    return models.load(place) if loss.beta > 0 and labels.settings.k else labels  # a mentor without an exact form
+    return models.load(place) if loss.beta > 0 and labels.bucket else labels
 
 
 def _begin(place: Path, inputs: dict) -> None:

@@ -151,6 +151,48 @@ class States:
             return layer_logits(weight, None if bias is None else bias / temperature, states, out)
 
 
+@dataclass(frozen=True)
+class Shaped:
+    """The mentor's likeliest tokens, the exact mass of all others, and nearly how that mass is spread over these.
+
+    `top` at one temperature, `numbers` [N, r] and the layer [V, r] that makes logits of them (tails.Directions).
+    """
+
+    top: TopK
+    numbers: Tensor
+    layer: torch.nn.Linear
+
+    @property
+    def vocabulary(self) -> int:
+        return self.top.vocabulary
+
+    def to(self, device: torch.device) -> "Shaped":
+        """The same on a device; the layer moves once, for all."""
+        return Shaped(self.top.to(device), self.numbers.to(device), self.layer.to(device))
+
+    def __getitem__(self, rows: slice) -> "Shaped":
+        return Shaped(self.top[rows], self.numbers[rows], self.layer)
+
+    @torch.no_grad()
+    def tail_logits(self, temperature: float, out: Tensor | None = None) -> Tensor:
+        """Logits [N, V] of the tail at the temperature of `top`, up to a constant; -inf for the likeliest tokens."""
+        weight, bias = self.layer.weight, self.layer.bias
+        with torch.autocast(weight.device.type, enabled=False):
+            found = layer_logits(weight, bias / temperature, self.numbers.to(weight.dtype) / temperature, out)
+        return found.scatter_(-1, self.top.ids, -math.inf)
+
+    @torch.no_grad()
+    def logits(self, temperature: float) -> Tensor:
+        """The log probabilities [N, V] at the temperature of `top`."""
+        tail = self.tail_logits(temperature)
+        tail += self.log_mass() - tail.logsumexp(-1, keepdim=True)
+        return tail.scatter_(-1, self.top.ids, self.top.log_probs)
+
+    def log_mass(self) -> Tensor:
+        """The logarithm of the tail's mass [N, 1], finite also where nothing is left."""
+        return self.top.log_tail[:, None].clamp_min(-80.0)
+
+
 @contextlib.contextmanager
 def rounded_products(on: bool = True) -> Iterator[None]:
     """Have a CPU round what it multiplies in float32 to bfloat16, and sum in float32 as before.
@@ -208,14 +250,15 @@ def top_k_divergence(student: Tensor, mentor: TopK, temperature: float) -> Tenso
     return kl
 
 
-def cached_divergence(student: Tensor, mentor: TopK | States, temperature: float, beta: float = 0.0) -> Tensor:
-    """Sum over positions of the divergence from a mentor read from the cache, in either form; `student` [N, V or more].
+def cached_divergence(student: Tensor, mentor: TopK | Shaped | States, temperature: float, beta: float = 0.0) -> Tensor:
+    """Sum over positions of the divergence from a mentor read from the cache, in any form; `student` [N, V or more].
 
-    Only the exact form knows other divergences than KL(mentor || student).
+    With one bucket for the tail there is no other divergence than KL(mentor || student).
     """
     if isinstance(mentor, TopK):
         return top_k_divergence(student, mentor, temperature)
-    return soft_label_divergence(student[:, : mentor.vocabulary], mentor.logits(), temperature, beta)
+    softened = _precise(student)[:, : mentor.vocabulary] / temperature
+    return soft_label_divergence(softened, mentor.logits(temperature), 1.0, beta)
 
 
 def soft_label_factor(settings: LossSettings) -> float:

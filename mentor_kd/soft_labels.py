@@ -7,9 +7,10 @@ belongs to the token ids that it was made for, so padding, order and epoch play 
 - exact (k = 0): what the mentor's output layer reads at each target token, in half precision, and one copy of that
   layer; the loss makes the logits anew, a chunk at a time. Two bytes for each of the mentor's dimensions a token, any
   temperature and any divergence, and one matrix product a step;
-- the k likeliest tokens, their logits, and the exact mass of all others at each temperature: 272 bytes a token at
-  k = 64 for a vocabulary of up to 65,536 tokens and four temperatures, whatever the mentor's width. What is not among
-  them is one bucket, and the divergence a lower bound.
+- the k likeliest tokens, their logits, the exact mass of all others at each temperature, and 20 numbers that say nearly
+  how that mass is spread (tails.py): 292 bytes a token at k = 64 for a vocabulary of up to 65,536 tokens and four
+  temperatures, whatever the mentor's width. A mentor whose logits are more than one layer of its states has one bucket
+  for what is not among the k, and the divergence is a lower bound.
 """
 
 import hashlib
@@ -28,20 +29,23 @@ from torch import Tensor
 from .batches import Example, has_plain_head, model_inputs, target_logits, target_states
 from .chunks import chunk_size
 from .files import InputError, digest, is_whole, read_json, sha256, write_json
-from .losses import States, TopK
+from .losses import Shaped, States, TopK
 from .models import Loaded
 from .progress import Progress
+from .tails import RANK, Directions, main_directions
 
-SHARD_TOKENS = 65_536  # target tokens in one file, about 18 MB at k = 64: what a kill may cost
+SHARD_TOKENS = 65_536  # target tokens in one file, about 19 MB at k = 64: what a kill may cost
 TOP_K = 64  # for a mentor whose logits are more than one layer of its states, which has no exact form
 HEAD = "head.safetensors"
+TAIL = "tail.safetensors"
+TAIL_ROWS = 64  # rationales on which the directions of the tails are found
 BATCH_TOKENS = {"cpu": 2048, "cuda": 32_768}  # token slots that the mentor reads at once
 
 
 @dataclass(frozen=True)
 class SoftLabelSettings:
-    """How much of the mentor's distribution is kept: all of it with k 0, else the k likeliest tokens and the mass of
-    the rest at these temperatures."""
+    """How much of the mentor's distribution is kept: all of it with k 0, else the k likeliest tokens, the mass of the
+    rest at these temperatures, and roughly its spread."""
 
     k: int = 0
     temperatures: tuple[float, ...] = (1.0, 1.5, 2.0, 4.0)
@@ -54,7 +58,7 @@ class SoftLabelSettings:
 
     def facts(self) -> dict:
         """What the cached numbers depend on: the exact form serves any temperature."""
-        return asdict(self) if self.k else {"k": 0}
+        return {**asdict(self), "tail": RANK} if self.k else {"k": 0}
 
 
 def with_temperature(settings: SoftLabelSettings, temperature: float) -> SoftLabelSettings:
@@ -81,8 +85,15 @@ class SoftLabels:
         self.plain_head: bool = known.get("plain_head", True)  # False where a mentor was found to have no exact form
         if self._whole(HEAD, known.get("head")):
             self.head = _layer(load_file(self.folder / HEAD))
+        self.directions: Directions | None = None  # of the tails, beside the likeliest tokens
+        self.tail: torch.nn.Linear | None = None  # what makes logits of the tails' numbers
+        if self._whole(TAIL, known.get("tail_file")):
+            self._use(Directions(**load_file(self.folder / TAIL)))
+        lost = self.tail is None and known.get("tail_file")  # what the numbers in the shards meant
         for name, recorded in known["shards"].items():
-            if self._whole(name, recorded):  # a torn or damaged one is gone, and its rows are made again
+            if lost:
+                (self.folder / name).unlink(missing_ok=True)
+            elif self._whole(name, recorded):  # a torn or damaged one is gone, and its rows are made again
                 self._open(self.folder / name)
 
     def _whole(self, name: str, recorded: str | None) -> bool:
@@ -106,6 +117,11 @@ class SoftLabels:
             self.places[identity, check] = (len(self.shards) - 1, first, length)
             first += length
 
+    @property
+    def bucket(self) -> bool:
+        """Whether all that is known of the tokens beyond the likeliest is their mass."""
+        return self.head is None and self.tail is None
+
     def __contains__(self, example: Example) -> bool:
         return (example.id, check_of(example)) in self.places
 
@@ -114,8 +130,10 @@ class SoftLabels:
         self.rounded = rounded
         if self.head is not None:
             self.head.to(device, kind)
+        if self.tail is not None:
+            self.tail.to(device)
 
-    def rows(self, examples: Iterable[Example], temperature: float) -> TopK | States:
+    def rows(self, examples: Iterable[Example], temperature: float) -> TopK | Shaped | States:
         """The mentor's distribution at a cached temperature for all target tokens, example after example.
 
         KeyError for an example that is not in the cache, ValueError for a temperature that is not; the exact form has
@@ -132,7 +150,8 @@ class SoftLabels:
         ids, scaled = column("ids").to(torch.int64), column("logits").float() / temperature
         # what is rounded are the shares within the top k; their sum and the tail's are exact
         log_probs = scaled.log_softmax(-1) + torch.log1p(-tail.exp()).clamp_min(-60)[:, None]
-        return TopK(ids, log_probs, tail, self.vocabulary)
+        top = TopK(ids, log_probs, tail, self.vocabulary)
+        return top if self.tail is None else Shaped(top, column("tail"), self.tail)
 
     def add(self, rows: list[tuple[Example, dict[str, Tensor]]]) -> None:
         """Write rows as one more shard: under another name first, and the manifest last."""
@@ -151,6 +170,15 @@ class SoftLabels:
         _save(self.folder / HEAD, tensors, {})
         self.note(head=sha256(self.folder / HEAD))
         self.head = _layer(tensors)
+
+    def add_directions(self, directions: Directions) -> None:
+        """Keep what the tails' numbers mean."""
+        _save(self.folder / TAIL, vars(directions), {})
+        self.note(tail_file=sha256(self.folder / TAIL))
+        self._use(directions)
+
+    def _use(self, directions: Directions) -> None:
+        self.directions, self.tail = directions, directions.layer()
 
     def note(self, **facts) -> None:
         """Write facts into the manifest."""
@@ -198,23 +226,36 @@ def _compress(logits: Tensor, settings: SoftLabelSettings, vocabulary: int) -> d
     }
 
 
+def _moved(mentor: Loaded, examples: list[Example]) -> dict[str, Tensor]:
+    return {key: value.to(mentor.model.device) for key, value in model_inputs(examples, mentor).items()}
+
+
 @torch.inference_mode()
-def _of_batch(mentor: Loaded, examples: list[Example], settings: SoftLabelSettings, vocabulary: int, plain: bool):
+def _of_batch(mentor: Loaded, examples: list[Example], labels: SoftLabels, plain: bool):
     """Each example with its rows; for top-k, the logits of a few positions at a time."""
-    inputs = {key: value.to(mentor.model.device) for key, value in model_inputs(examples, mentor).items()}
+    inputs, settings, vocabulary = _moved(mentor, examples), labels.settings, labels.vocabulary
     if not settings.k:
         parts = [_rounded(target_states(mentor, inputs))]
     elif plain:
-        head, states = mentor.model.get_output_embeddings(), target_states(mentor, inputs)
-        parts = [
-            _compress(head(some), settings, vocabulary)
-            for some in states.split(chunk_size(head.weight.shape[0], states.device))
-        ]
+        head, states, parts = mentor.model.get_output_embeddings(), target_states(mentor, inputs), []
+        for some in states.split(chunk_size(head.weight.shape[0], states.device)):
+            tail = {} if labels.directions is None else {"tail": labels.directions.numbers(some).cpu()}
+            parts.append(_compress(head(some), settings, vocabulary) | tail)
     else:
         parts = [_compress(target_logits(mentor, inputs), settings, vocabulary)]
     lengths = [len(example.target) for example in examples]
     found = {name: torch.cat([part[name] for part in parts]).split(lengths) for name in parts[0]}
     return [(example, {name: found[name][i] for name in found}) for i, example in enumerate(examples)]
+
+
+@torch.no_grad()
+def _directions(mentor: Loaded, examples: list[Example], vocabulary: int) -> Directions:
+    """The directions of the tails on some of these examples, the same whatever their order."""
+    some = sorted(examples, key=check_of)[:TAIL_ROWS]
+    batches = _batches(some, BATCH_TOKENS.get(mentor.model.device.type, 2048))
+    states = torch.cat([target_states(mentor, _moved(mentor, batch)).float().cpu() for batch in batches])
+    head = mentor.model.get_output_embeddings()
+    return main_directions(states, head.weight[:vocabulary], None if head.bias is None else head.bias[:vocabulary])
 
 
 def _batches(examples: list[Example], tokens: int) -> list[list[Example]]:
@@ -270,11 +311,13 @@ def cached(
             labels.add_head(loaded.model.get_output_embeddings())
         if not missing:  # it was the layer that had to be made again
             return labels
+        if plain and 0 < settings.k < vocabulary and labels.tail is None:
+            labels.add_directions(_directions(loaded, missing, vocabulary))
         with Progress(label, len(missing), unit="rationales") as progress:
             for batch in _batches(missing, BATCH_TOKENS.get(loaded.model.device.type, 2048)):
                 if stop():
                     raise KeyboardInterrupt(f"{label}: stopped; run again to go on from the last shard")
-                waiting += _of_batch(loaded, batch, settings, vocabulary, plain)
+                waiting += _of_batch(loaded, batch, labels, plain)
                 tokens += sum(len(example.target) for example in batch)
                 if tokens >= SHARD_TOKENS:
                     labels.add(waiting)
