@@ -12,6 +12,7 @@ from . import models
 from .batches import Example, model_inputs, target_logits
 from .bench import BenchSettings, apart, high_water, labels_of
 from .chunks import chunked_loss
+from .files import InputError
 from .losses import (
     LossSettings,
     Shaped,
@@ -23,7 +24,7 @@ from .losses import (
     soft_label_divergence,
 )
 from .models import IGNORED, Loaded
-from .soft_labels import HEAD, SoftLabelSettings, cached, with_temperature
+from .soft_labels import HEAD, TAIL, SoftLabelSettings, cached, with_temperature
 from .train_settings import rounds_soft_labels
 
 LOSSES = ("plain", "chunked")
@@ -34,8 +35,8 @@ def cache_growth(
 ) -> pandas.DataFrame:
     """Time to make, bytes, and speed of random reading of the cache, for growing numbers of rows.
 
-    Columns: rows, tokens (target tokens), make_seconds, bytes_per_token, layer_bytes (the mentor's output layer, once
-    for all rows; 0 with top-k), read_tokens (a second, one thread).
+    Columns: rows, tokens (target tokens), make_seconds, bytes_per_token, layer_bytes (the mentor's output layer, or the
+    smaller one beside the likeliest tokens, once for all rows), read_tokens (a second, one thread).
     """
     lines, threads = [], torch.get_num_threads()
     for count in rows:
@@ -47,7 +48,7 @@ def cache_growth(
             labels = labels_of(mentor, student, chosen, settings, Path(place))
             made = time.perf_counter() - started
             size = sum(path.stat().st_size for path in Path(place).rglob("shard-*"))
-            layer = sum(path.stat().st_size for path in Path(place).rglob(HEAD))
+            layer = sum(path.stat().st_size for name in (HEAD, TAIL) for path in Path(place).rglob(name))
             order = random.Random(seed).choices(chosen, k=max(200, min(count, 2000)))
             torch.set_num_threads(1)
             started = time.perf_counter()
@@ -121,11 +122,14 @@ def _loss(student: Loaded, examples: list[Example], mentor: Loaded | TopK | Shap
 def fidelity(
     mentor: str, student: str, examples: list[Example], others: list[Example], ks: list[int], settings: BenchSettings
 ) -> pandas.DataFrame:
-    """The loss by cached labels, as `ours` takes it, against the dense one of the live mentor in float32, on one batch.
+    """The loss by cached labels against the dense one of the live mentor, on one batch, in float32 but for what `ours`
+    rounds on this machine.
 
-    The directions of the tails are found on `others`. Columns: form ("exact", k 0, or "top-k"), k, loss_error and
-    divergence_error (relative), cosine (of the gradients).
+    The directions of the mentor's logits are found on `others`. Columns: form ("exact", k 0, or "top-k"), k, loss_error
+    and divergence_error (relative), cosine (of the gradients). Raises InputError without others.
     """
+    if not others:
+        raise InputError("there must be more rationales than are compared; take more training questions")
     taught, learns, lines, loss_settings = models.load(mentor), models.load(student), [], settings.loss
     device, tau = learns.model.device, loss_settings.soft_label_temperature
     vocabulary = min(taught.vocabulary, learns.vocabulary)
@@ -133,8 +137,7 @@ def fidelity(
     for k in ks:
         with tempfile.TemporaryDirectory() as place:
             kept = with_temperature(SoftLabelSettings(k), tau)
-            for some in (others, examples):
-                labels = cached(Path(place), "mentor", lambda: taught, vocabulary, some, kept)
+            labels = cached(Path(place), "mentor", lambda: taught, vocabulary, examples, kept, basis=others)
             labels.ready(device, torch.float32, rounds_soft_labels(settings.precision, device))
             loss, kl, found = _loss(learns, examples, labels.rows(examples, tau), loss_settings)
         cosine = torch.nn.functional.cosine_similarity(found.double(), gradient.double(), dim=0)

@@ -72,10 +72,10 @@ class Workspace:
     def tensors(self, *shapes: tuple[int, int], device: torch.device) -> list[Tensor]:
         """A tensor in float32 of each shape, with whatever the memory holds; the next call gives the same memory."""
         sizes = [rows * columns for rows, columns in shapes]
-        self.kept += [torch.empty(0, device=device) for _ in sizes[len(self.kept) :]]
+        self.kept += [torch.empty(0) for _ in sizes[len(self.kept) :]]
         for place, size in enumerate(sizes):
-            if len(self.kept[place]) < size:
-                self.kept[place] = torch.empty(size, device=device)
+            if len(self.kept[place]) < size or self.kept[place].device != device:
+                self.kept[place] = torch.empty(size, dtype=torch.float32, device=device)
         return [memory[:size].view(shape) for memory, size, shape in zip(self.kept, sizes, shapes, strict=False)]
 
 
@@ -106,17 +106,19 @@ def _exact_in_place(
 
 
 def _softened(mentor: Shaped | States, tau: float, spare: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits of the mentor at the temperature, with 0 or less as the highest, their exponentials, and the totals."""
-    exact = isinstance(mentor, States)
-    logits = mentor.logits(tau, out=spare[0]) if exact else mentor.tail_logits(tau, out=spare[0])
+    """The mentor's logits at the temperature, none far above 0, their exponentials, and the totals of these."""
+    if isinstance(mentor, States):
+        logits, top = mentor.logits(tau, out=spare[0]), None
+    else:
+        logits, top = mentor.parts(out=spare[0])
     logits -= logits.amax(-1, keepdim=True)
     m = torch.exp(logits, out=spare[1][: len(logits)])
     total = m.sum(-1)
-    if exact:
+    if top is None:
         return logits, m, total
     shift = mentor.log_mass() - total.log()[:, None]
-    logits.add_(shift).scatter_(-1, mentor.top.ids, mentor.top.log_probs)
-    m.mul_(shift.exp()).scatter_(-1, mentor.top.ids, mentor.top.log_probs.exp())
+    logits.add_(shift).scatter_(-1, mentor.ids, top)
+    m.mul_(shift.exp()).scatter_(-1, mentor.ids, top.exp())
     return logits, m, torch.ones_like(total)
 
 

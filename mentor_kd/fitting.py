@@ -3,6 +3,7 @@
 Mentors and students go through the same door; what a method needs beside rationales comes in as arguments.
 """
 
+import functools
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -12,7 +13,7 @@ import filelock
 
 from . import lora, models
 from .batches import Example, encode
-from .collecting import protocol_of, questions, task_of
+from .collecting import protocol_of, questions, task_of, teacher_rows
 from .evaluation import DevScore, accuracy
 from .files import InputError, digest, finish, is_done, read_json, read_jsonl, sha256, write_json, write_jsonl
 from .generation import Sampling
@@ -169,19 +170,23 @@ def _mentor(lesson: Lesson, student: Loaded, examples: list[Example], stop: Stop
     """The mentor's soft labels for these examples: none, from the cache under soft_labels/, or the live mentor.
 
     The cache holds the targets' own positions only: padding, and texts that are yet to be written, need the mentor
-    itself. So does any divergence but KL(mentor || student) where all but the likeliest tokens are one bucket.
+    itself. So does any divergence but KL(mentor || student) where only the likeliest tokens are kept as they are.
     """
     if lesson.mentor is None:
         return None
     place, settings = lesson.mentor / "mentor", lesson.settings
     loss = settings.loss
-    if lesson.method.on_policy or loss.mask == "as published":
+    if lesson.method.on_policy or loss.mask == "as published" or (loss.beta > 0 and settings.soft_label_k):
         return models.load(place)
     vocabulary = min(student.vocabulary, models.outline(place).vocabulary)
     kept = with_temperature(SoftLabelSettings(settings.soft_label_k), loss.soft_label_temperature)
     where, identity = lesson.mentor / "soft_labels", models.identity(place)
-    labels = cached(where, identity, lambda: models.load(place), vocabulary, examples, kept, stop=stop)
-    return models.load(place) if loss.beta > 0 and labels.bucket else labels
+    basis = []
+    if kept.k:  # texts that are the same for all students of this mentor
+        basis, _ = encode_rows(student, teacher_rows(lesson.mentor), lesson.max_length, Method(("teacher",)))
+    load = functools.partial(models.load, place)
+    labels = cached(where, identity, load, vocabulary, examples, kept, stop=stop, basis=basis)
+    return models.load(place) if loss.beta > 0 and labels.settings.k else labels  # a mentor without an exact form
 
 
 def _begin(place: Path, inputs: dict) -> None:

@@ -7,9 +7,9 @@ belongs to the token ids that it was made for, so padding, order and epoch play 
 - exact (k = 0): what the mentor's output layer reads at each target token, in half precision, and one copy of that
   layer; the loss makes the logits anew, a chunk at a time. Two bytes for each of the mentor's dimensions a token, any
   temperature and any divergence, and one matrix product a step;
-- the k likeliest tokens, their logits, the exact mass of all others at each temperature, and 20 numbers that say nearly
-  how that mass is spread (tails.py): 292 bytes a token at k = 64 for a vocabulary of up to 65,536 tokens and four
-  temperatures, whatever the mentor's width. A mentor whose logits are more than one layer of its states has one bucket
+- the k likeliest tokens, the exact mass of all others at each temperature, and numbers that say nearly how that mass is
+  spread (tails.py): 292 bytes a token at k = 64 for a vocabulary of up to 65,536 tokens and four temperatures, whatever
+  the mentor's width, beside one small layer. A mentor whose logits are more than one layer of its states has one bucket
   for what is not among the k, and the divergence is a lower bound.
 """
 
@@ -32,7 +32,7 @@ from .files import InputError, digest, is_whole, read_json, sha256, write_json
 from .losses import Shaped, States, TopK
 from .models import Loaded
 from .progress import Progress
-from .tails import RANK, Directions, main_directions
+from .tails import RANK, Directions, frozen_layer, main_directions
 
 SHARD_TOKENS = 65_536  # target tokens in one file, about 19 MB at k = 64: what a kill may cost
 TOP_K = 64  # for a mentor whose logits are more than one layer of its states, which has no exact form
@@ -58,7 +58,7 @@ class SoftLabelSettings:
 
     def facts(self) -> dict:
         """What the cached numbers depend on: the exact form serves any temperature."""
-        return {**asdict(self), "tail": RANK} if self.k else {"k": 0}
+        return {**asdict(self), "numbers": RANK} if self.k else {"k": 0}
 
 
 def with_temperature(settings: SoftLabelSettings, temperature: float) -> SoftLabelSettings:
@@ -84,16 +84,15 @@ class SoftLabels:
         known = self._manifest()
         self.plain_head: bool = known.get("plain_head", True)  # False where a mentor was found to have no exact form
         if self._whole(HEAD, known.get("head")):
-            self.head = _layer(load_file(self.folder / HEAD))
-        self.directions: Directions | None = None  # of the tails, beside the likeliest tokens
-        self.tail: torch.nn.Linear | None = None  # what makes logits of the tails' numbers
+            tensors = load_file(self.folder / HEAD)
+            self.head = frozen_layer(tensors["weight"], tensors.get("bias"))
+        self.directions: Directions | None = None  # of the logits, beside the likeliest tokens
+        self.tail: torch.nn.Linear | None = None  # what makes rough logits of the numbers
         if self._whole(TAIL, known.get("tail_file")):
             self._use(Directions(**load_file(self.folder / TAIL)))
         lost = self.tail is None and known.get("tail_file")  # what the numbers in the shards meant
         for name, recorded in known["shards"].items():
-            if lost:
-                (self.folder / name).unlink(missing_ok=True)
-            elif self._whole(name, recorded):  # a torn or damaged one is gone, and its rows are made again
+            if self._whole(name, recorded) and not lost:  # a damaged one is gone, and its rows are made again
                 self._open(self.folder / name)
 
     def _whole(self, name: str, recorded: str | None) -> bool:
@@ -117,11 +116,6 @@ class SoftLabels:
             self.places[identity, check] = (len(self.shards) - 1, first, length)
             first += length
 
-    @property
-    def bucket(self) -> bool:
-        """Whether all that is known of the tokens beyond the likeliest is their mass."""
-        return self.head is None and self.tail is None
-
     def __contains__(self, example: Example) -> bool:
         return (example.id, check_of(example)) in self.places
 
@@ -129,7 +123,8 @@ class SoftLabels:
         """Hold the mentor's output layer on the device as this type; `rounded` as in losses.States."""
         self.rounded = rounded
         if self.head is not None:
-            self.head.to(device, kind)
+            large = any(shard["states"].dtype == torch.float32 for shard in self.shards)  # beyond half precision
+            self.head.to(device, torch.float32 if large else kind)
         if self.tail is not None:
             self.tail.to(device)
 
@@ -147,11 +142,13 @@ class SoftLabels:
         if self.head is not None:
             return States(column("states"), self.head, self.rounded)
         tail = column("log_tail")[:, self.settings.temperatures.index(float(temperature))]
-        ids, scaled = column("ids").to(torch.int64), column("logits").float() / temperature
+        ids = column("ids").to(torch.int64)
+        if self.tail is not None:
+            misses = column("misses") * column("step").float()[:, None]
+            return Shaped(ids, misses, tail, column("numbers"), self.tail, float(temperature))
         # what is rounded are the shares within the top k; their sum and the tail's are exact
-        log_probs = scaled.log_softmax(-1) + torch.log1p(-tail.exp()).clamp_min(-60)[:, None]
-        top = TopK(ids, log_probs, tail, self.vocabulary)
-        return top if self.tail is None else Shaped(top, column("tail"), self.tail)
+        log_probs = (column("logits").float() / temperature).log_softmax(-1)
+        return TopK(ids, log_probs + torch.log1p(-tail.exp()).clamp_min(-60)[:, None], tail, self.vocabulary)
 
     def add(self, rows: list[tuple[Example, dict[str, Tensor]]]) -> None:
         """Write rows as one more shard: under another name first, and the manifest last."""
@@ -169,16 +166,18 @@ class SoftLabels:
         tensors = {name: value[: self.vocabulary].detach().cpu() for name, value in head.state_dict().items()}
         _save(self.folder / HEAD, tensors, {})
         self.note(head=sha256(self.folder / HEAD))
-        self.head = _layer(tensors)
+        self.head = frozen_layer(tensors["weight"], tensors.get("bias"))
 
     def add_directions(self, directions: Directions) -> None:
-        """Keep what the tails' numbers mean."""
+        """Keep what the numbers mean; no shard of before is of these."""
+        for path in self.folder.glob("shard-*"):
+            path.unlink()
         _save(self.folder / TAIL, vars(directions), {})
-        self.note(tail_file=sha256(self.folder / TAIL))
+        self.note(tail_file=sha256(self.folder / TAIL), shards={})
         self._use(directions)
 
     def _use(self, directions: Directions) -> None:
-        self.directions, self.tail = directions, directions.layer()
+        self.directions, self.tail = directions, frozen_layer(directions.weight, directions.bias)
 
     def note(self, **facts) -> None:
         """Write facts into the manifest."""
@@ -193,23 +192,15 @@ def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> N
     part.replace(path)
 
 
-def _layer(tensors: dict[str, Tensor]) -> torch.nn.Linear:
-    """An output layer of these weights, which never learns."""
-    rows, width = tensors["weight"].shape
-    with torch.device("meta"):
-        layer = torch.nn.Linear(width, rows, bias="bias" in tensors)
-    layer.load_state_dict(tensors, assign=True)
-    return layer.requires_grad_(False)
-
-
 def _rounded(states: Tensor) -> dict[str, Tensor]:
     """States in half precision; those of a model whose numbers are too large for it stay in float32."""
     half = states.half()
     return {"states": (half if half.isfinite().all() else states.float()).cpu()}
 
 
-def _compress(logits: Tensor, settings: SoftLabelSettings, vocabulary: int) -> dict[str, Tensor]:
-    """Top-k ids, their logits below the highest (float16), and the log mass of the rest at each temperature."""
+def _compress(logits: Tensor, states: Tensor | None, labels: SoftLabels) -> dict[str, Tensor]:
+    """Top-k ids, the log mass of the rest at each temperature, and of the logits what the labels' form keeps."""
+    settings, vocabulary = labels.settings, labels.vocabulary
     logits = logits[:, :vocabulary].float()
     best, ids = logits.topk(min(settings.k, vocabulary), dim=-1)
     best -= best[:, :1].clone()
@@ -218,12 +209,15 @@ def _compress(logits: Tensor, settings: SoftLabelSettings, vocabulary: int) -> d
     for temperature in settings.temperatures:
         mass = torch.div(rest, temperature).exp_().sum(-1)
         tails.append(mass.log() - (mass + (best / temperature).exp_().sum(-1)).log())
+    if labels.directions is None:
+        kept = {"logits": best.clamp_min(-60_000).half()}
+    else:
+        numbers = labels.directions.numbers(states)
+        misses, step = labels.directions.misses(numbers, ids, best)
+        kept = {"numbers": numbers, "misses": misses, "step": step}
     kind = torch.uint16 if vocabulary <= 65_536 else torch.int32
-    return {
-        "ids": ids.to(torch.int32).to(kind).cpu(),
-        "logits": best.clamp_min(-60_000).half().cpu(),
-        "log_tail": torch.stack(tails, dim=-1).cpu(),
-    }
+    kept |= {"ids": ids.to(torch.int32).to(kind), "log_tail": torch.stack(tails, dim=-1)}
+    return {name: one.cpu() for name, one in kept.items()}
 
 
 def _moved(mentor: Loaded, examples: list[Example]) -> dict[str, Tensor]:
@@ -233,16 +227,15 @@ def _moved(mentor: Loaded, examples: list[Example]) -> dict[str, Tensor]:
 @torch.inference_mode()
 def _of_batch(mentor: Loaded, examples: list[Example], labels: SoftLabels, plain: bool):
     """Each example with its rows; for top-k, the logits of a few positions at a time."""
-    inputs, settings, vocabulary = _moved(mentor, examples), labels.settings, labels.vocabulary
-    if not settings.k:
+    inputs = _moved(mentor, examples)
+    if not labels.settings.k:
         parts = [_rounded(target_states(mentor, inputs))]
     elif plain:
-        head, states, parts = mentor.model.get_output_embeddings(), target_states(mentor, inputs), []
-        for some in states.split(chunk_size(head.weight.shape[0], states.device)):
-            tail = {} if labels.directions is None else {"tail": labels.directions.numbers(some).cpu()}
-            parts.append(_compress(head(some), settings, vocabulary) | tail)
+        head, states = mentor.model.get_output_embeddings(), target_states(mentor, inputs)
+        some = states.split(chunk_size(head.weight.shape[0], states.device))
+        parts = [_compress(head(part), part, labels) for part in some]
     else:
-        parts = [_compress(target_logits(mentor, inputs), settings, vocabulary)]
+        parts = [_compress(target_logits(mentor, inputs), None, labels)]
     lengths = [len(example.target) for example in examples]
     found = {name: torch.cat([part[name] for part in parts]).split(lengths) for name in parts[0]}
     return [(example, {name: found[name][i] for name in found}) for i, example in enumerate(examples)]
@@ -250,7 +243,7 @@ def _of_batch(mentor: Loaded, examples: list[Example], labels: SoftLabels, plain
 
 @torch.no_grad()
 def _directions(mentor: Loaded, examples: list[Example], vocabulary: int) -> Directions:
-    """The directions of the tails on some of these examples, the same whatever their order."""
+    """The main directions of the logits on some of these examples, the same whatever their order."""
     some = sorted(examples, key=check_of)[:TAIL_ROWS]
     batches = _batches(some, BATCH_TOKENS.get(mentor.model.device.type, 2048))
     states = torch.cat([target_states(mentor, _moved(mentor, batch)).float().cpu() for batch in batches])
@@ -279,17 +272,20 @@ def cached(
     settings: SoftLabelSettings,
     label: str = "soft labels",
     stop: Callable[[], bool] = lambda: False,
+    basis: list[Example] | None = None,
 ) -> SoftLabels:
     """The soft labels of all examples, those that are not in `folder` yet made now.
 
     `identity` is the mentor's (models.identity): each mentor, k and set of temperatures has a folder of its own, so a
     changed one starts afresh; a changed rationale is made anew and the others stay. `mentor()` loads it, and is called
     only if a row is missing. A mentor whose logits are not one layer of its states has no exact form: it gets top-k,
-    says so, and `SoftLabels.settings` has it. Raises KeyboardInterrupt when `stop()` turns true between two batches.
+    says so, and `SoftLabels.settings` has it. `basis` are the rationales on which the directions of its logits are
+    found (tails.py), the missing ones unless given: give the same for all that share the folder. Raises
+    KeyboardInterrupt when `stop()` turns true between two batches.
     """
 
     def top_k(load: Callable[[], Loaded]) -> SoftLabels:
-        return cached(folder, identity, load, vocabulary, examples, replace(settings, k=TOP_K), label, stop)
+        return cached(folder, identity, load, vocabulary, examples, replace(settings, k=TOP_K), label, stop, basis)
 
     place = Path(folder) / digest([identity, settings.facts(), vocabulary])[:16]
     place.mkdir(parents=True, exist_ok=True)
@@ -302,7 +298,7 @@ def cached(
             return labels
         loaded = mentor()
         loaded.model.eval()
-        plain, waiting, tokens = has_plain_head(loaded), [], 0
+        plain, waiting, tokens = labels.tail is not None or has_plain_head(loaded), [], 0
         if not settings.k and not plain:
             labels.note(plain_head=False)
             print(f"{label}: this mentor's logits are not one layer of its states, so the {TOP_K} likeliest are kept")
@@ -312,7 +308,7 @@ def cached(
         if not missing:  # it was the layer that had to be made again
             return labels
         if plain and 0 < settings.k < vocabulary and labels.tail is None:
-            labels.add_directions(_directions(loaded, missing, vocabulary))
+            labels.add_directions(_directions(loaded, basis or missing, vocabulary))
         with Progress(label, len(missing), unit="rationales") as progress:
             for batch in _batches(missing, BATCH_TOKENS.get(loaded.model.device.type, 2048)):
                 if stop():

@@ -1,10 +1,10 @@
-"""How a soft label's tail is spread: the mass beyond the likeliest tokens, from twenty numbers a token.
+"""How a soft label's tail is spread: the mass beyond the likeliest tokens, from some eighty numbers a token.
 
 A mentor that writes about one kind of question moves its logits in few directions. The main ones are found on some of
 its texts; of each token the cache keeps how far the logits went in each, in 8 bits. One small layer makes of these
-numbers the logits of the whole vocabulary, nearly: too rough for the likely tokens, which are kept as they are, but
-close for the many unlikely ones. Where mentor and student have learnt from the same texts, most of what still sets them
-apart lies there, and one bucket for all of them would not see it.
+numbers the logits of the whole vocabulary, nearly: close enough for the many unlikely tokens. What it misses of the
+likely ones is kept beside it. With one bucket for the tail a student would hear nothing of it, and where mentor and
+student have learnt from the same texts, a good part of what still sets them apart lies there.
 """
 
 from dataclasses import dataclass
@@ -12,8 +12,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-RANK = 20  # numbers a token, a byte each
+from .files import InputError
+
+RANK = 82  # numbers a token, a byte each: 292 bytes with 64 tokens, their misses and four masses
 STEPS = 127  # of an 8-bit number to either side
+
+
+def frozen_layer(weight: Tensor, bias: Tensor | None) -> torch.nn.Linear:
+    """An output layer of these weights [V, d], which never learns."""
+    rows, width = weight.shape
+    with torch.device("meta"):
+        layer = torch.nn.Linear(width, rows, bias=bias is not None)
+    tensors = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
+    layer.load_state_dict(tensors, assign=True)
+    return layer.requires_grad_(False)
 
 
 @dataclass(frozen=True)
@@ -34,29 +46,35 @@ class Directions:
         found = (states.float() - self.center.to(states.device)) @ self.into.to(states.device)
         return found.round_().clamp_(-STEPS, STEPS).to(torch.int8)
 
-    def layer(self) -> torch.nn.Linear:
-        """The layer from numbers to logits, which never learns."""
-        rows, rank = self.weight.shape
-        with torch.device("meta"):
-            layer = torch.nn.Linear(rank, rows)
-        layer.load_state_dict({"weight": self.weight, "bias": self.bias}, assign=True)
-        return layer.requires_grad_(False)
+    def misses(self, numbers: Tensor, ids: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """What the numbers miss of the logits [N, k] of these tokens: 8-bit numbers, and the size [N] of their step."""
+        rough = torch.nn.functional.linear(numbers.float(), self.weight.to(ids.device), self.bias.to(ids.device))
+        apart = logits - rough.gather(-1, ids)
+        apart -= (apart.amax(-1, keepdim=True) + apart.amin(-1, keepdim=True)) / 2
+        step = (apart.amax(-1) / STEPS).clamp_min(1e-5).half()
+        return (apart / step.float()[:, None]).round_().clamp_(-STEPS, STEPS).to(torch.int8), step
 
 
 def main_directions(states: Tensor, weight: Tensor, bias: Tensor | None, rank: int = RANK) -> Directions:
     """The `rank` principal directions of the logits that an output layer [V, d] makes of states [N, d].
 
     The best approximation of the centred logits of that rank, found without them: with G = W'W of the centred layer and
-    G = RR', the singular values of XR are those of XW'. Everything is computed in float64 on the CPU.
+    G = RR', the singular values of XR are those of XW'. Everything is computed in float64 on the CPU. Raises InputError
+    for states that are not finite.
     """
-    states, weight = states.double().cpu(), weight.detach().double().cpu()
-    center = states.mean(0)
-    apart, spread = states - center, weight - weight.mean(0)
-    gram = spread.T @ spread
-    root = torch.linalg.cholesky(gram + 1e-9 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype))
+    states, weight = states.cpu().double(), weight.detach().cpu()
+    if not states.isfinite().all():
+        raise InputError("the mentor's last states are not all finite; it cannot be learnt from")
+    center, mean = states.mean(0), weight.mean(0, dtype=torch.float64)
+    apart = states - center
+    parts = [part.double() - mean for part in weight.split(16_384)]
+    gram = sum(part.T @ part for part in parts)
+    jitter = (1e-9 * gram.diagonal().mean()).clamp_min(1e-30)
+    root = torch.linalg.cholesky(gram + jitter * torch.eye(len(gram), dtype=gram.dtype))
     vectors = torch.linalg.eigh(root.T @ (apart.T @ apart) @ root).eigenvectors.flip(1)[:, :rank]
     into, back = root @ vectors, torch.linalg.solve_triangular(root.T, vectors, upper=True)
     step = ((apart @ into).abs().amax(0) / STEPS).clamp_min(1e-12)
-    offset = weight @ center if bias is None else weight @ center + bias.detach().double().cpu()
-    found = center, into / step, spread @ back * step, offset
-    return Directions(*(one.float().contiguous() for one in found))
+    out, offset = torch.cat([part @ back for part in parts]), torch.cat([part @ center for part in parts])
+    if bias is not None:
+        offset += bias.detach().cpu().double()
+    return Directions(*(one.float().contiguous() for one in (center, into / step, out * step, offset)))

@@ -31,7 +31,7 @@ class TrainSettings:
     steps: int = 0  # 0: epochs decide; otherwise the number of optimiser steps, with `epochs` checkpoints among them
     save_minutes: float = 10.0  # a checkpoint at least this often, beside those at each epoch's end
     token_budget: int = 0  # padded tokens of a batch in place of batch_size, which then plays no part; 0: off
-    precision: str = "auto"  # bfloat16 on GPUs, of soft labels on CPUs with AMX too, else float32; or the one named
+    precision: str = "auto"  # bfloat16 on GPUs that have it, of soft labels on CPUs that do, else float32; or one
     soft_label_k: int = 0  # likeliest tokens in a cached soft label; 0: all of them, exactly
     gradient_checkpointing: bool = False  # a third more time for far less memory: for the XL and XXL sizes
     lora: LoraSettings = LoraSettings()
