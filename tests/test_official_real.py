@@ -5,8 +5,10 @@ import re
 
 import official_files
 import pytest
+import tiny
 
-from mentor_kd import fetching, official
+from mentor_kd import fetching, models, official
+from mentor_kd.batches import encode, padding_waste, row_lengths
 from mentor_kd.files import official_root
 from mentor_kd.official import load_task, mentor_rationales
 from mentor_kd.rationales import (
@@ -14,9 +16,11 @@ from mentor_kd.rationales import (
     read_official_prompt,
     read_official_questions,
     read_official_rationales,
+    target,
     write_official,
 )
 from mentor_kd.tasks import TASKS
+from mentor_kd.training import TrainSettings, plan_batches
 
 REAL = fetching.hashes()
 real = pytest.mark.skipif(
@@ -127,3 +131,22 @@ def test_real_mentor_verdicts_are_upstreams(name):
         pytest.skip(f"the official data here lacks {name}'s mentor rationales")
     got = mentor_rationales(name, protocol="paper")
     assert sum(row.correct for row in got) == RIGHT_OF_MENTOR[name] and not got.disagreements
+
+
+@real
+@pytest.mark.parametrize("name", TEACHER_QUESTIONS)
+def test_padding_on_real_rationales_is_small(name, tmp_path):
+    """Slots for each real token: at most 1.15 with 8 rationales a step, at most 1.10 with a token budget."""
+    base = TASKS[name].official
+    if not {f"data/main/{base}_3_train.json", f"data/main/{base}_test.json"} <= set(REAL):
+        pytest.skip(f"the official data here lacks {name}'s teacher rationales or test questions")
+    rows = list(official.teacher_rationales(name))
+    if f"data/aug/flan-t5_large/{base}_rand3_aug3.json" in REAL:
+        rows += mentor_rationales(name)
+    model = models.load(tiny.t5(tmp_path / "t5"))
+    examples, _ = encode(model, [(row.id, row.question, target(row)) for row in rows if row.correct], 512)
+    mean = sum(map(sum, row_lengths(examples, True))) / len(examples)
+    for encoder_decoder in (True, False):
+        for most, settings in ((1.15, {"batch_size": 8}), (1.10, {"token_budget": round(16 * mean)})):
+            plan = plan_batches(examples, encoder_decoder, TrainSettings(epochs=1, **settings))
+            assert padding_waste(examples, plan.epoch(0), encoder_decoder) <= most
