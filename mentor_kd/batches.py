@@ -86,6 +86,11 @@ def model_inputs(examples: list[Example], loaded: Loaded) -> dict[str, Tensor]:
     return {"input_ids": pad(texts, pad_id), "attention_mask": mask(texts), "labels": pad(labels, IGNORED)}
 
 
+def inputs_on_device(examples: list[Example], loaded: Loaded) -> dict[str, Tensor]:
+    """`model_inputs` where the model is."""
+    return {name: value.to(loaded.model.device) for name, value in model_inputs(examples, loaded).items()}
+
+
 def target_logits(loaded: Loaded, inputs: dict[str, Tensor], model: torch.nn.Module | None = None) -> Tensor:
     """The model's logits at real target positions, [N, V], row by row and in target order."""
     fed = {key: value for key, value in inputs.items() if key != "labels"}

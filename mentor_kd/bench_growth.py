@@ -9,7 +9,7 @@ import pandas
 import torch
 
 from . import models
-from .batches import Example, model_inputs, target_logits
+from .batches import Example, inputs_on_device, target_logits
 from .bench import BenchSettings, apart, high_water, labels_of
 from .chunks import chunked_loss
 from .files import InputError
@@ -101,7 +101,7 @@ def loss_growth(vocabularies: list[int], positions: list[int], width: int = 64) 
 
 def _loss(student: Loaded, examples: list[Example], mentor: Loaded | TopK | Shaped | States, settings: LossSettings):
     """The loss of a batch without dropout, and its gradient as one vector."""
-    inputs = {key: value.to(student.model.device) for key, value in model_inputs(examples, student).items()}
+    inputs = inputs_on_device(examples, student)
     targets = inputs["labels"][inputs["labels"] != IGNORED]
     student.model.eval()
     student.model.zero_grad()
@@ -126,8 +126,8 @@ def fidelity(
     rounds on this machine.
 
     The directions of the mentor's logits are found on `others`. Columns: form ("exact", k 0, or "top-k"), k, loss_error
-    and divergence_error (relative), cosine (of the gradients). Raises InputError where these are needed and
-    there are none.
+    and divergence_error (relative), cosine (of the gradients). Raises InputError where these are needed and there are
+    none.
     """
     if any(ks) and not others:
         raise InputError("there must be more rationales than are compared; take more training questions")
@@ -138,7 +138,7 @@ def fidelity(
     for k in ks:
         with tempfile.TemporaryDirectory() as place:
             kept = with_temperature(SoftLabelSettings(k), tau)
-            labels = cached(Path(place), "mentor", lambda: taught, vocabulary, examples, kept, basis=others)
+            labels = cached(Path(place), "mentor", lambda: taught, vocabulary, examples, kept, basis=lambda: others)
             labels.ready(device, torch.float32, rounds_soft_labels(settings.precision, device))
             loss, kl, found = _loss(learns, examples, labels.rows(examples, tau), loss_settings)
         cosine = torch.nn.functional.cosine_similarity(found.double(), gradient.double(), dim=0)

@@ -240,8 +240,8 @@ def chunked_loss(
     """Loss divided by `tokens`, and the sums CE and KL, of hidden states [N, d] at real target positions.
 
     `targets` [N]. With a mentor the loss is [(1-lambda) CE + lambda tau^2 KL] / tokens, without one CE / tokens; the
-    sums carry no gradient. The mentor's logits too are made a chunk at a time. Give every step of a
-    training the same `workspace`.
+    sums carry no gradient. The mentor's logits too are made a chunk at a time. Give every step of a training the same
+    `workspace`.
     """
     with torch.autocast(hidden.device.type, enabled=False):
         return _Chunked.apply(

@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional
 
 from . import models
-from .batches import Example, encode, model_inputs, target_logits
+from .batches import Example, encode, inputs_on_device, target_logits
 from .files import append_text, digest, read_json, read_text
 from .models import IGNORED, Loaded
 from .progress import Progress
@@ -77,7 +77,7 @@ def scored(
 @torch.no_grad()
 def mean_log_probabilities(loaded: Loaded, examples: list[Example]) -> list[float]:
     """The mean log-probability of a target token of each example, in float32, natural logarithm."""
-    inputs = {key: value.to(loaded.model.device) for key, value in model_inputs(examples, loaded).items()}
+    inputs = inputs_on_device(examples, loaded)
     loaded.model.eval()
     logits = target_logits(loaded, inputs)
     labels = inputs["labels"][inputs["labels"] != IGNORED]

@@ -3,7 +3,6 @@
 Mentors and students go through the same door; what a method needs beside rationales comes in as arguments.
 """
 
-import functools
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -181,11 +180,11 @@ def _mentor(lesson: Lesson, student: Loaded, examples: list[Example], stop: Stop
     vocabulary = min(student.vocabulary, models.outline(place).vocabulary)
     kept = with_temperature(SoftLabelSettings(settings.soft_label_k), loss.soft_label_temperature)
     where, identity = lesson.mentor / "soft_labels", models.identity(place)
-    basis = []
-    if kept.k:  # the same for all methods, so that no student's labels depend on who came first
-        basis, _ = encode_rows(student, teacher_rows(lesson.mentor), lesson.max_length, Method(("teacher",)))
-    load = functools.partial(models.load, place)
-    labels = cached(where, identity, load, vocabulary, examples, kept, stop=stop, basis=basis)
+
+    def basis() -> list[Example]:  # the same for all methods, so that no student's labels depend on who came first
+        return encode_rows(student, teacher_rows(lesson.mentor), lesson.max_length, Method(("teacher",)))[0]
+
+    labels = cached(where, identity, lambda: models.load(place), vocabulary, examples, kept, stop=stop, basis=basis)
     return models.load(place) if loss.beta > 0 and labels.settings.k else labels  # a mentor without an exact form
 
 

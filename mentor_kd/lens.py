@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from . import models
-from .batches import Example, model_inputs, target_logits
+from .batches import Example, inputs_on_device, target_logits
 from .files import InputError, read_json
 from .losses import LossSettings, soft_label_factor
 from .methods import SELF_MENTOR, get_method
@@ -127,7 +127,7 @@ def look(example: Example, mentor: Loaded, students: dict[str, Loaded]) -> Look:
             )
 
     def run(loaded: Loaded) -> Tensor:
-        inputs = {key: value.to(loaded.model.device) for key, value in model_inputs([example], loaded).items()}
+        inputs = inputs_on_device([example], loaded)
         return target_logits(loaded, inputs).float().cpu()
 
     found = {name: run(loaded) for name, loaded in {"": mentor, **students}.items()}

@@ -190,8 +190,7 @@ class Shaped:
         with torch.autocast(weight.device.type, enabled=False):
             rough = layer_logits(weight, bias, self.numbers.to(weight.dtype), out).div_(self.temperature)
         top = (rough.gather(-1, self.ids) + self.misses / self.temperature).log_softmax(-1)
-        share = torch.log1p(-self.log_tail.exp()).clamp_min(-60.0)
-        return rough.scatter_(-1, self.ids, -math.inf), top + share[:, None]
+        return rough.scatter_(-1, self.ids, -math.inf), top + log_top_mass(self.log_tail)[:, None]
 
     @torch.no_grad()
     def logits(self, temperature: float) -> Tensor:
@@ -203,6 +202,11 @@ class Shaped:
     def log_mass(self) -> Tensor:
         """The logarithm of the others' mass [N, 1], finite also where nothing is left."""
         return self.log_tail[:, None].clamp_min(-80.0)
+
+
+def log_top_mass(log_tail: Tensor) -> Tensor:
+    """The logarithm of the likeliest tokens' mass, from that of all others; finite also where nothing is left."""
+    return torch.log1p(-log_tail.exp()).clamp_min(-60.0)
 
 
 @contextlib.contextmanager

@@ -26,10 +26,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from .batches import Example, has_plain_head, model_inputs, target_logits, target_states
+from .batches import Example, has_plain_head, inputs_on_device, target_logits, target_states
 from .chunks import chunk_size
 from .files import InputError, digest, is_whole, read_json, sha256, write_json
-from .losses import Shaped, States, TopK
+from .losses import Shaped, States, TopK, log_top_mass
 from .models import Loaded
 from .progress import Progress
 from .tails import RANK, Directions, frozen_layer, main_directions
@@ -84,8 +84,7 @@ class SoftLabels:
         known = self._manifest()
         self.plain_head: bool = known.get("plain_head", True)  # False where a mentor was found to have no exact form
         if self._whole(HEAD, known.get("head")):
-            tensors = load_file(self.folder / HEAD)
-            self.head = frozen_layer(tensors["weight"], tensors.get("bias"))
+            self.head = frozen_layer(**load_file(self.folder / HEAD))
         self.directions: Directions | None = None  # of the logits, beside the likeliest tokens
         self.tail: torch.nn.Linear | None = None  # what makes rough logits of the numbers
         if self._whole(TAIL, known.get("tail_file")):
@@ -148,7 +147,7 @@ class SoftLabels:
             return Shaped(ids, misses, tail, column("numbers"), self.tail, float(temperature))
         # what is rounded are the shares within the top k; their sum and the tail's are exact
         log_probs = (column("logits").float() / temperature).log_softmax(-1)
-        return TopK(ids, log_probs + torch.log1p(-tail.exp()).clamp_min(-60)[:, None], tail, self.vocabulary)
+        return TopK(ids, log_probs + log_top_mass(tail)[:, None], tail, self.vocabulary)
 
     def add(self, rows: list[tuple[Example, dict[str, Tensor]]]) -> None:
         """Write rows as one more shard: under another name first, and the manifest last."""
@@ -166,7 +165,7 @@ class SoftLabels:
         tensors = {name: value[: self.vocabulary].detach().cpu() for name, value in head.state_dict().items()}
         _save(self.folder / HEAD, tensors, {})
         self.note(head=sha256(self.folder / HEAD))
-        self.head = frozen_layer(tensors["weight"], tensors.get("bias"))
+        self.head = frozen_layer(**tensors)
 
     def add_directions(self, directions: Directions) -> None:
         """Keep what the numbers mean; no shard of before is of these."""
@@ -221,14 +220,10 @@ def _compress(logits: Tensor, states: Tensor | None, labels: SoftLabels) -> dict
     return {name: one.cpu() for name, one in kept.items()}
 
 
-def _moved(mentor: Loaded, examples: list[Example]) -> dict[str, Tensor]:
-    return {key: value.to(mentor.model.device) for key, value in model_inputs(examples, mentor).items()}
-
-
 @torch.inference_mode()
 def _of_batch(mentor: Loaded, examples: list[Example], labels: SoftLabels, plain: bool):
     """Each example with its rows; for top-k, the logits of a few positions at a time."""
-    inputs = _moved(mentor, examples)
+    inputs = inputs_on_device(examples, mentor)
     if not labels.settings.k:
         parts = [_rounded(target_states(mentor, inputs))]
     elif plain:
@@ -247,7 +242,7 @@ def _directions(mentor: Loaded, examples: list[Example], vocabulary: int) -> Dir
     """The main directions of the logits on some of these examples, the same whatever their order."""
     some = sorted(examples, key=check_of)[:TAIL_ROWS]
     batches = _batches(some, BATCH_TOKENS.get(mentor.model.device.type, 2048))
-    states = torch.cat([target_states(mentor, _moved(mentor, batch)).float().cpu() for batch in batches])
+    states = torch.cat([target_states(mentor, inputs_on_device(batch, mentor)).float().cpu() for batch in batches])
     head = mentor.model.get_output_embeddings()
     return main_directions(states, head.weight[:vocabulary], None if head.bias is None else head.bias[:vocabulary])
 
@@ -273,15 +268,15 @@ def cached(
     settings: SoftLabelSettings,
     label: str = "soft labels",
     stop: Callable[[], bool] = lambda: False,
-    basis: list[Example] | None = None,
+    basis: Callable[[], list[Example]] | None = None,
 ) -> SoftLabels:
     """The soft labels of all examples, those that are not in `folder` yet made now.
 
     `identity` is the mentor's (models.identity): each mentor, k and set of temperatures has a folder of its own, so a
     changed one starts afresh; a changed rationale is made anew and the others stay. `mentor()` loads it, and is called
     only if a row is missing. A mentor whose logits are not one layer of its states has no exact form: it gets top-k,
-    says so, and `SoftLabels.settings` has it. `basis` are the rationales on which the directions of its logits are
-    found (tails.py), the missing ones unless given: give the same for all that share the folder. Raises
+    says so, and `SoftLabels.settings` has it. `basis()` gives the rationales on which the directions of its logits are
+    found (tails.py), without it the missing ones: give the same for all that share the folder. Raises
     KeyboardInterrupt when `stop()` turns true between two batches.
     """
 
@@ -309,7 +304,7 @@ def cached(
         if not missing:  # it was the layer that had to be made again
             return labels
         if plain and 0 < settings.k < vocabulary and labels.tail is None:
-            labels.add_directions(_directions(loaded, basis or missing, vocabulary))
+            labels.add_directions(_directions(loaded, basis() if basis else missing, vocabulary))
             missing = [example for example in examples if example not in labels]
         if labels.directions is not None:
             labels.directions = labels.directions.to(loaded.model.device)

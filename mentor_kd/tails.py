@@ -19,7 +19,7 @@ RANK = 82  # numbers a token, a byte each: 292 bytes with 64 tokens, their misse
 STEPS = 127  # of an 8-bit number to either side
 
 
-def frozen_layer(weight: Tensor, bias: Tensor | None) -> torch.nn.Linear:
+def frozen_layer(weight: Tensor, bias: Tensor | None = None) -> torch.nn.Linear:
     """An output layer of these weights [V, d], which never learns."""
     rows, width = weight.shape
     with torch.device("meta"):
