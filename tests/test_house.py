@@ -3,9 +3,11 @@
 import re
 import subprocess
 import tomllib
+from importlib import metadata
 
 import pytest
 import yaml
+from packaging.specifiers import SpecifierSet
 
 from mentor_kd.files import ROOT
 
@@ -25,13 +27,32 @@ def test_environment_yml_mirrors_pyproject():
     assert conda == {CONDA_NAMES.get(name, name): bound for name, bound in wanted.items()}
 
 
+def constraints() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text().lower().splitlines()
+    return {name.replace("_", "-"): version for name, version in (line.split("==") for line in lines if "==" in line)}
+
+
 def test_constraints_pin_every_dependency_exactly():
-    pins = dict(
-        line.split("==") for line in (ROOT / "constraints.txt").read_text().lower().splitlines() if "==" in line
-    )
-    pins = {name.replace("_", "-"): version for name, version in pins.items()}
+    pins = constraints()
     for one in project()["dependencies"] + project()["optional-dependencies"]["dev"]:
         assert re.split(">=", one)[0] in pins, f"{one} is not pinned in constraints.txt"
+
+
+def test_every_pinned_version_can_be_had_with_the_oldest_python_that_is_promised():
+    """Also by its patch level: Debian 12 has Python 3.11.2, and one package that asks for more stops the setup."""
+    oldest = project()["requires-python"].removeprefix(">=") + ".0"
+    too_new, seen = {}, 0
+    for name, version in constraints().items():
+        try:
+            package = metadata.distribution(name)
+        except metadata.PackageNotFoundError:  # of another platform, or of an extra that is not here
+            continue
+        if package.version.partition("+")[0] == version.partition("+")[0]:
+            seen += 1
+            asked = package.metadata["Requires-Python"]
+            if asked and not SpecifierSet(asked).contains(oldest):
+                too_new[name] = asked
+    assert seen > 0 and not too_new
 
 
 def tracked() -> list[str]:
