@@ -79,7 +79,8 @@ def shortened(text: str) -> str:
     return repr(text if len(text) <= 40 else text[:40] + "...")
 
 
-# Places, then candidates in a place, then the choice among them.
+# Places, then candidates in a place, then the choice among them. Patterns give nothing back, so no text takes long: a
+# class is possessive (`\s*+`), a group atomic (`(?>...)`), for Python before 3.11.5 gets possessive groups wrong.
 
 _CUE = re.compile(
     r"""\b(?:answer|(?:final|correct|right|best)\s++(?:result|choice|option|word|number|date))\s*+
@@ -91,10 +92,10 @@ _SENTENCE_END = re.compile(r"""[.!?]["'”’)*]*+(?=\s|\Z)|\n""")
 _ARGUMENT = re.compile(r"\b(?:because|since|rather than|instead of|as opposed to)\b", re.IGNORECASE)
 _NEGATION = re.compile(r"""(?:\b(?:not|never|neither|nor|cannot)|n['’]t)\s+(?:\w+\s+)?[\s"'“(*$]*\Z""", re.IGNORECASE)
 _FILLER = re.compile(
-    r"(?:[\W_]|\b(?:that|it|is|would|be|therefore|thus|so|hence|exactly|about|approximately|probably|possibly|likely|most)\b)*+",
+    r"(?>(?:[\W_]|\b(?:that|it|is|would|be|therefore|thus|so|hence|exactly|about|approximately|probably|possibly|likely|most)\b)*)",
     re.IGNORECASE,
 )
-_JOINT = re.compile(r"(?:[\W_]|\b(?:or|and|to|x)\b)*+", re.IGNORECASE)
+_JOINT = re.compile(r"(?>(?:[\W_]|\b(?:or|and|to|x)\b)*)", re.IGNORECASE)
 _AROUND = " \t\r\n\v\f\xa0\"'“”‘’«»`*.,;:!{}()[]<>\\#→="  # surrounds a stated text without being part of it
 
 
@@ -168,9 +169,9 @@ def _after_equals(answer_type: str, text: str, start: int, end: int) -> int:
 
 _NUMBER = re.compile(
     r"""(?<![\w.,])(?<![a-z]-)                                  # not inside a word or a name (M60, COVID-19)
-    (?P<sign>(?<![\w)\]])(?<![0-9)\]]\s)[-−–+])?+(?:[$€£¥₹]\s?)?+(?P<inner>[-−](?=\.?[0-9]))?+
-    (?P<body>(?:[0-9]++\s++(?=[0-9]++/[0-9]))?+                 # the whole part of a mixed number
-    (?:[0-9]|\.[0-9])[0-9,.]*+(?:/[0-9]++(?![0-9,/]))?+(?:e[+-]?[0-9]++)?+)
+    (?>(?P<sign>(?<![\w)\]])(?<![0-9)\]]\s)[-−–+])?)(?>(?:[$€£¥₹]\s?)?)(?>(?P<inner>[-−](?=\.?[0-9]))?)
+    (?P<body>(?>(?:[0-9]++\s++(?=[0-9]++/[0-9]))?)              # the whole part of a mixed number
+    (?:[0-9]|\.[0-9])[0-9,.]*+(?>(?:/[0-9]++(?![0-9,/]))?)(?>(?:e[+-]?[0-9]++)?))
     (?!(?:st|nd|rd|th)\b)""",
     re.VERBOSE | re.IGNORECASE,
 )
