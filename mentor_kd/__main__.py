@@ -7,23 +7,23 @@ import sys
 import time
 from pathlib import Path
 
-from . import __version__, annotate
-from .files import DATA, ROOT, InputError, RunFailed, reports_root
+from . import __version__, cli_annotate
+from .files import ROOT, WORK, InputError, RunFailed, reports_root
 
 
 def _run(args: argparse.Namespace) -> int:
-    from . import runs
     from .progress import duration
+    from .runs import notebooks, run
 
     started = time.monotonic()
-    parameters = runs.read_parameters(Path(args.params), args.parameter)
+    parameters = notebooks.read_parameters(Path(args.params), args.parameter)
     if args.dry_run:
-        for job in runs.plan(parameters):
+        for job in run.plan(parameters):
             print(f"{job.key}: " + ", ".join(f"{name}={value!r}" for name, value in job.parameters.items()))
         return 0
-    index = runs.run(parameters)
+    index = run.run(parameters)
     print()
-    print(runs.table(index.parent))
+    print(run.table(index.parent))
     print(f"\nreport: {_shown(index)} (after {duration(time.monotonic() - started)})")
     return 0
 
@@ -42,11 +42,12 @@ def _reproduce(args: argparse.Namespace) -> int:
 def _sweep(args: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from . import grids, plans, runs, sweep_report, sweeps
+    from .models.shapes import GPUS, own_gpu
+    from .runs import grids, sweep_report
 
-    gpu = args.gpu or sweeps.own_gpu()
-    if gpu not in plans.GPUS:
-        raise InputError(f"--gpu {gpu}: known are {', '.join(plans.GPUS)}")
+    gpu = args.gpu or own_gpu()
+    if gpu not in GPUS:
+        raise InputError(f"--gpu {gpu}: known are {', '.join(GPUS)}")
     if args.workers < 1 or args.memory < 0:
         raise InputError("--workers is a number from 1, --memory a number of GB from 0")
     grid, console = grids.read(Path(args.params), args.parameter), Console()
@@ -62,14 +63,14 @@ def _sweep(args: argparse.Namespace) -> int:
         sweep_report.show_results(grid, console)
         print(f"tables: {_shown(folder / 'results.csv')} · reports: {_shown(folder / 'charts')}/*/index.html")
         if grid.study:
-            from . import findings
+            from .runs import findings
 
             found = findings.write(grid)
             print(*findings.sentences(found.differences), sep="\n")
             print(f"beside the paper: {_shown(found.folder / 'chart.png')}")
     if state and state.failed:
         key, why = next(iter(state.failed.items()))
-        raise runs.RunFailed(
+        raise RunFailed(
             f"{len(state.failed)} of {len(state.wanted)} stages failed, the first {key}: {why}. Mend it and run the "
             f"same command: it goes on from there."
         )
@@ -79,10 +80,10 @@ def _sweep(args: argparse.Namespace) -> int:
 def _bench(args: argparse.Namespace) -> int:
     import pandas
 
-    from . import runs
+    from .runs import notebooks, run
 
-    parameters = runs.read_parameters(Path(args.params), args.parameter)
-    folder = runs.run_one("90_measure_speed", parameters)
+    parameters = notebooks.read_parameters(Path(args.params), args.parameter)
+    folder = run.run_one("90_measure_speed", parameters)
     tables = "padding ratios memory fidelity cache sampling_ratios sampling_natural_ratios cost"
     for table in tables.split():
         print(f"\n{table}\n{pandas.read_csv(folder / 'bench' / f'{table}.csv').round(4).to_string(index=False)}")
@@ -92,42 +93,43 @@ def _bench(args: argparse.Namespace) -> int:
 
 
 def _fetch(args: argparse.Namespace) -> int:
-    from .fetching import fetch
+    from .data.download import fetch
 
-    destination = Path(args.to) if args.to else DATA / "official"
+    destination = Path(args.to) if args.to else WORK / "data" / "official"
     report = fetch(destination, Path(args.source) if args.source else None)
     print(report)
     return 0 if report.complete or (args.source and not report.failed) else 1
 
 
 def _report(args: argparse.Namespace) -> int:
-    from . import report, runs
+    from .report import run_report
+    from .runs import run
 
     folder = reports_root() / args.run if not Path(args.run).is_dir() else Path(args.run)
-    index = report.write(folder)
-    print(runs.table(folder))
+    index = run_report.write(folder)
+    print(run.table(folder))
     print(f"\nreport: {_shown(index)}")
     return 0
 
 
 def _predict(args: argparse.Namespace) -> int:
-    from . import answering
+    from .evaluation import predict
 
     questions = list(args.question)
     if args.file:
-        questions += answering.read_list(Path(args.file))
+        questions += predict.read_list(Path(args.file))
     if not questions:
         raise InputError("no question was given; write one behind the model, or name a file with --file")
-    answering.check_out(args.out)
-    answering.write_answers(answering.answer(Path(args.model), questions), Path(args.out) if args.out else None)
+    predict.check_out(args.out)
+    predict.write_answers(predict.predict(Path(args.model), questions), Path(args.out) if args.out else None)
     return 0
 
 
 def _augment(args: argparse.Namespace) -> int:
-    from .address import EndpointSettings
     from .files import read_json
-    from .generation import Sampling
-    from .served_mentor import augment_served
+    from .models.generation import Sampling
+    from .pipeline.augment import Augmenter, augment
+    from .teacher.connection import EndpointSettings
 
     folder = Path(args.folder)
     usual = folder / "mentor" / "manifest.json"
@@ -143,8 +145,17 @@ def _augment(args: argparse.Namespace) -> int:
         seed=args.seed,
     )
     where = EndpointSettings(base_url=args.base_url, key_env=args.key_env, in_flight=args.in_flight)
-    made = augment_served(folder, sampling, where, args.model)
+    made = augment(folder, sampling, Augmenter(endpoint=where, served=args.model))
     print(f"{made['rows']} samples in {_shown(folder / 'augmented' / 'mentor.jsonl')}")
+    return 0
+
+
+def _start(args: argparse.Namespace) -> int:
+    from .start import start
+
+    copied = start(Path(args.folder))
+    print(f"{args.folder}: {', '.join(copied)}")
+    print(f"next: cd {args.folder} && jupyter lab notebooks/00_tour.ipynb, or: mentor-kd reproduce")
     return 0
 
 
@@ -219,7 +230,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--params", default=str(sizes), help="YAML file of notebook 90's parameters")
     one.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="override one")
 
-    annotate.add_arguments(add("annotate", annotate.run, annotate.SUMMARY, annotate.MORE))
+    cli_annotate.add_arguments(add("annotate", cli_annotate.run, cli_annotate.SUMMARY, cli_annotate.MORE))
 
     one = add(
         "augment",
@@ -254,6 +265,15 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--from", dest="source", metavar="DIR", help="take a local copy, whole or in part")
     one.add_argument("--to", metavar="DIR", help="install there instead of data/official/")
     one.set_defaults(function=_fetch)
+
+    one = add(
+        "start",
+        _start,
+        "Copy notebooks, parameter files and the sandbox into a folder, for an installation without a checkout.",
+        "\n\nCommands that are run in that folder use its notebooks and parameter files, and write reports/ there."
+        "\n\nexample: mentor-kd start my-study",
+    )
+    one.add_argument("folder", help="a new folder; nothing that exists is overwritten")
 
     one = add("report", _report, "Write a run's table, chart and index.html again.")
     one.add_argument("run", help="name of the run, or its folder")

@@ -7,11 +7,44 @@ file. A step's manifest is written last: a folder without one is unfinished work
 import hashlib
 import json
 import os
+import site
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
-ROOT = Path(os.environ.get("MENTOR_KD_HOME", Path(__file__).resolve().parent.parent))
+import yaml
+
+PACKAGE = Path(__file__).resolve().parent
+HOME_MARKS = ("notebooks/00_tour.ipynb", "data/sandbox")  # what a folder with notebooks and data holds
+
+
+def _is_home(folder: Path) -> bool:
+    return all((folder / mark).exists() for mark in HOME_MARKS)
+
+
+def installed_home() -> Path | None:
+    """The notebooks and data that an installed wheel brought along; None where there are none, as in a checkout."""
+    places = (PACKAGE.parent, Path(sys.prefix), Path(site.getuserbase()))
+    return next((one / "share" / "mentor-kd" for one in places if _is_home(one / "share" / "mentor-kd")), None)
+
+
+def _home() -> Path:
+    """The folder with notebooks/ and data/.
+
+    It is MENTOR_KD_HOME, the checkout, the current folder or the nearest one above it that `mentor-kd start` made, or
+    else what the installed wheel brought along.
+    """
+    if named := os.environ.get("MENTOR_KD_HOME"):
+        return Path(named)
+    here = Path.cwd()
+    found = (one for one in (PACKAGE.parent, here, *here.parents) if _is_home(one))
+    return next(found, None) or installed_home() or PACKAGE.parent
+
+
+ROOT = _home()
+WORK = Path.cwd() if installed_home() == ROOT else ROOT  # where results go: not into an installation
 DATA = ROOT / "data"
 MANIFEST = "manifest.json"
 
@@ -20,23 +53,21 @@ class InputError(ValueError):
     """Something given by the user is wrong; the message names it, its value and the remedy."""
 
 
-def is_whole(value: object, least: int = 0) -> bool:
-    """Whether a setting is a whole number from `least` on; true and false, which Python counts as numbers, are not."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
 class RunFailed(RuntimeError):
     """A notebook of a run failed; the message says which, where, why, and how to go on."""
 
 
 def reports_root() -> Path:
-    """The folder that holds the run folders: MENTOR_KD_REPORTS, or reports/ of the project."""
-    return Path(os.environ.get("MENTOR_KD_REPORTS", ROOT / "reports"))
+    """The folder that holds the run folders: MENTOR_KD_REPORTS, or reports/ of the project.
+
+    For a package installed without a checkout it is reports/ of the current folder.
+    """
+    return Path(os.environ.get("MENTOR_KD_REPORTS", WORK / "reports"))
 
 
 def official_root() -> Path:
     """The folder with the paper's data: MENTOR_KD_OFFICIAL_DATA, or data/official/ of the project."""
-    return Path(os.environ.get("MENTOR_KD_OFFICIAL_DATA", DATA / "official"))
+    return Path(os.environ.get("MENTOR_KD_OFFICIAL_DATA", WORK / "data" / "official"))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -108,7 +139,7 @@ def read_text(path: Path) -> str:
         ) from None
 
 
-def read_json(path: Path) -> object:
+def read_json(path: Path) -> Any:
     """Read a JSON file; InputError names the file and the line of a syntax error."""
     text = read_text(path)
     if not text.strip():
@@ -117,6 +148,14 @@ def read_json(path: Path) -> object:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise InputError(f"{path}, line {error.lineno}: not valid JSON ({error.msg}); is the file truncated?") from None
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file; InputError names the file and what is not valid in it."""
+    try:
+        return yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())[:200]})") from None
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict]]:

@@ -39,10 +39,16 @@ def commit() -> str:
 
 @functools.cache
 def code_hash() -> str:
-    """A hash of the package's own source, in 16 hex digits."""
+    """A hash of the package's source and data files, subpackages included, in 16 hex digits."""
+    return source_hash(Path(__file__).parent)
+
+
+def source_hash(package: Path) -> str:
+    """The hash of every file of a package but compiled ones, by relative path and content, in 16 hex digits."""
     total = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        total.update(path.name.encode() + b"\0" + path.read_bytes())
+    for path in sorted(package.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            total.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
     return total.hexdigest()[:16]
 
 

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from mentor_kd.collecting import teacher_rows
-from mentor_kd.rationales import normalise, write_rationales
+from mentor_kd.data.folder import teacher_rows
+from mentor_kd.data.rationales import normalise, write_rationales
 
 SCRIPT = "<script>window.__ran = 1</script>"
 IMAGE = "<img src=x onerror=\"window.__ran = 1\">'\"><svg onload='window.__ran = 1'>"

@@ -8,8 +8,8 @@ last-letter test file has a wrong label for a two-word name, which data/skeleton
 import json
 from pathlib import Path
 
-from mentor_kd import fetching, official
-from mentor_kd.rationales import question_id
+from mentor_kd.data import download, official
+from mentor_kd.data.rationales import question_id
 
 TWO_WORDS = 'Take the last letters of each words in "Anna Maria Bob" and concatenate them.'
 TESTED = "Is 9 more than 4?"
@@ -100,8 +100,8 @@ def write_tree(root: Path) -> dict[str, bytes]:
 def pin(monkeypatch) -> dict[str, bytes]:
     """Let the package take the synthetic files for the published ones; returns `contents()`."""
     files = contents()
-    hashes = {path: fetching.blob_hash(content) for path, content in files.items()}
-    monkeypatch.setattr(fetching, "upstream", lambda: hashes)
+    hashes = {path: download.blob_hash(content) for path, content in files.items()}
+    monkeypatch.setattr(download, "upstream", lambda: hashes)
     key = question_id("last-letter-concatenation", TWO_WORDS)
     monkeypatch.setitem(official.LAST_LETTER_LABELS, key, ("ab", "aab"))
     return files

@@ -5,11 +5,12 @@ import shutil
 import pytest
 import tiny
 
-from mentor_kd import steps, verdicts
-from mentor_kd.collecting import CollectSettings, collect
-from mentor_kd.filters import FilterSettings
-from mentor_kd.generation import Sampling
-from mentor_kd.training import TrainSettings
+from mentor_kd.filtering import verdicts
+from mentor_kd.filtering.filters import FilterSettings
+from mentor_kd.models.generation import Sampling
+from mentor_kd.pipeline import augment, filter, mentor
+from mentor_kd.pipeline.collect import CollectSettings, collect
+from mentor_kd.training.settings import TrainSettings
 
 TASK = "sandbox-letters"
 COLLECT = CollectSettings(train_questions=12, dev_questions=3, test_questions=5)
@@ -27,9 +28,9 @@ def filtered(tmp_path_factory, model):
     """A task's folder with everything up to the filters; tests work on copies of it."""
     folder = tmp_path_factory.mktemp("chain") / TASK
     collect(folder, TASK, COLLECT)
-    steps.train_mentor(folder, model, TRAINING)
-    steps.augment(folder, SAMPLING)
-    steps.filter_rationales(folder, FilterSettings())
+    mentor.train_mentor(folder, model, TRAINING)
+    augment.augment(folder, SAMPLING)
+    filter.filter_rationales(folder, FilterSettings())
     return folder
 
 
@@ -40,7 +41,7 @@ def folder(filtered, tmp_path):
 
 def keep_some_of_the_mentors(folder, n=9):
     """A random mentor's texts are all wrong: let a person keep some, so that mentor-kd has more than the teacher's."""
-    rows = [row for row in steps.rationales(folder) if row.source == "mentor"][:n]
+    rows = [row for row in filter.rationales(folder) if row.source == "mentor"][:n]
     for row in rows:
         verdicts.add_verdict(folder / "verdicts.jsonl", row.id, "keep")
     return [row.id for row in rows]

@@ -1,32 +1,66 @@
-"""What users choose is checked before a run starts, whichever notebook it belongs to."""
+"""Checks of single values: what passes, and an error that names the setting, what is required, and the value."""
+
+import math
 
 import pytest
 
-from mentor_kd.checks import check_values
+from mentor_kd import checks
 from mentor_kd.files import InputError
 
 
-@pytest.mark.parametrize(
-    ("values", "words"),
-    [
-        ({"protocol": "loud"}, "protocol is one of sound, paper, not 'loud'"),
-        ({"soft_label_beta": 2.0}, "beta is a number in"),
-        ({"soft_label_k": -1}, "soft_label_k is a whole number, 0 for all tokens, not -1"),
-        ({"consistency_weight": -0.1}, "consistency_weight .alpha. is a number from 0"),
-        ({"on_policy_share": 1.5}, "on_policy share is a number in"),
-        ({"on_policy_temperature": 0.0}, "on_policy temperature is a number above 0"),
-        ({"on_policy_beta": -1.0}, "on_policy beta is a number in"),
-        ({"lora_rank": -1}, "lora rank is a whole number from 0"),
-        ({"lora_merge": 1}, "lora merge is true or false"),
-        ({"mentor_lora_rank": -8}, "lora rank is a whole number from 0"),
-        ({"methods": ["mentor-kd", "sorcery"]}, "unknown method 'sorcery'"),
-    ],
-)
-def test_a_wrong_value_is_refused_at_once(values, words):
-    with pytest.raises(InputError, match=words):
-        check_values({"a": values}, ["sandbox-letters"])
+def test_a_whole_number_is_an_int_from_the_least_on_and_no_boolean():
+    assert checks.is_whole(0) and checks.is_whole(3, 3) and not checks.is_whole(2, 3)
+    assert not any(map(checks.is_whole, (-1, True, False, 1.0, "1", None)))
 
 
-def test_right_values_pass():
-    values = {"protocol": "paper", "soft_label_beta": 1.0, "on_policy_share": 0.0, "lora_rank": 64, "lora_merge": False}
-    check_values({"a": values, "b": {"mentor_lora_rank": 128}}, ["sandbox-letters"])
+def test_a_number_is_finite_and_no_boolean():
+    assert checks.is_number(0) and checks.is_number(-1.5)
+    assert not any(map(checks.is_number, (True, "1", None, math.nan, math.inf, -math.inf)))
+
+
+REFUSED = [
+    (lambda: checks.require_integer("epochs", 0, 1), "epochs must be an integer >= 1, got 0"),
+    (
+        lambda: checks.require_integer("top_k", "5", note="0 for all"),
+        "top_k must be an integer >= 0 (0 for all), got '5'",
+    ),
+    (lambda: checks.require_number("p", 1.5, above=0, most=1), "p must be a number > 0 and <= 1, got 1.5"),
+    (lambda: checks.require_number("p", 0, above=0, most=1), "p must be a number > 0 and <= 1, got 0"),
+    (lambda: checks.require_number("p", 1, least=0, below=1), "p must be a number >= 0 and < 1, got 1"),
+    (lambda: checks.require_number("p", math.nan, least=0), "p must be a number >= 0, got nan"),
+    (
+        lambda: checks.require_number("rate", "3e-4", above=0),
+        "rate must be a number > 0, got '3e-4' (in YAML write 3.0e-4: 3e-4 is text there)",
+    ),
+    (lambda: checks.require_choice("kind", "c", ("a", "b")), "kind must be one of a, b, got 'c'"),
+    (lambda: checks.require_choice("kind", ["a"], ("a", "b")), "kind must be one of a, b, got ['a']"),
+    (lambda: checks.require_bool("on", "false"), "on must be true or false, got 'false'"),
+    (lambda: checks.require_text("name", 3), "name must be a string, got 3"),
+    (lambda: checks.require_text("name", "", empty=False), "name must be a non-empty string, got ''"),
+    (
+        lambda: checks.require_list("seeds", [0, True], int),
+        "seeds must be a list of int, such as [0, 1], got [0, True]",
+    ),
+    (lambda: checks.require_list("tasks", "a", str), "tasks must be a list of str, such as [a, b], got 'a'"),
+    (
+        lambda: checks.require_list("seeds", [], int, empty=False),
+        "seeds must be a non-empty list of int, such as [0, 1], got []",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "words"), REFUSED, ids=[words for _, words in REFUSED])
+def test_what_is_refused_says_what_is_required(call, words):
+    with pytest.raises(InputError) as error:
+        call()
+    assert str(error.value) == words
+
+
+def test_what_is_right_passes():
+    checks.require_integer("epochs", 1, 1)
+    for value in (0, 1, 0.5):
+        checks.require_number("share", value, least=0, most=1)
+    checks.require_choice("kind", "a", ("a", "b"))
+    checks.require_bool("on", False)
+    checks.require_text("name", "")
+    checks.require_list("seeds", [0, 1], int)

@@ -8,9 +8,14 @@ import pytest
 import tiny
 import torch
 
-from mentor_kd import augmenters, collecting, filters, generation, lora, losses, models, train_settings, trainer
 from mentor_kd.files import ROOT
-from mentor_kd.training import TrainSettings, train
+from mentor_kd.filtering import filters
+from mentor_kd.models import generation, loading, lora
+from mentor_kd.pipeline import augment, collect
+from mentor_kd.training import losses, trainer
+from mentor_kd.training import settings as train_settings
+from mentor_kd.training.settings import TrainSettings
+from mentor_kd.training.train import train
 
 TABLE = (ROOT / "data" / "paper" / "defects.md").read_text()
 ROWS = [
@@ -19,8 +24,8 @@ ROWS = [
 SETTINGS = {
     kind.__name__: {field.name for field in dataclasses.fields(kind)}
     for kind in (
-        augmenters.Augmenter,
-        collecting.CollectSettings,
+        augment.Augmenter,
+        collect.CollectSettings,
         filters.FilterSettings,
         generation.Sampling,
         losses.LossSettings,
@@ -44,7 +49,7 @@ def test_all_of_them_stand_there_once():
 def test_what_a_row_names_exists(row):
     _, _, here, shown = row
     kind = next(kind for kind in ("mended", "switchable", "not applicable") if here.startswith(kind))
-    named = re.findall(r"`(tests/\w+\.py)::(\w+)`", shown)
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", shown)
     settings = re.findall(r"`(\w+)\.(\w+)`", here)
     assert "".join(f"`{path}::{name}`" for path, name in named) == shown.replace(" ", "")
     for path, name in named:
@@ -68,6 +73,6 @@ def test_sums_for_the_log_hold_no_graph(tmp_path, monkeypatch):
         seen.extend(value for value in self.sums.values() if isinstance(value, torch.Tensor))
 
     monkeypatch.setattr(trainer.DistillationTrainer, "_note", watched)
-    loaded = models.load(tiny.llama(tmp_path / "model"))
+    loaded = loading.load(tiny.llama(tmp_path / "model"))
     train(loaded, tiny.examples(loaded, 4), None, TrainSettings(epochs=2, batch_size=4), tmp_path / "work")
     assert seen and not any(value.requires_grad for value in seen)

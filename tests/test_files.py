@@ -12,7 +12,6 @@ from mentor_kd.files import (
     digest,
     finish,
     is_done,
-    is_whole,
     read_json,
     read_jsonl,
     read_text,
@@ -191,8 +190,3 @@ def test_json_is_written_for_people(tmp_path):
     write_json(tmp_path / "a.json", {"b": "é", "a": 1})
     assert (tmp_path / "a.json").read_text(encoding="utf-8") == '{\n "b": "é",\n "a": 1\n}\n'
     assert json.loads((tmp_path / "a.json").read_text()) == read_json(tmp_path / "a.json")
-
-
-def test_a_whole_number_is_an_int_from_the_least_on_and_no_truth_value():
-    assert is_whole(0) and is_whole(3, 3) and not is_whole(2, 3)
-    assert not any(map(is_whole, (-1, True, False, 1.0, "1", None)))

@@ -22,10 +22,10 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from mentor_kd.batches import Example
-from mentor_kd.models import Loaded, encode_prompt, encode_target
-from mentor_kd.pretraining import build_tokenizer
-from mentor_kd.sandbox import FAMILIES, explain, make_questions, read_question
+from mentor_kd.data.sandbox import FAMILIES, explain, make_questions, read_question
+from mentor_kd.models.batches import Example
+from mentor_kd.models.loading import Loaded, encode_prompt, encode_target
+from mentor_kd.pretraining.pretrain import build_tokenizer
 
 sandbox_tokenizer = functools.cache(build_tokenizer)
 

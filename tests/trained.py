@@ -5,8 +5,9 @@ import tiny
 import torch
 
 from mentor_kd.files import read_jsonl
-from mentor_kd.losses import LossSettings
-from mentor_kd.training import TrainSettings, train
+from mentor_kd.training.losses import LossSettings
+from mentor_kd.training.settings import TrainSettings
+from mentor_kd.training.train import train
 
 SETTINGS = TrainSettings(epochs=3, batch_size=4, learning_rate=3e-3)
 SOFT = LossSettings(soft_label_weight=0.3, soft_label_temperature=2.0)

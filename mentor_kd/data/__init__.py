@@ -1,0 +1,5 @@
+"""Questions, answers and rationales: tasks, answer extraction, row formats, splits, and where data come from."""
+
+from .. import submodules
+
+__getattr__ = submodules(__name__)

@@ -1,0 +1,262 @@
+"""Questions and rationales: the rows, their JSONL files, and the files' format of the paper's authors.
+
+A row is checked when it is made, so a file is read by making its rows; an error names file and line (JSONL) or file
+and row (the official JSON arrays). Nothing here judges an answer: official rows carry upstream's verdict until
+`mentor_kd.official` looks at them.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from pathlib import Path
+
+from ..files import InputError, digest, read_jsonl, write_jsonl
+from .answers import MARKER
+from .tasks import Task, judge, split_target
+
+SPLITS = ("train", "dev", "test", "")
+SOURCES = ("teacher", "mentor")
+SAMPLER_KEYS = ("model", "temperature", "top_k", "seed", "index")
+
+
+def normalise(text: str) -> str:
+    """Every run of white space as one space, none at the ends; normalising twice changes nothing.
+
+    White space is what `str.split` takes for it: line breaks, tabs, no-break and ideographic spaces, U+2028, and so
+    on. T5's tokenizer erases line breaks, so the text is normalised once, for every model, before it is hashed,
+    compared or trained on.
+    """
+    return " ".join(text.split())
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question with its gold answer; `question` and `answer` are normalised. InputError names a wrong field."""
+
+    id: str
+    task: str
+    question: str
+    answer: str
+    split: str = ""
+
+    def __post_init__(self):
+        _check_text(self, "id", "task", "question", "answer")
+        _check_normalised(self, "question", "answer")
+        _check_choice(self, "split", SPLITS)
+
+
+@dataclass(frozen=True)
+class Rationale:
+    """One sampled rationale of a question, with what was concluded from it. InputError names a wrong field.
+
+    `rationale` is normalised and stops before the conclusion, `original` is the text as it was written. `prediction`
+    is None where no answer was found, and `miss` says why. `kept` and `reason` are set by the filters.
+    """
+
+    id: str
+    task: str
+    question_id: str
+    question: str
+    rationale: str
+    prediction: str | None
+    answer: str
+    correct: bool
+    source: str
+    sampler: dict = field(hash=False)
+    original: str
+    miss: str = ""
+    kept: bool | None = None
+    reason: str | None = None
+
+    def __post_init__(self):
+        _check_text(self, "id", "task", "question_id", "question", "answer")
+        _check_text(self, "rationale", "original", "miss", empty=True)
+        _check_text(self, "prediction", "reason", empty=True, none=True)
+        _check_normalised(self, "question", "answer", "rationale")
+        _check_type(self, "correct", bool, "true or false")
+        _check_type(self, "kept", bool | None, "true, false or null")
+        _check_choice(self, "source", SOURCES)
+        _check_sampler(self.sampler)
+
+
+def question_id(task: str, question: str) -> str:
+    """The stable id of a question: 16 hex digits of a hash of the task's name and the normalised question."""
+    return digest({"task": task, "question": normalise(question)})[:16]
+
+
+def rationale_id(task: str, question: str, source: str, sampler: dict) -> str:
+    """The stable id of a rationale: 16 hex digits of a hash of task, normalised question, source and sampler.
+
+    The text itself is left out: the id names the draw, so that the same draw made again gets the same id.
+    """
+    _check_sampler(sampler)
+    parts = {"task": task, "question": normalise(question), "source": source, "sampler": sampler}
+    return digest(parts)[:16]
+
+
+def new_question(task: str, question: str, answer: str, split: str = "") -> Question:
+    """A Question from texts as written: normalised, with its id."""
+    return Question(question_id(task, question), task, normalise(question), normalise(answer), split)
+
+
+def new_rationale(
+    question: Question,
+    rationale: str,
+    source: str,
+    sampler: dict,
+    *,
+    prediction: str | None,
+    correct: bool,
+    miss: str = "",
+    original: str | None = None,
+) -> Rationale:
+    """A Rationale of a question from texts as written: normalised, with its ids; `original` is `rationale` if None."""
+    return Rationale(
+        id=rationale_id(question.task, question.question, source, sampler),
+        task=question.task,
+        question_id=question.id,
+        question=question.question,
+        rationale=normalise(rationale),
+        prediction=prediction,
+        answer=question.answer,
+        correct=correct,
+        source=source,
+        sampler=dict(sampler),
+        original=rationale if original is None else original,
+        miss=miss,
+    )
+
+
+def target(row: Rationale) -> str:
+    """The text that a model is trained to write: the rationale, the marker, and always the gold answer."""
+    return f"{row.rationale} {MARKER} {row.answer}".lstrip()
+
+
+def read_questions(path: Path) -> list[Question]:
+    """Read a JSONL file of questions; InputError names file and line of the first thing wrong."""
+    return _read(path, Question)
+
+
+def read_rationales(path: Path) -> list[Rationale]:
+    """Read a JSONL file of rationales; InputError names file and line of the first thing wrong."""
+    return _read(path, Rationale)
+
+
+def write_questions(path: Path, rows: Iterable[Question]) -> None:
+    """Write questions as JSONL, atomically; InputError for no rows and for an id that comes twice."""
+    _write(path, rows)
+
+
+def write_rationales(path: Path, rows: Iterable[Rationale]) -> None:
+    """Write rationales as JSONL, atomically; InputError for no rows and for an id that comes twice."""
+    _write(path, rows)
+
+
+def _read(path: Path, kind: type) -> list:
+    known = [one.name for one in fields(kind)]
+    required = [one.name for one in fields(kind) if one.default is MISSING]
+    rows, lines = [], {}
+    for line, row in read_jsonl(path):
+        where = f"{path}, line {line}"
+        _check_keys(where, row, required, known)
+        try:
+            made = kind(**row)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+        if lines.setdefault(made.id, line) != line:
+            raise InputError(f"{where}: the id {made.id!r} stands on line {lines[made.id]} already; remove one of both")
+        rows.append(made)
+    if not rows:
+        raise InputError(f"{path}: the file is empty; one JSON object a line was expected")
+    return rows
+
+
+def _write(path: Path, rows: Iterable) -> None:
+    rows = list(rows)
+    if not rows:
+        raise InputError(f"{path}: no rows to write")
+    repeated = [key for key, count in Counter(row.id for row in rows).items() if count > 1]
+    if repeated:
+        raise InputError(f"{path}: the id {repeated[0]!r} comes twice; nothing was written")
+    write_jsonl(path, [asdict(row) for row in rows])
+
+
+def _check_keys(where: str, row: dict, required: Iterable[str], known: Iterable[str]) -> None:
+    missing = [key for key in required if key not in row]
+    if missing:
+        raise InputError(f"{where}: the key {missing[0]!r} is missing; add it")
+    unknown = [key for key in row if key not in known]
+    if unknown:
+        raise InputError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(known)}")
+
+
+def _check_text(row: object, *names: str, empty: bool = False, none: bool = False) -> None:
+    for name in names:
+        value = getattr(row, name)
+        if none and value is None:
+            continue
+        _check_type(row, name, str, "a text")
+        if not value and not empty:
+            raise InputError(f"{name}: is empty")
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise InputError(f"{name}: holds half a surrogate pair, which UTF-8 cannot hold ({value[:60]!a})") from None
+
+
+def _check_normalised(row: object, *names: str) -> None:
+    for name in names:
+        value = getattr(row, name)
+        if value != normalise(value):
+            raise InputError(f"{name}: holds line breaks or runs of white space; normalise it ({value[:60]!r})")
+
+
+def _check_type(row: object, name: str, kind: type, words: str) -> None:
+    value = getattr(row, name)
+    if not isinstance(value, kind):
+        raise InputError(f"{name}: {words} was expected, not {_name(value)} ({str(value)[:60]})")
+
+
+def _check_choice(row: object, name: str, choices: tuple[str, ...]) -> None:
+    value = getattr(row, name)
+    if value not in choices:
+        raise InputError(f"{name}: {value!r} is none of {', '.join(repr(choice) for choice in choices)}")
+
+
+def _check_sampler(sampler: object) -> None:
+    if not isinstance(sampler, dict) or set(sampler) != set(SAMPLER_KEYS):
+        raise InputError(f"sampler: an object with the keys {', '.join(SAMPLER_KEYS)} was expected ({sampler})")
+    whole = {name: type(sampler[name]) is int for name in ("top_k", "seed", "index")}  # a bool is no number
+    temperature = sampler["temperature"]
+    right = {
+        "model": isinstance(sampler["model"], str) and sampler["model"] != "",
+        "temperature": temperature is None or (type(temperature) in (int, float) and math.isfinite(temperature)),
+        "top_k": whole["top_k"] or sampler["top_k"] is None,
+        "seed": whole["seed"] or sampler["seed"] is None,
+        "index": whole["index"],
+    }
+    for name, good in right.items():
+        if not good:
+            raise InputError(f"sampler: {name}: wrong value {sampler[name]!r}")
+
+
+def _name(value: object) -> str:
+    names = {dict: "an object", list: "an array", str: "a text", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def judged(question: Question, text: str, source: str, sampler: dict, task: Task, protocol: str = "sound") -> Rationale:
+    """A rationale row from a text as written: split at its last marker, its answer looked for and judged."""
+    rationale, _ = split_target(text)
+    found = judge(task, text, question.answer, question.question, mode=protocol)
+    return new_rationale(
+        question,
+        rationale,
+        source,
+        sampler,
+        prediction=found.prediction,
+        correct=found.correct,
+        miss=found.reason,
+        original=text,
+    )

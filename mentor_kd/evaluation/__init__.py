@@ -1,0 +1,5 @@
+"""Accuracy: predictions, intervals, paired tests, and the paper's published numbers."""
+
+from .. import submodules
+
+__getattr__ = submodules(__name__)

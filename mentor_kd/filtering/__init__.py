@@ -1,0 +1,5 @@
+"""Which rationales are kept: filters, people's verdicts, and summaries of what is left."""
+
+from .. import submodules
+
+__getattr__ = submodules(__name__)

@@ -1,0 +1,85 @@
+"""The mentor's confidence in a rationale: the mean log-probability that it gives to a token of the training text.
+
+Computed once, in batches of similar length, and kept in the task's folder as confidence/<mentor>.jsonl: a row has the
+rationale's `id`, a hash of the `text` that was read, and `confidence` (null where the text is too long for the mentor).
+Another mentor has a file of its own; a killed run goes on after the last row.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import torch
+from torch.nn import functional
+
+from ..data.rationales import Rationale, target
+from ..files import append_text, digest, read_json, read_text
+from ..models import loading
+from ..models.batches import Example, encode, inputs_on_device, target_logits
+from ..models.loading import IGNORED, Loaded
+from ..progress import Progress
+
+BATCH = 64
+
+
+def confidences(folder: Path, rows: Iterable[Rationale], batch_size: int = BATCH) -> dict[str, float]:
+    """The confidence of the task's mentor in each rationale, by id; at most 0, nearer to 0 is surer.
+
+    What the file has is read, the rest is computed and appended. A text that is too long for the mentor has none.
+    """
+    folder, rows = Path(folder), list(rows)
+    path = folder / "confidence" / f"{loading.identity(folder / 'mentor')}.jsonl"
+    texts = {row.id: digest([row.question, target(row)])[:16] for row in rows}
+    known = _read(path)
+    missing = [row for row in rows if (row.id, texts[row.id]) not in known]
+    if missing:
+        loaded = loading.load(folder / "mentor")
+        longest = read_json(folder / "mentor" / "manifest.json")["max_length"]
+        with Progress("the mentor reads rationales", len(missing), unit="rationales") as progress:
+            for batch in scored(loaded, missing, longest, batch_size):
+                lines = [f'{{"id": "{i}", "text": "{texts[i]}", "confidence": {_json(value)}}}\n' for i, value in batch]
+                append_text(path, "".join(lines))
+                progress.advance(len(batch))
+        known = _read(path)
+    found = {row.id: known[row.id, texts[row.id]] for row in rows}
+    return {identity: value for identity, value in found.items() if value is not None}
+
+
+def _read(path: Path) -> dict[tuple[str, str], float | None]:
+    if not path.exists():
+        return {}
+    rows = {}
+    for line in read_text(path).splitlines():
+        with contextlib.suppress(ValueError):  # half a line of a killed run: its rationale is read once more
+            row = json.loads(line)
+            rows[row["id"], row["text"]] = row["confidence"]
+    return rows
+
+
+def _json(value: float | None) -> str:
+    return "null" if value is None else f"{value:.6f}"
+
+
+def scored(
+    loaded: Loaded, rows: list[Rationale], max_length: int, batch_size: int = BATCH
+) -> Iterator[list[tuple[str, float | None]]]:
+    """Batches of (rationale id, mean log-probability per target token, EOS included); None for a text too long."""
+    examples, too_long = encode(loaded, [(row.id, row.question, target(row)) for row in rows], max_length)
+    if too_long:
+        yield [(identity, None) for identity in too_long]
+    examples.sort(key=lambda example: len(example.prompt) + len(example.target))
+    for start in range(0, len(examples), batch_size):
+        batch = examples[start : start + batch_size]
+        yield [(e.id, value) for e, value in zip(batch, mean_log_probabilities(loaded, batch), strict=True)]
+
+
+@torch.no_grad()
+def mean_log_probabilities(loaded: Loaded, examples: list[Example]) -> list[float]:
+    """The mean log-probability of a target token of each example, in float32, natural logarithm."""
+    inputs = inputs_on_device(examples, loaded)
+    loaded.model.eval()
+    logits = target_logits(loaded, inputs)
+    labels = inputs["labels"][inputs["labels"] != IGNORED]
+    values = -functional.cross_entropy(logits.float(), labels, reduction="none")
+    return [part.mean().item() for part in values.split([len(example.target) for example in examples])]

@@ -1,0 +1,277 @@
+"""Models: a model and its tokenizer by sandbox size, local path or hub id; how text becomes tokens; saving with a card.
+
+Decoder-only and encoder-decoder models go through the same two functions: `encode_prompt` (what the model reads) and
+`encode_target` (what it learns to write). Everything else of the package sees token ids.
+"""
+
+import contextlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging
+
+from ..files import DATA, MANIFEST, InputError, digest, sha256, write_json, write_text
+from . import lora
+
+logging.set_verbosity_error()  # its warnings speak of tied weights and defaults that this package sets itself
+logging.disable_progress_bar()
+
+SEPARATOR = "\n###\n"  # between question and target of a decoder-only model
+SANDBOX_MODELS = ("sandbox-small", "sandbox-base", "sandbox-large", "sandbox-swaps")
+IGNORED = -100  # a label that no loss counts
+CARD = "model_card.json"
+UNLOADABLE = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)  # what transformers raises for a bad model
+NOT_MODEL = (CARD, MANIFEST)  # files in a model's folder that do not change what it computes
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model with its tokenizer, and the name it was asked for by."""
+
+    name: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+    @property
+    def encoder_decoder(self) -> bool:
+        return bool(self.model.config.is_encoder_decoder)
+
+    @property
+    def parameters(self) -> int:
+        return sum(p.numel() for p in self.model.parameters())
+
+    @property
+    def vocabulary(self) -> int:
+        """Tokens that mean something: the tokenizer's, without what the model's output layer has beyond it.
+
+        FlanT5's tokenizer has 32,100 entries where its output layer has 32,128 (method.md, Vocabularies).
+        """
+        return min(len(self.tokenizer), self.model.get_output_embeddings().weight.shape[0])
+
+
+def model_path(name: str) -> str:
+    """The folder of a sandbox model; any other name (a local path, a hub id) as it is."""
+    return str(DATA / "models" / name) if name in SANDBOX_MODELS else str(name)
+
+
+def identity(name: str | Path) -> str:
+    """What a model is, for a manifest: a hash of its files where it is a local folder, else its hub id and commit.
+
+    Adapters are what they are on their base, which is part of it.
+    Raises InputError that names the model where it cannot be found.
+    """
+    path = Path(model_path(str(name))).expanduser()
+    if path.is_dir():
+        files = sorted(
+            f
+            for f in path.iterdir()
+            if f.suffix in (".safetensors", ".json", ".model", ".txt") and f.name not in NOT_MODEL
+        )
+        base = lora.base_of(path)
+        return digest([[f.name, sha256(f)] for f in files] + ([["base", identity(base)]] if base else []))[:16]
+    try:
+        config = AutoConfig.from_pretrained(model_path(str(name)))
+    except UNLOADABLE as error:
+        raise _unloadable(name, error) from error
+    return f"{name}@{getattr(config, '_commit_hash', None)}"
+
+
+def _unloadable(name: str | Path, error: Exception) -> InputError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
+    return InputError(
+        f"model {str(name)!r} could not be loaded ({reason}); give one of {', '.join(SANDBOX_MODELS)}, a local folder "
+        f"with config, tokenizer and safetensors, or a hub id"
+    )
+
+
+def best_device() -> torch.device:
+    """A GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _described(name: str | Path) -> tuple[str, AutoConfig, PreTrainedTokenizerBase]:
+    """Where a model lies, its config and its tokenizer, which always has a pad token."""
+    path = model_path(str(name))
+    looks_local = Path(path).is_absolute() or str(name).startswith((".", "~")) or name in SANDBOX_MODELS
+    if looks_local and not Path(path).expanduser().is_dir():
+        raise InputError(
+            f"model {str(name)!r}: no folder {path}; give one of {', '.join(SANDBOX_MODELS)}, a local folder, a hub id"
+        )
+    path = str(Path(path).expanduser()) if looks_local else path
+    try:
+        config, tokenizer = AutoConfig.from_pretrained(path), AutoTokenizer.from_pretrained(path)
+    except UNLOADABLE as error:
+        raise _unloadable(name, error) from error
+    if tokenizer.eos_token_id is None:
+        raise InputError(
+            f"model {str(name)!r}: its tokenizer has no end-of-text token; a model could never learn to stop"
+        )
+    if tokenizer.pad_token_id is None:
+        # GPT-2 and Llama have no pad token. Any id will do, for padding is always masked by position, never by id.
+        tokenizer.pad_token = tokenizer.eos_token
+    return path, config, tokenizer
+
+
+def _kind(config: AutoConfig) -> type:
+    return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+
+
+def outline(name: str | Path) -> Loaded:
+    """A model's shape and tokenizer without its weights (they lie on the meta device), at next to no cost.
+
+    For what only needs to know how text becomes tokens. Raises InputError as `load` does.
+    """
+    path, config, tokenizer = _described(name)
+    with torch.device("meta"):
+        model = _kind(config).from_config(config)
+    with contextlib.suppress(OSError):  # not every model has a file of its own for that
+        model.generation_config = GenerationConfig.from_pretrained(path)
+    model.generation_config = plain_generation_config(model, tokenizer)
+    return Loaded(str(name), model, tokenizer)
+
+
+def load(name: str | Path, device: torch.device | str | None = None) -> Loaded:
+    """Load a model and its tokenizer by sandbox size, local path or hub id, in float32.
+
+    A folder of adapters is loaded with its base model, into which they are merged.
+    Raises InputError that names the model where it cannot be found or is of no use here. Only safetensors are read,
+    and no code that comes with a model is run.
+    """
+    path, config, tokenizer = _described(name)
+    base = lora.base_of(Path(path))
+    if base:
+        model = lora.add_adapters(load(base, "cpu").model, Path(path))
+        return Loaded(str(name), _ready(model, tokenizer).to(device or best_device()), tokenizer)
+    try:
+        model, info = _kind(config).from_pretrained(
+            path, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+        )
+    except UNLOADABLE as error:
+        raise _unloadable(name, error) from error
+    if info["missing_keys"]:  # transformers would fill them with random numbers
+        raise InputError(
+            f"model {str(name)!r}: its file lacks {len(info['missing_keys'])} of the weights "
+            f"({', '.join(sorted(info['missing_keys'])[:3])}); is it complete, and made for writing text?"
+        )
+    return Loaded(str(name), _ready(model, tokenizer).to(device or best_device()), tokenizer)
+
+
+def _ready(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    model.config.use_cache = True
+    model.generation_config = plain_generation_config(model, tokenizer)
+    return model.eval()
+
+
+def plain_generation_config(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
+    """Only token ids: a model's own sampling defaults must not change a run silently."""
+    ends = model.generation_config.eos_token_id if model.generation_config is not None else None
+    ends = set(ends if isinstance(ends, list) else [] if ends is None else [ends])
+    ends.add(tokenizer.eos_token_id)  # what we train it to end with
+    return GenerationConfig(
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=sorted(ends) if len(ends) > 1 else tokenizer.eos_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        decoder_start_token_id=getattr(model.config, "decoder_start_token_id", None),
+    )
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerBase, encoder_decoder: bool, question: str) -> list[int]:
+    """Token ids that the model reads: the question with EOS for an encoder, with the separator for a decoder.
+
+    A decoder's tokenizer may add its BOS; an EOS that it adds is taken off, for the text goes on.
+    """
+    ids = tokenizer(question if encoder_decoder else question + SEPARATOR)["input_ids"]
+    if not encoder_decoder and ids and ids[-1] == tokenizer.eos_token_id:
+        ids = ids[:-1]
+    return ids
+
+
+def encode_target(tokenizer: PreTrainedTokenizerBase, target: str) -> list[int]:
+    """Token ids of what the model writes, with EOS; the same for both kinds of model, so soft labels fit both."""
+    return [*tokenizer(target, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+
+
+def decode(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
+    """Text of generated ids, special tokens left out."""
+    return tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+def _vocabulary(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+    return tokenizer.get_vocab()
+
+
+_PROBE = "Ann has 12 apples;\u00a0she's given 3.5 away \u2014 r\u00e9sum\u00e9! --> (B) \u6f22\u5b57 \U0001f600"
+
+
+def same_tokenizer(a: PreTrainedTokenizerBase, b: PreTrainedTokenizerBase) -> bool:
+    """Whether two tokenizers give the same ids for the same text: same vocabulary, same splitting of a hard probe.
+
+    Sizes say nothing: FlanT5's tokenizer has 32,100 entries where its config says 32,128 (method.md, Vocabularies).
+    """
+    if a is b:
+        return True
+    return (
+        _vocabulary(a) == _vocabulary(b)
+        and a.eos_token_id == b.eos_token_id
+        and a(_PROBE, add_special_tokens=False)["input_ids"] == b(_PROBE, add_special_tokens=False)["input_ids"]
+    )
+
+
+def require_same_tokenizer(mentor: Loaded, student: Loaded, methods_without: list[str]) -> None:
+    """InputError that names both models where soft labels cannot pass from one to the other."""
+    without = ", ".join(methods_without)
+    if mentor.encoder_decoder != student.encoder_decoder:
+        kinds = ("a decoder-only model", "an encoder-decoder")
+        raise InputError(
+            f"soft labels pass between models of one kind, but mentor {mentor.name!r} is "
+            f"{kinds[mentor.encoder_decoder]} and student {student.name!r} is {kinds[student.encoder_decoder]}; "
+            f"choose a pair of one kind, or a method without soft labels: {without}"
+        )
+    if not same_tokenizer(mentor.tokenizer, student.tokenizer):
+        raise InputError(
+            f"soft labels need one tokenizer on both sides, but mentor {mentor.name!r} "
+            f"({len(mentor.tokenizer)} tokens) and student {student.name!r} ({len(student.tokenizer)} tokens) have "
+            f"different ones; choose a pair of one family, or a method without soft labels: {without}"
+        )
+
+
+def save(folder: Path, loaded: Loaded, card: dict, adapters_of: str = "") -> None:
+    """Save weights (safetensors), config, tokenizer and a model card (JSON, and README.md for people).
+
+    With `adapters_of`, the name of the base model, the model's adapters alone.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if adapters_of:
+        local = Path(model_path(adapters_of)).expanduser()
+        named = adapters_of in SANDBOX_MODELS or not local.is_dir()
+        lora.save_adapters(folder, loaded.model, adapters_of if named else str(local.resolve()))
+    else:
+        loaded.model.save_pretrained(folder)
+    loaded.tokenizer.save_pretrained(folder)
+    write_card(folder, {"parameters": loaded.parameters, **card})
+
+
+def write_card(folder: Path, card: dict) -> None:
+    """Write model_card.json and the same as a short README.md."""
+    folder = Path(folder)
+    write_json(folder / CARD, card)
+    title = card.get("name", folder.name)
+    lines = [f"# {title}", "", card.get("summary", ""), ""]
+    for key, value in card.items():
+        if key not in ("name", "summary"):
+            shown = value if isinstance(value, str | int | float) else f"`{json.dumps(value, ensure_ascii=False)}`"
+            lines.append(f"- **{key.replace('_', ' ')}**: {shown}")
+    write_text(folder / "README.md", "\n".join(lines) + "\n")

@@ -1,0 +1,5 @@
+"""The steps of the story, each from files to files in a task's folder."""
+
+from .. import submodules
+
+__getattr__ = submodules(__name__)

@@ -1,0 +1,251 @@
+"""Collecting: questions with their splits and the teacher's rationales, from wherever they come, as files of a run."""
+
+import dataclasses
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import yaml
+
+from ..checks import require_choice, require_integer, require_number, require_text
+from ..data import download, official, sandbox, table
+from ..data.rationales import Question, Rationale, judged, write_questions, write_rationales
+from ..data.splits import ShareSettings, draw, split_dev
+from ..data.tasks import PROTOCOLS, TASKS, Task
+from ..files import InputError, finish, is_done, read_json, sha256, write_json, write_text
+from ..teacher import annotate
+from ..teacher.annotate import ANNOTATION
+from ..teacher.ask import ASKED, AskSettings
+from ..teacher.connection import EndpointSettings
+
+
+@dataclass(frozen=True)
+class CollectSettings:
+    """Where questions and the teacher's rationales come from, and how many."""
+
+    data: str = "sandbox"  # sandbox, official, or the path of a CSV or JSONL file of one's own
+    answer_type: str = ""  # for a task of one's own: number, choice, yes/no, text or pattern
+    answer_pattern: str = ""  # for answer_type pattern: the regular expression that finds an answer
+    answer_choices: str = ""  # for answer_type choice: the letters, "" for ABCDE
+    teacher: str = ""  # "": what comes with the data; endpoint, local, or a JSONL file of rationales
+    train_questions: int = 0  # 0: all
+    dev_questions: int = 0  # 0: all that are given, or a fifth of the training questions
+    test_questions: int = 0  # 0: all
+    coverage: float = 0.6  # sandbox teacher: share of the training questions that it annotates
+    error_rate: float = -1.0  # sandbox teacher: share of wrong rationales; -1: the task's own rate
+    rationales: int = 3  # rationales a question
+    dev_file: str = ""  # official: a dev split in MCC-KD's format
+    last_letter_labels: str = "corrected"
+    seed: int = 0
+    test_seed: int = 0  # sandbox: another draw of test questions; 0: those that ship
+    protocol: str = "sound"  # paper: as the official code, nothing is held out and the test set chooses the epoch
+    ask: AskSettings = field(default_factory=AskSettings)  # what an endpoint or a local model is asked
+    endpoint: EndpointSettings = field(default_factory=EndpointSettings)
+    share: ShareSettings = ShareSettings()  # how much of what the teacher wrote is used
+
+    def __post_init__(self) -> None:
+        for name in ("data", "answer_type", "answer_pattern", "answer_choices", "teacher", "dev_file"):
+            require_text(name, getattr(self, name))
+        require_choice("protocol", self.protocol, PROTOCOLS)
+        require_choice("last_letter_labels", self.last_letter_labels, official.LABELS)
+        for name in ("train_questions", "dev_questions", "test_questions"):
+            require_integer(name, getattr(self, name), note="0 for all")
+        for name in ("test_seed", "seed"):
+            require_integer(name, getattr(self, name))
+        require_integer("rationales", self.rationales, 1)
+        require_number("coverage", self.coverage, above=0, most=1)
+        if self.error_rate != -1:
+            require_number("error_rate", self.error_rate, least=0, most=1, note="or -1 for the task's own rate")
+        if self.test_seed and self.data != "sandbox":
+            raise InputError(f"test_seed draws questions of the sandbox; data is {self.data!r}, so test_seed must be 0")
+        if self.dev_file and not Path(self.dev_file).is_file():
+            raise InputError(f"dev_file must be the path of a file with the dev split, got {self.dev_file!r}")
+        annotate.check_teacher(self.teacher, self.ask, self.endpoint)
+
+
+def _limited(rows: list[Question], split: str, limit: int) -> list[Question]:
+    chosen = [row for row in rows if row.split == split]
+    return chosen[: limit or None]
+
+
+def _under(protocol: str, questions: list[Question]) -> list[Question]:
+    """The questions as a protocol splits them: `paper` holds none out, so what would be dev is trained on."""
+    if protocol == "sound":
+        return questions
+    return [dataclasses.replace(q, split="train") if q.split == "dev" else q for q in questions]
+
+
+def _sandbox(task: Task, settings: CollectSettings) -> tuple[list[Question], list[Rationale], dict]:
+    if task.name not in sandbox.FAMILIES:
+        raise InputError(
+            f"task {task.name!r} is not one of the sandbox ({', '.join(sandbox.FAMILIES)}); set data to 'official' for "
+            f"the paper's tasks, or to the path of a CSV or JSONL file of your own"
+        )
+    questions = sandbox.load_questions(task.name)
+    if settings.test_seed:
+        count = settings.test_questions or sum(q.split == "test" for q in questions)
+        avoid = frozenset(q.id for q in questions)
+        drawn = sandbox.make_questions(task.name, count, settings.test_seed, "test", avoid)
+        questions = [q for q in questions if q.split != "test"] + drawn
+    questions = (
+        _limited(questions, "train", settings.train_questions)
+        + _limited(questions, "dev", settings.dev_questions)
+        + _limited(questions, "test", settings.test_questions)
+    )
+    questions = _under(settings.protocol, questions)
+    teacher = sandbox.TeacherSettings(
+        coverage=settings.coverage,
+        error_rate=None if settings.error_rate < 0 else settings.error_rate,
+        n=settings.rationales,
+        seed=settings.seed,
+    )
+    rows = []
+    for question, index, style, text in sandbox.annotate([q for q in questions if q.split == "train"], teacher):
+        sampler = {
+            "model": f"sandbox teacher, style {style}",
+            "temperature": None,
+            "top_k": None,
+            "seed": settings.seed,
+            "index": index,
+        }
+        rows.append(judged(question, text, "teacher", sampler, task))
+    return questions, rows, {}
+
+
+def _official(task: Task, settings: CollectSettings) -> tuple[list[Question], list[Rationale], dict]:
+    found = official.load_task(task, last_letter_labels=settings.last_letter_labels)
+    train = found.train[: settings.train_questions or None]
+    if settings.protocol == "paper":
+        split = [dataclasses.replace(q, split="train") for q in train]
+    elif settings.dev_file:
+        dev = official.read_dev(Path(settings.dev_file), task)
+        dev = dev[: settings.dev_questions or None]
+        held = {q.id for q in dev}
+        train = [dataclasses.replace(q, split="train") for q in train if q.id not in held]
+        split = train + dev
+    else:
+        count = settings.dev_questions or max(1, len(train) // 5)
+        split = split_dev([dataclasses.replace(q, split="") for q in train], count=count, seed=settings.seed)
+    test = found.test[: settings.test_questions or None]
+    ids = {q.id for q in split if q.split == "train"}
+    rationales = official.teacher_rationales(task)
+    rows = [r for r in rationales if r.question_id in ids and r.sampler["index"] < settings.rationales]
+    facts = {
+        "official_files": download.hashes(),
+        "left_out": list(found.dropped) + list(rationales.dropped),
+        "teacher_rows_read": len(rationales) + len(rationales.dropped),
+        "teacher_rows_of_dev_or_beyond_the_limits": len(rationales) - len(rows),
+        "corrected_labels": list(found.corrected),
+    }
+    return split + test, rows, facts
+
+
+def _own(task: Task, settings: CollectSettings) -> tuple[list[Question], list[Rationale], dict]:
+    questions, rows = table.read_table(Path(settings.data), task)
+    facts = {}
+    if not any(q.split == "test" for q in questions):
+        train = [q for q in questions if q.split == "train"]
+        count = max(1, len(train) // 5)  # whatever the limits below: a question must not change sides with them
+        drawn = {q.id for q in split_dev(train, count=count, seed=settings.seed + 1) if q.split == "dev"}
+        questions = [dataclasses.replace(q, split="test") if q.id in drawn else q for q in questions]
+        facts["test_questions_drawn"] = count
+    if not any(q.split == "dev" for q in questions):
+        train = [q for q in questions if q.split == "train"]
+        count = settings.dev_questions or max(1, len(train) // 5)
+        split = split_dev([dataclasses.replace(q, split="") for q in train], count=count, seed=settings.seed)
+        questions = split + [q for q in questions if q.split != "train"]
+    questions = (
+        _limited(questions, "train", settings.train_questions)
+        + _limited(questions, "dev", settings.dev_questions)
+        + _limited(questions, "test", settings.test_questions)
+    )
+    questions = _under(settings.protocol, questions)
+    ids = {q.id for q in questions if q.split == "train"}
+    kept = [row for row in rows if row.question_id in ids]
+    facts["teacher_rows_of_dev_test_or_beyond_the_limits"] = len(rows) - len(kept)
+    return questions, kept, facts
+
+
+def task_for(task: str, settings: CollectSettings) -> Task:
+    """The task of that name, or one's own by its answer type; InputError where task or data cannot be."""
+    if settings.data not in ("sandbox", "official") and not Path(settings.data).is_file():
+        raise InputError(f"data is 'sandbox', 'official', or the path of a CSV or JSONL file, not {settings.data!r}")
+    if task not in TASKS and not settings.answer_type:
+        raise InputError(
+            f"task {task!r} is none of {', '.join(TASKS)}; for a task of your own set answer_type to number, "
+            f"choice, yes/no, text or pattern"
+        )
+    if not settings.answer_type:
+        return TASKS[task]
+    more = {"choices": settings.answer_choices} if settings.answer_choices else {}
+    return Task(task, settings.answer_type, pattern=settings.answer_pattern, **more)
+
+
+def make(task: Task, settings: CollectSettings) -> tuple[list[Question], list[Rationale], dict]:
+    """Questions with their splits, the rationales that come with the data, and facts worth keeping."""
+    own = settings.data not in ("sandbox", "official")
+    return (_own if own else {"sandbox": _sandbox, "official": _official}[settings.data])(task, settings)
+
+
+def _inputs(task: Task, settings: CollectSettings) -> dict:
+    """What the collection depends on. How fast and how long an endpoint is asked changes nothing of what it says."""
+    found = {"task": asdict(task), "settings": asdict(settings)}
+    del found["settings"]["ask"], found["settings"]["endpoint"]
+    if settings.share.share == 1:  # then nothing is drawn
+        del found["settings"]["share"]
+    if settings.teacher in ASKED:
+        found["ask"] = asdict(settings.ask)
+        found["endpoint"] = {name: getattr(settings.endpoint, name) for name in ("base_url", "route", "provider")}
+    elif settings.teacher:
+        found["annotations"] = sha256(Path(settings.teacher))
+    if settings.data == "official":
+        found["files"] = download.hashes()
+    elif settings.data != "sandbox":
+        found["file"] = sha256(Path(settings.data))
+    return found
+
+
+def _finished(place: Path, inputs: dict) -> bool:
+    """Whether the collection is there, with no rationale that was asked for and did not come."""
+    if not is_done(place, inputs):
+        return False
+    return not read_json(place / "manifest.json").get("annotation", {}).get("open", 0)
+
+
+def collect(folder: Path, task: str, settings: CollectSettings) -> None:
+    """Questions with their splits, and the teacher's rationales, into collected/.
+
+    Rationales that a teacher was asked for and that did not come (a failure, the end of a budget) are asked for again
+    when this is called again; see `annotation` for what is kept on the way.
+    """
+    place = Path(folder) / "collected"
+    one = task_for(task, settings)
+    inputs = _inputs(one, settings)
+    if _finished(place, inputs):
+        return
+    questions, rows, facts = make(one, settings)
+    if settings.teacher:
+        train = [q for q in questions if q.split == "train"]
+        given = rows if settings.data not in ("sandbox", "official") else []
+        asked, facts["annotation"] = annotate.annotated(
+            Path(folder) / ANNOTATION, one, train, rows, settings.teacher, settings.ask, settings.endpoint
+        )
+        rows = given + asked
+    if settings.share.share < 1:
+        rows, facts["teacher_share"] = draw(rows, settings.share)
+    if not rows:
+        raise InputError(
+            f"task {one.name!r}: no training question has a rationale of the teacher; raise coverage, add a column "
+            f"`rationale` to a table of your own, or ask a language model with the setting teacher"
+        )
+    for split in ("train", "dev", "test") if settings.protocol == "sound" else ("train", "test"):
+        if not any(q.split == split for q in questions):
+            raise InputError(
+                f"task {one.name!r}: there is no {split} question; give some (your own table marks them in its "
+                f"column `split`)"
+            )
+    write_json(place / "task.json", asdict(one))
+    write_questions(place / "questions.jsonl", questions)
+    write_rationales(place / "teacher.jsonl", rows)
+    write_text(Path(folder) / "params.yaml", yaml.safe_dump({"task": one.name, "protocol": settings.protocol}))
+    counts = {split: sum(q.split == split for q in questions) for split in ("train", "dev", "test")}
+    finish(place, inputs, ["task.json", "questions.jsonl", "teacher.jsonl"], questions=counts, **facts)

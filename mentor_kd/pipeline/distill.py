@@ -1,0 +1,155 @@
+"""The steps of the story, each from files to files in a task's folder: collect, mentor, augment, filter, distil.
+
+A step writes its manifest last; called again with the same inputs it does nothing, after a kill it goes on. What a
+step needs and does not find, `ensure` makes at smoke size, so that every notebook runs alone.
+"""
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from ..data.folder import protocol_of, task_of, teacher_rows
+from ..data.rationales import Rationale, read_rationales
+from ..files import InputError, is_done, read_json, read_yaml, sha256
+from ..filtering.filters import FilterSettings
+from ..models import loading
+from ..models.generation import Sampling
+from ..training.consistency import most_diverse
+from ..training.methods import METHODS, SELF_MENTOR, get_method
+from ..training.settings import TrainSettings, settings_from, under
+from ..training.train import plan_batches
+from .augment import Augmenter, augment
+from .filter import filter_rationales, rationales, write_counts
+from .fit import Lesson, Stop, alone, encode_rows, fit, never
+from .mentor import train_mentor
+
+
+def rows_for(rows: list[Rationale], method: str) -> list[Rationale]:
+    """What a method learns from: the kept rationales of its sources, or each question's bare answer.
+
+    For pairs these are the three most diverse of each question. For bare answers `rows` must hold a rationale, kept or
+    not, of every training question; the mentor's do.
+    """
+    row = get_method(method)
+    if not row.sources:
+        first: dict[str, Rationale] = {}
+        for one in rows:
+            first.setdefault(one.question_id, one)
+        return [dataclasses.replace(one, id=one.question_id, rationale="", original="") for one in first.values()]
+    kept = [one for one in rows if one.kept and one.source in row.sources]
+    return most_diverse(kept) if row.pairs else kept
+
+
+def self_mentor(folder: Path, student: str, stop: Stop = never) -> Path:
+    """Train a mentor of the student's size as the run's mentor was trained, and have it augment, into self-mentor/.
+
+    The folder is a task's folder of its own: the same questions, teacher's rationales, verdicts and filters, and the
+    settings that mentor/ and augmented/ were made with. With the mentor's own base all that is in it is the same.
+    """
+    place = folder / SELF_MENTOR
+    (place / "collected").mkdir(parents=True, exist_ok=True)
+    given = ["task.json", "questions.jsonl", "teacher.jsonl"]
+    for name in ["params.yaml", "filters.yaml", "verdicts.jsonl", *(f"collected/{name}" for name in given)]:
+        if not (folder / name).exists():
+            (place / name).unlink(missing_ok=True)
+        elif not (place / name).exists() or sha256(place / name) != sha256(folder / name):
+            shutil.copyfile(folder / name, place / name)
+    mentor = read_json(folder / "mentor" / "manifest.json")["inputs"]
+    augmented = read_json(folder / "augmented" / "manifest.json")["inputs"]
+    if "sampling" not in augmented:
+        raise InputError(f"{SELF_MENTOR} writes its own rationales; here another augmenter wrote them (notebook 03)")
+    train_mentor(place, student, settings_from(mentor["settings"]), mentor["max_length"], stop)
+    mentor_again = Augmenter(only_missed="only_missed" in augmented)
+    augment(place, Sampling(**augmented["sampling"]), mentor_again, augmented["backend"], stop)
+    rows = teacher_rows(place) + read_rationales(place / "augmented" / "mentor.jsonl")
+    kept = read_rationales(place / "rationales.jsonl") if (place / "rationales.jsonl").exists() else []
+    if [(one.id, one.original) for one in kept] != [(one.id, one.original) for one in rows]:
+        filter_rationales(place, FilterSettings(**read_yaml(place / "filters.yaml")))
+    return place
+
+
+def source(folder: Path, method: str, student: str, stop: Stop = never) -> Path:
+    """The folder whose mentor and rationales a method learns from; that of a self-mentor is made where it is due."""
+    folder = Path(folder)
+    if get_method(method).mentor != SELF_MENTOR:
+        return folder
+    with alone(folder, SELF_MENTOR):  # students of several processes share it
+        return self_mentor(folder, student, stop)
+
+
+def planned(rows: list[Rationale], method: str, settings: TrainSettings, student: str, max_length: int) -> int:
+    """Optimiser steps of a method's student, rationales that are too long for it left out as in training."""
+    outline, read = loading.outline(student), get_method(method).steps_of or method
+    examples, _ = encode_rows(outline, rows_for(rows, read), max_length, get_method(read))
+    return plan_batches(examples, outline.encoder_decoder, settings).steps
+
+
+def matched(
+    rows: list[Rationale], method: str, settings: TrainSettings, student: str, max_length: int
+) -> TrainSettings:
+    """The settings with as many optimiser steps as the method that this one controls, where it controls one."""
+    if not get_method(method).steps_of:
+        return settings
+    return dataclasses.replace(settings, steps=planned(rows, method, settings, student, max_length))
+
+
+def _set_aside(folder: Path, inputs: dict) -> None:
+    """Move students of other settings or data to students/earlier/, so that no table mixes them with this one."""
+
+    def what(manifest: dict) -> dict:
+        settings = {k: v for k, v in manifest["settings"].items() if k not in ("seed", "steps")}
+        return {"settings": settings, "texts": manifest["data"]["texts"]} | {
+            k: manifest[k] for k in ("base", "max_length", "questions")
+        }
+
+    for place in sorted((folder / "students").glob("*-seed*")):
+        manifest = place / "manifest.json"
+        if manifest.exists() and what(read_json(manifest)["inputs"]) != what(inputs):
+            earlier = folder / "students" / "earlier" / f"{place.name}-{sha256(manifest)[:8]}"
+            earlier.parent.mkdir(exist_ok=True)
+            if earlier.exists():
+                shutil.rmtree(earlier)
+            place.rename(earlier)
+            print(f"{place.name} was trained with other settings or data: moved to {earlier.relative_to(folder)}")
+
+
+def distill(
+    folder: Path,
+    method: str,
+    student: str,
+    settings: TrainSettings,
+    max_length: int = 512,
+    stop: Stop = never,
+    watch: Callable[[dict], None] | None = None,
+) -> dict:
+    """Train one student by one method with one seed, into students/<method>-seed<k>/; returns its manifest."""
+    folder, row = Path(folder), get_method(method)
+    home, settings = source(folder, method, student, stop), under(protocol_of(folder), settings)
+    every = rationales(home)
+    write_counts(home, every)  # verdicts were perhaps given since
+    rows, row_settings = rows_for(every, method), matched(every, method, settings, student, max_length)
+    data = {"rows": [one.id for one in rows], "texts": sha256(folder / "rationales.jsonl")[:16]}
+    inputs = {
+        "method": method,
+        "base": loading.identity(student),
+        "settings": asdict(row_settings),
+        "max_length": max_length,
+        "data": data,
+        "questions": sha256(folder / "collected" / "questions.jsonl"),
+        "mentor": loading.identity(home / "mentor") if row.soft_labels else None,
+    }
+    card = {"name": f"{method} student for {task_of(folder).name}", "method": method, "seed": settings.seed}
+    place, start = folder / "students" / f"{method}-seed{settings.seed}", student
+    _set_aside(folder, inputs)
+    if row.soft_labels and not is_done(place, inputs):
+        without = [name for name, one in METHODS.items() if not one.soft_labels]
+        loading.require_same_tokenizer(loading.outline(home / "mentor"), loading.outline(student), without)
+    if row.starts_from:
+        distill(folder, row.starts_from, student, settings, max_length, stop)
+        before = folder / "students" / f"{row.starts_from}-seed{settings.seed}"
+        start, inputs["starts_from"] = str(before), loading.identity(before)
+        card |= {"base": student, "starts_from": before.name}
+    lesson = Lesson(start, rows, row_settings, max_length, card, inputs, row, home if row.soft_labels else None)
+    return fit(place, folder, lesson, f"{method}, seed {settings.seed}", stop, watch)

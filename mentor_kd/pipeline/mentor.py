@@ -1,0 +1,39 @@
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from ..data.folder import protocol_of, task_of, teacher_rows
+from ..files import sha256
+from ..filtering import filters
+from ..filtering.filters import FilterSettings
+from ..models import loading
+from ..training.settings import TrainSettings, under
+from .fit import Lesson, Stop, fit, never
+
+
+def train_mentor(
+    folder: Path,
+    mentor: str,
+    settings: TrainSettings,
+    max_length: int = 512,
+    stop: Stop = never,
+    watch: Callable[[dict], None] | None = None,
+) -> dict:
+    """Train the mentor on the teacher's correct rationales, by cross-entropy, into mentor/."""
+    folder = Path(folder)
+    rows = [row for row in filters.apply(teacher_rows(folder), FilterSettings(), {}, task_of(folder)) if row.kept]
+    data = {
+        "teacher": sha256(folder / "collected" / "teacher.jsonl")[:16],
+        "rows": [row.id for row in rows],
+    }
+    settings = under(protocol_of(folder), settings)
+    inputs = {
+        "base": loading.identity(mentor),
+        "settings": asdict(settings),
+        "max_length": max_length,
+        "data": data,
+        "questions": sha256(folder / "collected" / "questions.jsonl"),
+    }
+    card = {"name": f"mentor for {task_of(folder).name}", "method": "mentor", "seed": settings.seed}
+    lesson = Lesson(mentor, rows, settings, max_length, card, inputs)
+    return fit(folder / "mentor", folder, lesson, f"mentor {mentor}", stop, watch)

@@ -1,0 +1,5 @@
+"""How the sandbox's models were pre-trained (notebook 30)."""
+
+from .. import submodules
+
+__getattr__ = submodules(__name__)

@@ -1,0 +1,97 @@
+"""What all charts share: colours, the Figure that notebooks show, and panels of one look.
+
+Colours are Okabe and Ito's, told apart with any colour vision, and no chart relies on colour alone.
+"""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..files import InputError, write_bytes, write_text
+
+BLUE, ORANGE, GREEN, PINK = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
+SKY, VERMILLION, YELLOW = "#56B4E9", "#D55E00", "#F0E442"
+INK, GREY, PALE = "#222222", "#6B6B6B", "#DDDDDD"
+COLOURS = (BLUE, VERMILLION, GREEN, PINK, ORANGE, SKY, INK)
+MARKERS = "osD^vPX*"
+DASHES = ("-", "--", "-.", ":")
+PAPER_MARK = "PAPER PROTOCOL: epoch selected on the test set"
+MARK = {"fontsize": 9, "fontweight": "bold", "color": "white"}
+MARK["bbox"] = {"facecolor": "#A33F00", "edgecolor": "none", "pad": 3}
+
+
+class Chart(Figure):
+    """A Figure that a notebook shows without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file's bytes, the same for the same figure."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", metadata={"Software": None})
+    return stream.getvalue()
+
+
+def save(figure: Figure, frame: pandas.DataFrame, path: Path | str) -> tuple[Path, Path]:
+    """Write `path`.png and the table that it shows as `path`.csv, atomically; the two paths."""
+    image, table = Path(f"{path}.png"), Path(f"{path}.csv")  # not with_suffix: a name may hold dots (tau-0.3)
+    write_bytes(image, png(figure))
+    write_text(table, frame.to_csv(index=frame.index.name is not None, lineterminator="\n"))
+    return image, table
+
+
+def marked(title: str, protocol: str) -> str:
+    """A title, with the mark of the paper's protocol where the numbers below are of it."""
+    return f"{title} ({PAPER_MARK})" if protocol == "paper" else title
+
+
+def new_figure(
+    title: str, count: int, columns: int, height: float, grid: str = "both", sharex: bool = False, sharey: bool = False
+) -> tuple[Chart, list[Axes]]:
+    """A figure of so many panels, in rows of so many columns; height in inches, of a row of panels."""
+    rows = -(-count // columns)
+    figure = Chart(figsize=(8, 0.9 + rows * height), dpi=120, layout="constrained", facecolor="white")
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06, wspace=0.04)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK)
+    panels = list(figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey).flat)
+    for unused in panels[count:]:
+        unused.set_axis_off()
+    for panel in panels[:count]:
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.spines[["left", "bottom"]].set_color(GREY)
+        panel.tick_params(colors=INK, labelsize=9)
+        panel.set_axisbelow(True)
+        panel.grid(axis=grid, color=PALE, linewidth=0.7)
+    return figure, panels[:count]
+
+
+def name_rows(panel: Axes, names: Sequence[str]) -> None:
+    """Name the rows of a panel, the first on top."""
+    panel.set_yticks(range(len(names)), names)
+    panel.set_ylim(len(names) - 0.4, -0.6)
+    panel.spines["left"].set_visible(False)
+    panel.tick_params(axis="y", length=0)
+
+
+def ink_on(colour: str) -> str:
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return INK if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "white"
+
+
+def span(values: pandas.Series) -> str:
+    low, high = int(values.min()), int(values.max())
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
+def require_columns(frame: pandas.DataFrame, *columns: str) -> None:
+    for column in columns:
+        if column not in frame:
+            raise InputError(f"chart: the table has no column {column!r}; its columns: {', '.join(frame)}")
+    if frame.empty:
+        raise InputError("chart: the table has no rows; make the step before it first")

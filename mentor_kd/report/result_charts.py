@@ -1,0 +1,85 @@
+"""Charts of a run's results beside the accuracies: who flips, and what accuracy costs. Drawn as `charts` draws."""
+
+import pandas
+from matplotlib.ticker import MaxNLocator
+
+from ..evaluation.metrics import summarise
+from .figures import BLUE, COLOURS, INK, MARKERS, VERMILLION, Chart, name_rows, new_figure, require_columns
+
+
+def flip_chart(frame: pandas.DataFrame, title: str = "Questions that exactly one of two methods gets right") -> Chart:
+    """For each pair of methods, questions that only a and only b gets right, to either side, summed over the seeds.
+
+    `frame` is `flips.counts`; a panel for each task. What both or neither get right is left out: it decides nothing.
+    """
+    require_columns(frame, "task", "a", "b", "only a", "only b", "both", "neither")
+    tasks = list(dict.fromkeys(frame["task"]))
+    pairs = list(dict.fromkeys(zip(frame["a"], frame["b"], strict=True)))
+    figure, panels = new_figure(title, len(tasks), 1, height=0.7 + 0.42 * len(pairs), grid="x", sharex=True)
+    sums = frame.groupby(["task", "a", "b"], sort=False)[["only a", "only b", "both", "neither"]].sum()
+    widest = max(1, sums[["only a", "only b"]].to_numpy().max())
+    for task, panel in zip(tasks, panels, strict=True):
+        here = [pair for pair in pairs if (task, *pair) in sums.index]
+        name_rows(panel, [f"{a}  |  {b}" for a, b in here])
+        for place, pair in enumerate(here):
+            row = sums.loc[(task, *pair)]
+            for side, column, colour in [(-1, "only a", VERMILLION), (1, "only b", BLUE)]:
+                panel.barh(place, side * row[column], height=0.6, color=colour, gid=column)
+                style = {"textcoords": "offset points", "va": "center", "fontsize": 9, "color": INK}
+                where = (side * row[column], place)
+                panel.annotate(f"{row[column]}", where, (4 * side, 0), ha="right" if side < 0 else "left", **style)
+        panel.axvline(0, color=INK, linewidth=0.8)
+        panel.set_xlim(-1.15 * widest, 1.15 * widest)
+        panel.xaxis.set_major_locator(MaxNLocator(7, integer=True))
+        panel.xaxis.set_major_formatter(lambda value, place: f"{abs(value):g}")
+        total = int(sums.loc[task].iloc[0].sum())
+        panel.set_title(f"{task}: of {total} answers (questions x seeds) of either", fontsize=10)
+    panels[-1].set_xlabel("only the left one is right   |   only the right one is right")
+    return figure
+
+
+def cost_table(accuracies: pandas.DataFrame, costs: pandas.DataFrame) -> pandas.DataFrame:
+    """Each task and method's mean accuracy with its interval, beside what training it took, in the mean over seeds.
+
+    `accuracies` is an evaluation.accuracy_table, `costs` a report.costs of the same run. Columns: task, method, base,
+    parameters, rationales, steps, seconds, seeds, accuracy, low, high. A student's own training only: the mentor and
+    its samples are the run's.
+    """
+    require_columns(costs, "task", "model", "base", "parameters", "rationales", "steps", "seconds")
+    method = costs["model"].str.replace(r"-seed\d+$", "", regex=True)
+    means = costs.assign(method=method).groupby(["task", "method", "base"], sort=False)
+    means = means[["parameters", "rationales", "steps", "seconds"]].mean().reset_index()
+    found = means.merge(summarise(accuracies), on=["task", "method"], how="inner")
+    whole = ["parameters", "rationales", "steps"]
+    return found.astype(dict.fromkeys(whole, int)).drop(columns=["protocol", "n", "interval"])
+
+
+def cost_chart(frame: pandas.DataFrame, title: str = "Accuracy and what training took") -> Chart:
+    """Accuracy with its interval over the optimiser steps of one training, a panel for each task, from `cost_table`.
+
+    Steps and not seconds: these are the machine's as much as the method's.
+    """
+    require_columns(frame, "task", "method", "steps", "accuracy", "low", "high")
+    tasks, methods = list(dict.fromkeys(frame["task"])), list(dict.fromkeys(frame["method"]))
+    columns = min(2, len(tasks))
+    figure, panels = new_figure(title, len(tasks), columns, height=2.9)
+    styles = {
+        m: {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]} for k, m in enumerate(methods)
+    }
+    for task, panel in zip(tasks, panels, strict=True):
+        here = frame[frame["task"] == task]
+        widest = max(1, here["steps"].max())
+        for place, row in enumerate(here.itertuples()):
+            twins = [one.Index for one in here.itertuples() if one.steps == row.steps]
+            where = row.steps + 0.02 * widest * (twins.index(row.Index) - (len(twins) - 1) / 2)  # side by side
+            style, ends = styles[row.method], [max(0, row.low), min(100, row.high)]
+            panel.plot([where] * 2, ends, color=style["color"], alpha=0.55, linewidth=2)
+            panel.scatter([where], [row.accuracy], s=46, zorder=3 + place, **style)
+        panel.set_xlim(0, 1.1 * widest)
+        panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        panel.set_title(task, fontsize=10)
+        panel.set_xlabel("Optimiser steps of one model (bar: 95% interval)")
+    panels[0].set_ylabel("Accuracy (%)")
+    handles = [panels[0].scatter([], [], label=method, **style) for method, style in styles.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(methods)), frameon=False, fontsize=9)
+    return figure

@@ -1,0 +1,230 @@
+"""Estimates of a stage before it runs: data, steps, memory and time on a named GPU, by formulas that are stated here.
+
+FLOPs: 2 for each weight and token in a forward pass, the encoder's weights times the question's tokens and the
+decoder's times the rationale's, the output layer with the decoder, embeddings left out. Training takes three times a
+forward pass (two with LoRA, whose base has no gradients). Time = FLOPs / (peak x MFU), but no step is faster than
+LAYER_SECONDS for each layer: small models wait for their launches, not for arithmetic. Writing takes for each token of
+the longest text of a batch the time to read the decoder's weights, or TOKEN_SECONDS for each of its layers.
+Memory: weights, gradients and AdamW's two moments in float32 (16 bytes a weight; 4 for what LoRA freezes), and the
+activations of one micro-batch. An estimate is good to a factor of two or three, not better; it is there to plan with.
+"""
+
+import csv
+import functools
+import math
+from dataclasses import dataclass, replace
+
+from ..data import sandbox
+from ..evaluation.published import MODELS
+from ..files import DATA, read_text
+from ..models import loading
+from ..models.shapes import T5_SHAPES, Gpu
+from ..training.methods import METHODS
+from . import notebooks
+from .grids import MENTOR, Stage
+
+MFU = 0.30  # share of the peak that training of a large model reaches
+LAYER_SECONDS = 2e-3  # of a training step, forward and backward and update, at the least
+TOKEN_SECONDS = 1e-3  # for a layer of the decoder and a token that is written, at the least
+LONGEST = 1.6  # tokens of a batch's longest text over the mean
+PADDING = 1.1  # token slots for a real token
+ACTIVATION_BYTES = 34  # for a token, a layer and a unit of its width (Korthikanti et al. 2022)
+NOTEBOOK_SECONDS = 20  # to start a notebook
+LOCAL_TEACHER_GB = 40.0  # of a model of eight billion weights in float32; its time is not estimated
+CONTEXT_GB = 1.0  # what a process holds before any model
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A model's weights: all, those of encoder and decoder layers and of the output layer; layers, width."""
+
+    parameters: int
+    encoder: int
+    decoder: int
+    head: int
+    layers: int  # of the decoder
+    width: int
+
+
+@dataclass(frozen=True)
+class Size:
+    """A task's data: questions by split, rationales of the teacher and of the mentor that are kept, mean tokens."""
+
+    train: int
+    dev: int
+    test: int
+    teacher: int
+    mentor: int
+    samples: int
+    source: float
+    target: float
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a stage takes: rationales, optimiser steps, memory in GB, seconds; those of soft labels are shared."""
+
+    model: str
+    parameters: int
+    rationales: int
+    steps: int
+    memory: float
+    seconds: float
+    soft_label_seconds: float = 0.0
+    note: str = ""
+
+
+def t5_shape(name: str) -> Shape:
+    """The shape of one of the paper's models by arithmetic, so that no hub is needed."""
+    one = T5_SHAPES[name]
+    attention, feed = 4 * one.width * one.head_width * one.heads, (3 if one.gated else 2) * one.width * one.inner
+    encoder = one.encoder_layers * (attention + feed + 2 * one.width) + one.width + 32 * one.heads
+    decoder = one.decoder_layers * (2 * attention + feed + 3 * one.width) + one.width + 32 * one.heads
+    head = 32128 * one.width
+    total = encoder + decoder + head * (2 if one.gated else 1)
+    return Shape(total, encoder, decoder, head, one.decoder_layers, one.width)
+
+
+@functools.cache
+def shape(name: str) -> Shape:
+    """A model's shape, by the paper's or the hub's name, or from its own config. InputError where it is not found."""
+    known = {hub: label for label, hub in MODELS.items()}
+    if (label := known.get(name, name)) in T5_SHAPES:
+        return t5_shape(label)
+    loaded = loading.outline(name)
+    config, head = loaded.model.config, loaded.model.get_output_embeddings().weight.numel()
+    total = loaded.parameters
+    body = total - loaded.model.get_input_embeddings().weight.numel()
+    body -= 0 if getattr(config, "tie_word_embeddings", True) else head
+    encoder = sum(p.numel() for p in loaded.model.get_encoder().parameters()) if config.is_encoder_decoder else 0
+    encoder = max(0, encoder - (total - body)) if encoder else 0
+    layers = getattr(config, "num_decoder_layers", None) or config.num_hidden_layers
+    return Shape(total, encoder, body - encoder, head, layers, config.hidden_size)
+
+
+@functools.cache
+def _published() -> dict[str, dict]:
+    rows = csv.DictReader(read_text(DATA / "paper" / "datasets.csv").splitlines())
+    return {row["task"]: row for row in rows}
+
+
+@functools.cache
+def _sandbox(task: str, model: str) -> tuple[int, int, int, float, float]:
+    """Questions by split and mean tokens, counted on the first hundred."""
+    loaded, questions = loading.outline(model), sandbox.load_questions(task)
+    train = [q for q in questions if q.split == "train"]
+    texts = [text for *_, text in sandbox.annotate(train[:100], sandbox.TeacherSettings(coverage=1.0, n=1))]
+    source = [len(loading.encode_prompt(loaded.tokenizer, False, q.question)) for q in train[:100]]
+    target = [len(loading.encode_target(loaded.tokenizer, text)) for text in texts]
+    counts = [sum(q.split == split for q in questions) for split in ("train", "dev", "test")]
+    return (*counts, sum(source) / len(source), sum(target) / len(target))
+
+
+def size(parameters: dict) -> Size | None:
+    """A task's data under these parameters of all notebooks; None for a table of one's own."""
+    task, given = parameters["task"], lambda name, every: min(parameters[name] or every, every)
+    if parameters["data"] == "official" and task in _published():
+        row = _published()[task]
+        every = given("train_questions", int(row["train"]))
+        own_dev = parameters["dev_file"] or parameters.get("protocol") == "paper"
+        dev = 0 if own_dev else parameters["dev_questions"] or every // 5
+        train, share, kept = every - dev, int(row["explained"]) / int(row["train"]), float(row["kept"])
+        test, source, target = given("test_questions", int(row["test"])), row["source_tokens"], row["target_tokens"]
+        note = row["note"]
+    elif parameters["data"] == "sandbox":
+        counts = _sandbox(task, loading.SANDBOX_MODELS[0])
+        splits = zip(("train_questions", "dev_questions", "test_questions"), counts, strict=False)
+        train, dev, test = (given(name, count) for name, count in splits)
+        share, kept, source, target = parameters["coverage"] * 0.8, 0.5, counts[3], counts[4]
+        note = "half of the mentor's samples assumed right"
+    else:
+        return None
+    used = parameters.get("teacher_share", 1.0)
+    teacher = max(1, round(train * share * parameters["rationales"] * used))
+    asked = max(1, round(train * (1 - share * used))) if parameters.get("only_missed") else train
+    samples = asked * parameters["samples"]
+    return Size(train, dev, test, teacher, round(samples * kept), samples, float(source), float(target), note)
+
+
+def forward(one: Shape, rows: float, size: Size) -> float:
+    """FLOPs of one forward pass over so many rationales."""
+    source = one.encoder or one.decoder  # a decoder reads the question by the layers that write the rationale
+    return 2 * rows * (source * size.source + (one.decoder + one.head) * size.target)
+
+
+def writing(one: Shape, texts: int, batch: int, size: Size, gpu: Gpu) -> float:
+    """Seconds to write so many texts."""
+    token = max(TOKEN_SECONDS * one.layers * _slow(gpu), 4 * (one.decoder + one.head) / (gpu.bandwidth * 1e9))
+    steps = math.ceil(texts / batch) * LONGEST * size.target
+    return max(steps * token, forward(one, texts, size) / (gpu.tflops * 1e12 * MFU))
+
+
+def training(one: Shape, rows: int, epochs: int, batch: int, size: Size, gpu: Gpu, lora: bool) -> tuple[int, float]:
+    """Optimiser steps and seconds of a training, without its evaluations."""
+    steps = epochs * math.ceil(rows / batch)
+    flops = (2 if lora else 3) * forward(one, rows * epochs, size) * PADDING
+    layers = one.layers * (2 if one.encoder else 1)
+    return steps, max(flops / (gpu.tflops * 1e12 * MFU), steps * layers * LAYER_SECONDS * _slow(gpu))
+
+
+def _slow(gpu: Gpu) -> float:
+    """A CPU starts an operation sooner than a GPU does."""
+    return 0.2 if gpu.tflops < 1 else 1.0
+
+
+def memory(one: Shape, rows: int, size: Size, rank: int) -> float:
+    """GB to train with micro-batches of so many rows."""
+    adapters = 2 * rank * one.width * 2 * 3 * one.layers
+    weights = 4 * one.parameters + 16 * adapters if rank else 16 * one.parameters
+    tokens = rows * LONGEST * ((size.source if one.encoder else 0) + size.target * (1.3 if one.encoder else 1))
+    return CONTEXT_GB + (weights + ACTIVATION_BYTES * tokens * one.layers * one.width) / 1e9
+
+
+def estimate(stage: Stage, gpu: Gpu) -> Estimate:
+    """What a stage takes on a GPU; 01 and 04 train nothing. InputError where a model of one's own is not found."""
+    every = stage.every
+    found, notebook = size({"samples": 0} | every), stage.notebook
+    asked = notebook.startswith("01") and every.get("teacher") == "local"  # a model of some billion weights writes
+    nothing = Estimate("", 0, 0, 0, LOCAL_TEACHER_GB if asked else 0.5, NOTEBOOK_SECONDS)
+    if found is None:
+        return Estimate("", 0, 0, 0, 4.0, 0.0, note="data of one's own: not estimated")
+    if notebook.startswith("02"):
+        return _model(every["mentor"], found.teacher, "mentor_", every, found, gpu)
+    if notebook.startswith("03") and every.get("augmenter") not in (None, MENTOR):
+        return replace(nothing, memory=LOCAL_TEACHER_GB if every["augmenter"] == "local" else 0.5)
+    if notebook.startswith("03"):
+        one, batch = shape(every["mentor"]), every["generation_batch"]
+        seconds = NOTEBOOK_SECONDS + writing(one, found.samples, batch, found, gpu)
+        gb = CONTEXT_GB + 4 * one.parameters / 1e9
+        return Estimate(every["mentor"], one.parameters, found.samples, 0, gb, seconds, note=found.note)
+    if notebook == notebooks.STUDENTS:
+        method = METHODS[every["methods"][0]]
+        written = {"teacher": found.teacher, "mentor": found.mentor}
+        rows = sum(written[one] for one in method.sources) or found.train  # without sources it learns bare answers
+        epochs = every["epochs"] if method.tuned else 0
+        made = _model(every["student"], rows, "", every | {"epochs": epochs}, found, gpu, method.steps_of)
+        if not method.soft_labels:
+            return made
+        mentor = shape(every["mentor"])  # whoever comes first loads it beside the student
+        both = CONTEXT_GB + 4 * (mentor.parameters + made.parameters) / 1e9
+        seconds = forward(mentor, rows, found) / (gpu.tflops * 1e12 * MFU)
+        return replace(made, memory=max(made.memory, both), soft_label_seconds=seconds)
+    return nothing
+
+
+def _model(name: str, rows: int, prefix: str, every: dict, size: Size, gpu: Gpu, steps_of: str = "") -> Estimate:
+    """Training a mentor or a student, with an evaluation on dev after each epoch and one on the test questions."""
+    one, epochs, batch = shape(name), every[f"{prefix}epochs"], every[f"{prefix}batch_size"]
+    rank = every.get(f"{prefix}lora_rank", 0)
+    trained = size.teacher + size.mentor if steps_of in METHODS and "mentor" in METHODS[steps_of].sources else rows
+    steps, seconds = training(one, trained, epochs, batch, size, gpu, bool(rank))
+    seconds += epochs * writing(one, size.dev, 64, size, gpu) + writing(one, size.test, 64, size, gpu)
+    gb = memory(one, math.ceil(batch / every.get("accumulation", 1)), size, rank)
+    return Estimate(name, one.parameters, rows, steps, gb, NOTEBOOK_SECONDS + seconds, note=size.note)
+
+
+def kind(stage: Stage) -> str:
+    """What a stage makes, in a word or two."""
+    names = {"01": "questions", "02": MENTOR, "03": "mentor's samples", "04": "filtered"}
+    return names.get(stage.notebook[:2]) or stage.parameters["methods"][0]

@@ -1,0 +1,114 @@
+"""Findings: the differences of a study with their intervals, and what may be said of them in words.
+
+A difference is called clear only where neither other questions nor other seeds are likely to turn it round: the paired
+bootstrap over seeds and questions stands after Holm's correction over the whole table, and the paired t interval over
+seeds leaves zero out. So the words follow from the numbers, whatever a run gives.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas
+
+from ..evaluation.metrics import compare, holm_column, paired_seeds
+from ..files import write_text
+from ..report import charts
+from ..report.figures import Chart
+from . import study_charts
+from .grids import Grid
+from .studies import Answers, Place, Study, about, collect, get_study, means, mirror, published
+from .sweeps import folder_of
+
+COLUMNS = ["task", "what", "from", "to", "difference", "low", "high", "seeds_low", "seeds_high", "p", "seeds", "n"]
+
+
+def name_of(place: Place) -> str:
+    """A place as people say it."""
+    series, at = place
+    return series if at == "" else f"{series} at {at if isinstance(at, str) else format(at, 'g')}"
+
+
+def differences(study: Study, answers: Answers, told: pandas.DataFrame) -> pandas.DataFrame:
+    """What a study compares, in points, paired by seed and test question; a row a task and pair of places.
+
+    Columns: COLUMNS (low and high by bootstrap over seeds and questions, seeds_low and seeds_high by t over seeds; p of
+    the bootstrap), p_holm, clear, and paper: the same difference in the paper's single runs, where it has both.
+    """
+    lines = []
+    for task, places in answers.right.items():
+        for label, a, b in study.pairs(list(places)):
+            one, other = answers.pair(task, a, b)
+            if not one:
+                continue
+            found = compare(one, other)
+            seeds = paired_seeds(*({seed: 100 * _mean(right) for seed, right in side.items()} for side in (one, other)))
+            n = len(next(iter(one.values())))
+            numbers = [found.value, found.low, found.high, seeds.low, seeds.high, found.p, found.n, n]
+            lines.append([task, label, name_of(a), name_of(b), *numbers, _published(task, a, b, told)])
+    table = pandas.DataFrame(lines, columns=[*COLUMNS, "paper"])
+    table.insert(len(COLUMNS), "p_holm", holm_column(table["p"]))
+    outside = (table["seeds_low"] > 0) | (table["seeds_high"] < 0)
+    table.insert(len(COLUMNS) + 1, "clear", (table["p_holm"] < 0.05) & outside)
+    return table
+
+
+def _mean(right: dict[str, bool]) -> float:
+    return sum(right.values()) / len(right)
+
+
+def _published(task: str, a: Place, b: Place, told: pandas.DataFrame) -> float:
+    """b - a in the paper, for its smaller student of the newer family; NaN where it lacks either or has both in one."""
+    rows = told[(told["task"] == mirror(task, told["task"])) & (told["model"] == "FlanT5-small")]
+
+    def value(place: Place) -> float:
+        series, at = place[0].partition(", by ")[0], place[1]
+        found = rows[(rows["series"] == series) & (rows["at"] == at)]
+        return float(found.iloc[0]["accuracy"]) if len(found) else math.nan
+
+    one, other = (a[0].partition(", by ")[0], a[1]), (b[0].partition(", by ")[0], b[1])
+    return value(b) - value(a) if one != other else math.nan
+
+
+def sentences(table: pandas.DataFrame) -> list[str]:
+    """What may be said, a sentence a difference, and a last one about all of them."""
+    said = []
+    for row in table.itertuples():
+        verdict = f"not clear with {row.seeds} seed{'s' * (row.seeds > 1)} and {row.n} questions"
+        if row.clear:
+            verdict = "clear: more than other seeds or questions would explain"
+        beside = "" if math.isnan(row.paper) else f"; the paper's single runs: {row.paper:+.1f}"
+        numbers = f"{row.difference:+.1f} points ({row.low:.1f} to {row.high:.1f})"
+        said.append(f"{row.task}: {row.what}: {numbers}, {verdict}{beside}.")
+    said.append(
+        f"{int(table['clear'].sum())} of {len(table)} differences are clear. One that is not clear may still be there: "
+        f"more seeds or questions would show it, or show that it is small."
+    )
+    return said
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a study found: every model, the points, the differences and the chart, as `write` put them into files."""
+
+    rows: pandas.DataFrame
+    means: pandas.DataFrame
+    differences: pandas.DataFrame
+    chart: Chart
+    folder: Path
+
+
+def write(grid: Grid) -> Findings:
+    """Draw and compare what is done of a study, beside the paper, into reports/<sweep>/<study>/.
+
+    Files: chart.png and chart.csv (this run's rows and the paper's), means.csv, differences.csv, findings.txt.
+    """
+    study, (rows, answers), told = get_study(grid), collect(grid), published(grid.study)
+    both = pandas.concat([rows, told], ignore_index=True)
+    figure = study_charts.study_chart(both, study.title, study.axis, about(grid))
+    found = Findings(rows, means(rows), differences(study, answers, told), figure, folder_of(grid) / grid.study)
+    charts.save(figure, both, found.folder / "chart")
+    write_text(found.folder / "means.csv", found.means.to_csv(index=False))
+    write_text(found.folder / "differences.csv", found.differences.to_csv(index=False))
+    write_text(found.folder / "findings.txt", "\n".join(sentences(found.differences)) + "\n")
+    return found

@@ -1,0 +1,149 @@
+import contextlib
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+import yaml
+
+from ..files import PACKAGE, ROOT, official_root, read_json, read_text, reports_root, sha256, write_text
+from .notebooks import CHART, LENS, NOTEBOOKS, STUDENTS
+
+MADE = {
+    "01_collect_rationales": "collected/manifest.json",
+    "02_train_mentor": "mentor/manifest.json",
+    "03_augment_rationales": "augmented/manifest.json",
+    "04_inspect_and_filter": "rationales.jsonl",
+    STUDENTS: "students/*/manifest.json",
+    LENS: "figures/soft_labels.csv",
+    CHART: "accuracy.csv",
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One notebook of a run: its name, the folder of its task (or of the run), and its parameters."""
+
+    notebook: str
+    folder: Path
+    parameters: dict
+    key: str
+
+
+def unfinished(job: Job) -> bool:
+    """Whether rationales that were asked for did not come: then the collection is worth running again."""
+    manifest = job.folder / "collected" / "manifest.json"
+    if not job.notebook.startswith("01") or not manifest.exists():
+        return False
+    return bool(read_json(manifest).get("annotation", {}).get("open", 0))
+
+
+def made(job: Job) -> dict[str, str]:
+    """The hashes of what a notebook leaves for the next ones: its manifests, or its table."""
+    found = sorted(job.folder.glob(MADE[job.notebook]))
+    return {path.relative_to(job.folder).as_posix(): sha256(path) for path in found}
+
+
+def _said(path: Path) -> str:
+    """The failing cell and its error in an executed notebook, or the last thing that it printed."""
+    try:
+        book = nbformat.read(path, as_version=4)
+    except (OSError, ValueError):
+        return ""
+    ran = [cell for cell in book.cells if cell.cell_type == "code" and cell.get("execution_count")]
+    for cell in ran:
+        for output in cell.get("outputs", []):
+            if output.get("output_type") == "error":
+                return f"{_where(cell)}: {output.get('ename')}: {output.get('evalue')}"
+    return f"the kernel died or was stopped after {_where(ran[-1])} had begun" if ran else ""
+
+
+def _where(cell) -> str:
+    """A cell as people find it: its number in the executed notebook and its first line."""
+    return f"cell [{cell.execution_count}] `{cell.source.strip().splitlines()[0][:60]}`"
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to end this process when the run's own is killed, so that no orphan writes to the run's folder."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def command(job: Job, cell_minutes: float = 0.0) -> list[str]:
+    """The command that executes a notebook with the parameters that lie beside its result."""
+    place = job.folder / "notebooks"
+    source, result = NOTEBOOKS / f"{job.notebook}.ipynb", place / f"{job.notebook}.ipynb"
+    return [
+        *(sys.executable, "-m", "papermill", str(source), str(result)),
+        *("-f", str(place / f"{job.notebook}.yaml"), "--cwd", str(NOTEBOOKS), "-k", "python3"),
+        *("--autosave-cell-every", "5", "--no-progress-bar", "--log-output"),
+        *(("--execution-timeout", str(round(60 * cell_minutes))) if cell_minutes else ()),
+    ]
+
+
+def start(job: Job, cell_minutes: float = 0.0, **environment: str) -> subprocess.Popen:
+    """Start a notebook in a subprocess of its own, with these environment variables beside the usual ones."""
+    place = job.folder / "notebooks"
+    place.mkdir(parents=True, exist_ok=True)
+    write_text(place / f"{job.notebook}.yaml", yaml.safe_dump(job.parameters, sort_keys=False))
+    variables = {
+        **os.environ,
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "MENTOR_KD_HOME": str(ROOT.resolve()),
+        "MENTOR_KD_REPORTS": str(reports_root().resolve()),  # the notebooks run in their own folder
+        "MENTOR_KD_OFFICIAL_DATA": str(official_root().resolve()),
+        **environment,
+    }
+    with (place / f"{job.notebook}.log").open("w") as stream:
+        return subprocess.Popen(
+            command(job, cell_minutes),
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env=variables,
+            start_new_session=True,
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        )
+
+
+def stop(processes: list[subprocess.Popen]) -> None:
+    """Ask notebooks to stop, and end those that have not after a minute; a training saves a checkpoint first."""
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGINT)
+    end = time.monotonic() + 60
+    for process in processes:
+        try:
+            process.wait(max(0.1, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def why_failed(job: Job, code: int, cell_minutes: float = 0.0) -> str:
+    """Why a notebook that ended with this exit code failed, from what it left; "" for 0."""
+    if code == 0:
+        return ""
+    place = job.folder / "notebooks"
+    log = place / f"{job.notebook}.log"
+    tail = [line for line in re.split(r"[\r\n]+", read_text(log)) if line.strip()][-1:]
+    why = _said(place / f"{job.notebook}.ipynb") or " ".join(tail)
+    if "Timeout" in " ".join(tail) or "TimeoutError" in read_text(log)[-2000:]:
+        why = f"timeout: a cell ran for more than {cell_minutes} minutes; {why}"
+    return f"{why} (exit {code}; log: {log})"
+
+
+def execute(job: Job, cell_minutes: float = 0.0) -> tuple[int, str]:
+    """Execute one notebook in a subprocess of its own; its exit code and, where it failed, why."""
+    process = start(job, cell_minutes)
+    try:
+        code = process.wait()
+    except BaseException:
+        stop([process])
+        raise
+    return code, why_failed(job, code, cell_minutes)

@@ -1,0 +1,95 @@
+"""Notebooks and their parameters: which there are, what papermill knows of each, and YAML files of parameters."""
+
+import ast
+from pathlib import Path
+
+import yaml
+
+from ..files import ROOT, InputError, read_yaml
+from ..pipeline import parameters
+
+NOTEBOOKS = ROOT / "notebooks"
+PER_TASK = ("01_collect_rationales", "02_train_mentor", "03_augment_rationales", "04_inspect_and_filter")
+STUDENTS = "06_distill_student"
+LENS = "05_look_inside_soft_labels"
+CHART = "07_chart_accuracy"
+OWN_KEYS = {"tasks": "list", "cell_minutes": "float"}  # what a run's YAML may hold beside the notebooks' parameters
+FILES = ("data", "dev_file", "teacher", "augmenter", "prompt", "augmenter_prompt", "prices")  # a word, or a file
+MODELS = ("mentor", "student", "tokenizer")  # a name, or a folder
+TYPES = {"str": str, "int": int, "float": (int, float), "bool": bool, "list": list}
+
+
+def known_parameters(notebook: str) -> dict[str, dict]:
+    """A notebook's parameters as papermill sees them: name -> type, default, help. InputError if there is no such."""
+    import papermill
+
+    path = NOTEBOOKS / f"{notebook}.ipynb"
+    if not path.exists():
+        raise InputError(f"{path}: no such notebook; is MENTOR_KD_HOME the project's folder?")
+    try:
+        found = papermill.inspect_notebook(str(path))
+    except ValueError as error:
+        raise InputError(f"{path}: papermill cannot read it ({error}); save it again in JupyterLab") from None
+    return {
+        name: {
+            "type": facts["inferred_type_name"],
+            "default": ast.literal_eval(facts["default"]),
+            "help": facts["help"],
+        }
+        for name, facts in found.items()
+    }
+
+
+def check_names(found: dict, notebooks: tuple[str, ...], known: dict[str, dict] | None = None) -> dict[str, dict]:
+    """Each notebook's own subset of the parameters; InputError for an unknown name or a value of the wrong type."""
+    known = known or {notebook: known_parameters(notebook) for notebook in notebooks}
+    types = {name: facts["type"] for facts_of in known.values() for name, facts in facts_of.items()} | OWN_KEYS
+    for name, value in found.items():
+        if name not in types:
+            raise InputError(
+                f"parameter {name!r} is known to no notebook of this run; known are {', '.join(sorted(types))}"
+            )
+        kind = TYPES.get(types[name])
+        wrong = isinstance(value, bool) and kind is not bool
+        if kind is not None and (wrong or not isinstance(value, kind)):
+            hint = ""
+            if isinstance(value, str) and kind is list:
+                hint = f" (in YAML write a list as [{value}])"
+            elif isinstance(value, str):
+                hint = " (in YAML write numbers like 1.0e-3, not 1e-3, and true or false without quotes)"
+            raise InputError(
+                f"parameter {name!r} is of type {types[name]}, but {value!r} is of type {type(value).__name__}{hint}"
+            )
+    return {one: {name: value for name, value in found.items() if name in known[one]} for one in notebooks}
+
+
+def check_values(subsets: dict[str, dict], tasks: list[str], known: dict[str, dict]) -> None:
+    """Build the settings of every notebook, its defaults filled in; InputError for the first value that is wrong."""
+    for notebook, subset in subsets.items():
+        given = {name: facts["default"] for name, facts in known[notebook].items()} | subset
+        for task in tasks if "task" in given else tasks[:1]:
+            parameters.check(notebook, given | ({"task": task} if "task" in given else {}))
+
+
+def read_parameters(path: Path, overrides: list[str] = ()) -> dict:
+    """A run's parameters from YAML, with `name=value` overrides; InputError names the file or the override."""
+    path = Path(path)
+    found = read_yaml(path)
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: names and values were expected, such as `run: quick`")
+    for override in overrides:
+        name, separator, value = override.partition("=")
+        if not separator:
+            raise InputError(f"-p {override}: write it as name=value")
+        try:
+            found[name] = yaml.safe_load(value) if value else ""
+        except yaml.YAMLError:
+            raise InputError(f"-p {override}: {value!r} is not valid YAML") from None
+    return found
+
+
+def whole_paths(given: dict) -> dict:
+    """The parameters with absolute paths in the place of relative ones, as notebooks run in their own folder."""
+    places = {name: Path(str(given[name])) for name in (*FILES, *MODELS) if given.get(name)}
+    local = [name for name, place in places.items() if (place.is_file() if name in FILES else place.exists())]
+    return given | {name: str(places[name].resolve()) for name in local}

@@ -1,0 +1,275 @@
+"""What a sweep shows: its plan before, its progress while it runs, and its tables and charts in the end."""
+
+import functools
+import os
+import time
+from collections import Counter
+from pathlib import Path
+
+import pandas
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+
+from ..evaluation import published as paper
+from ..evaluation.metrics import accuracy_table, mean_over_seeds, read_predictions
+from ..files import InputError, read_json, write_text
+from ..models.shapes import GPUS
+from ..progress import duration
+from ..report import run_report
+from . import estimates, notebooks, sweeps
+from .grids import MENTOR, Cell, Grid, Stage
+
+ALIKE = ("cell", "seed", "n", "correct", "accuracy", "low", "high", "dev accuracy", "chosen step", "folder", "steps")
+
+
+def plan(grid: Grid, cells: list[Cell], gpu: str) -> tuple[pandas.DataFrame, dict]:
+    """What would run: a row a cell, and the totals over all stages, each counted once, those of the search among them.
+
+    Columns: cell, model_of (the cell but for its seed), task, method, model, mentor, parameters (of the model),
+    rationales, steps, memory_gb, hours (of its own training alone), note. What the search will choose is not known:
+    the first of its values stand for it.
+    """
+    card = GPUS[gpu]
+    stages: dict[str, Stage] = {}
+    lines = []
+    for cell in cells:
+        wanted, final = sweeps.leaves(grid, cell, lambda stage: 0.0)
+        for leaf in wanted:
+            stages |= {stage.key: stage for stage in leaf.chain()}
+        every = final.every
+        found = estimates.estimate(final, card)
+        lines.append(
+            {
+                "cell": cell.name,
+                "model_of": cell.name.rpartition("/seed")[0] or cell.name,
+                "task": every["task"],
+                "method": cell.method,
+                "model": found.model,
+                "mentor": every["mentor"],
+                "parameters": found.parameters,
+                "rationales": found.rationales,
+                "steps": found.steps,
+                "memory_gb": round(found.memory, 1),
+                "hours": round(found.seconds / 3600, 3),
+                "note": found.note,
+            }
+        )
+    totals, soft = Counter(), {}
+    for stage in stages.values():
+        found, kind = estimates.estimate(stage, card), estimates.kind(stage)
+        totals[kind, "stages"] += 1
+        totals[kind, "hours"] += found.seconds / 3600
+        if found.soft_label_seconds:
+            soft[stage.before.key] = found.soft_label_seconds / 3600
+    for hours in soft.values():
+        totals["soft labels", "stages"] += 1
+        totals["soft labels", "hours"] += hours
+    return pandas.DataFrame(lines), totals
+
+
+def show_plan(grid: Grid, cells: list[Cell], gpu: str, console: Console) -> None:
+    """Print the plan as tables."""
+    frame, totals = plan(grid, cells, gpu)
+    table = Table(title=f"{grid.name}: {len(frame)} cells on {gpu}", title_justify="left")
+    for name in ("cell", "seeds", "model", "parameters", "mentor", "rationales", "steps", "GB", "hours each"):
+        left = name in ("cell", "model", "mentor")
+        table.add_column(name, justify="left" if left else "right", no_wrap=not left, overflow="fold")
+    for name, group in frame.groupby("model_of", sort=False):
+        row = group.iloc[0]
+        numbers = (f"{row.rationales:,}", f"{row.steps:,}", f"{row.memory_gb:.1f}", f"{row.hours:.2f}")
+        mentor = "" if row.method == MENTOR else Path(row.mentor).name
+        size = f"{row.parameters / 1e6:,.1f}M"
+        table.add_row(name, str(len(group)), Path(row.model).name, size, mentor, *numbers)
+    console.print(table)
+    summary = Table(title="All that runs, each stage once", title_justify="left")
+    for name in ("what", "stages", "GPU hours"):
+        summary.add_column(name, justify="left" if name == "what" else "right")
+    kinds = list(dict.fromkeys(kind for kind, _ in totals))
+    for kind in kinds:
+        summary.add_row(kind, str(totals[kind, "stages"]), f"{totals[kind, 'hours']:.1f}")
+    hours = sum(totals[kind, "hours"] for kind in kinds)
+    summary.add_row("together", str(sum(totals[kind, "stages"] for kind in kinds)), f"{hours:.1f}", style="bold")
+    console.print(summary)
+    card = GPUS[gpu]
+    console.print(
+        f"Assumed: {card.tflops:g} TFLOP/s at {estimates.MFU:.0%}, {card.memory:g} GB, {card.bandwidth:g} GB/s; the "
+        f"formulas stand in mentor_kd/runs/estimates.py; expect them to be wrong by a factor of two or three."
+    )
+    if grid.search:
+        said = "; ".join(f"{name} in {values}" for name, values in grid.search.items())
+        console.print(f"Searched on dev, one after the other, with seed 0: {said}.")
+    for note in sorted(set(frame["note"]) - {""}):
+        console.print(f"Note: {note} ({', '.join(sorted(set(frame.loc[frame['note'] == note, 'task'])))}).")
+    if (too_large := frame[frame["memory_gb"] > card.memory]).shape[0]:
+        console.print(
+            f"[bold]{len(too_large)} cells need more memory than one {gpu} has[/]: more accumulation, or LoRA."
+        )
+
+
+# Progress
+
+
+def view(grid: Grid, state: sweeps.State) -> Group:
+    """The progress of a sweep as tables: stages by kind, and those at work."""
+    table = Table(title=f"sweep {grid.name}", title_justify="left")
+    for name in ("stage", "done", "running", "failed", "waiting"):
+        table.add_column(name, justify="left" if name == "stage" else "right")
+    counts: dict[str, Counter] = {}
+    for key, stage in state.wanted.items():
+        where = "done" if key in state.done else "running" if key in state.running else "waiting"
+        counts.setdefault(estimates.kind(stage), Counter())["failed" if key in state.failed else where] += 1
+    for kind, count in counts.items():
+        table.add_row(kind, *(str(count[name] or "") for name in ("done", "running", "failed", "waiting")))
+    work = Table(title="at work", title_justify="left")
+    for name in ("folder", "task", "stage", "model", "for"):
+        work.add_column(name)
+    for key, one in state.running.items():
+        own = one.stage.parameters
+        model = Path(str(own.get("student" if one.stage.notebook == notebooks.STUDENTS else "mentor", ""))).name
+        work.add_row(key, own["task"], estimates.kind(one.stage), model, duration(time.time() - one.started))
+    left = state.seconds_left()
+    note = f"about {duration(left)} left" if left else ""
+    return Group(table, work, note) if state.running else Group(table, note)
+
+
+def run(grid: Grid, cells: list[Cell], workers: int, memory: float, gpu: str, console: Console) -> sweeps.State:
+    """Run a sweep with a table of its progress: a live one in a terminal, lines in a log."""
+    if not console.is_terminal:
+        return sweeps.run(grid, cells, workers, memory, gpu, say=lambda line: print(line, flush=True))
+    with Live(console=console, refresh_per_second=2, transient=True) as live:
+        show = functools.partial(_update, grid, live)
+        return sweeps.run(grid, cells, workers, memory, gpu, show, lambda line: None)
+
+
+def _update(grid: Grid, live: Live, state: sweeps.State) -> None:
+    live.update(view(grid, state))
+
+
+# Results
+
+
+def results(grid: Grid) -> pandas.DataFrame:
+    """The test accuracy of every cell that is done, in the grid's order, whoever ran it and in whatever order.
+
+    Columns: cell, the grid's parameters, what was searched, protocol, n, correct, accuracy, low, high (in percent, by
+    Wilson), dev accuracy, rationales, steps, chosen step, paper (its number for this task, model and method), folder.
+    """
+    lines = []
+    for cell, stage, parameters in sweeps.finished(grid):
+        place, facts = sweeps.job(grid, stage).folder, sweeps.trained(grid, stage)
+        rows = [row for row in read_predictions(place) if row["method"] == cell.method]
+        found = accuracy_table(rows).iloc[0]
+        name = parameters.get("mentor" if cell.method == MENTOR else "student", "")
+        lines.append(
+            {
+                "cell": cell.name,
+                "task": found["task"],
+                "method": cell.method,
+                **cell.keys,
+                "seed": parameters["seed"],
+                **{key: parameters.get(key) for key in grid.searched(cell)},
+                **found[["protocol", "n", "correct", "accuracy", "low", "high"]].to_dict(),
+                "dev accuracy": facts["training"]["dev_accuracy"],
+                "rationales": facts["trained_on"],
+                "steps": facts["training"]["steps"],
+                "chosen step": facts["training"]["best_step"],
+                "paper": published(found["task"], str(name), cell.method),
+                "folder": os.path.relpath(place, sweeps.folder_of(grid)),
+            }
+        )
+    return pandas.DataFrame(lines)
+
+
+@functools.cache
+def published(task: str, model: str, method: str) -> float | None:
+    """The paper's number for a task, model and method of its tables 1 to 4; None where it has none."""
+    for source in ("table3", "table2", "table1", "table4"):
+        found = paper.numbers(source)
+        rows = found[(found["task"] == task) & (found["model"].map(paper.MODELS) == model)]
+        rows = rows[rows["method"] == method]
+        if len(rows):
+            return float(rows.iloc[0]["value"])
+    return None
+
+
+def summary(frame: pandas.DataFrame) -> pandas.DataFrame:
+    """The results by all that is not the seed: seeds, mean accuracy, 95% interval (t over seeds, or Wilson for one)."""
+    same = [name for name in frame.columns if name not in ALIKE and name != "rationales"]
+    lines = []
+    for key, group in frame.groupby(same, sort=False, dropna=False):
+        mean, first = mean_over_seeds(group["accuracy"]), group.iloc[0]
+        low, high = (mean.low, mean.high) if mean.n > 1 else (first["low"], first["high"])
+        lines.append([*key, mean.n, first["n"], mean.value, low, high])
+    return pandas.DataFrame(lines, columns=[*same, "seeds", "n", "accuracy", "low", "high"])
+
+
+def costs(grid: Grid) -> pandas.DataFrame:
+    """What every stage that ran took here: folder, notebook, state, seconds, and the version of the code."""
+    lines = []
+    for path in sorted(sweeps.folder_of(grid).glob("*/status.json")):
+        found = read_json(path)
+        lines.append([path.parent.name, *(found.get(name) for name in ("notebook", "state", "seconds", "code"))])
+    return pandas.DataFrame(lines, columns=["folder", "notebook", "state", "seconds", "code"])
+
+
+def write(grid: Grid) -> Path:
+    """Write results.csv, summary.csv and costs.csv of a sweep, and a report for each size; the sweep's folder."""
+    folder, frame = sweeps.folder_of(grid), results(grid)
+    if frame.empty:
+        raise InputError(f"{folder}: no cell is done yet")
+    write_text(folder / "results.csv", frame.to_csv(index=False))
+    write_text(folder / "summary.csv", summary(frame).to_csv(index=False))
+    write_text(folder / "costs.csv", costs(grid).to_csv(index=False))
+    for run_folder in gather(grid):
+        run_report.write(run_folder)
+    return folder
+
+
+def gather(grid: Grid) -> list[Path]:
+    """Runs that notebook 07 and `report` can read, one for each size: charts/<size>/<task>/, linked to the cells."""
+    made = {}
+    for cell, stage, parameters in sweeps.finished(grid):
+        if cell.method == MENTOR:
+            continue
+        place = sweeps.job(grid, stage).folder
+        rest = {key: value for key, value in cell.keys.items() if key not in ("task", "method", "seed")}
+        size = "_".join(Path(str(value)).name if "/" in str(value) else f"{value}" for value in rest.values()) or "all"
+        folder = sweeps.folder_of(grid) / "charts" / size
+        here = folder / place.name
+        (here / "students").mkdir(parents=True, exist_ok=True)
+        links = [f"students/{cell.method}-seed{parameters['seed']}", "mentor", "collected", "params.yaml"]
+        for name in [*links, "rationales.jsonl", "filters.yaml", "filter_counts.csv"]:
+            if (place / name).exists():
+                _link(here / name, place / name)
+        made[folder] = folder
+        if not (folder / "params.yaml").is_symlink():
+            _link(folder / "params.yaml", place.parent / "params.yaml")
+    return list(made)
+
+
+def _link(path: Path, to: Path) -> None:
+    """A relative link, in the place of one that is there."""
+    part = path.with_name(f".{path.name}.part")
+    part.unlink(missing_ok=True)
+    part.symlink_to(os.path.relpath(to, path.parent))
+    part.replace(path)
+
+
+def show_results(grid: Grid, console: Console) -> None:
+    """Print the summary as a table, ours beside the paper's."""
+    found = summary(results(grid))
+    hidden = ("protocol", "seeds", "n", "accuracy", "low", "high", "paper")
+    names = [name for name in found.columns if name not in hidden and found[name].nunique(dropna=False) > 1]
+    table = Table(title=f"{grid.name}: test accuracy (95% interval)", title_justify="left")
+    for name in [*names, "accuracy", "interval", "seeds", "questions", "paper"]:
+        table.add_column(name, justify="left" if name in ("task", "method", "student", "mentor") else "right")
+    for row in found.to_dict("records"):
+        values = ["" if pandas.isna(row[name]) else Path(str(row[name])).name for name in names]
+        interval = f"{max(0, row['low']):.1f} to {min(100, row['high']):.1f}"
+        beside = "" if pandas.isna(row["paper"]) else f"{row['paper']:.2f}"
+        table.add_row(*values, f"{row['accuracy']:.1f}", interval, str(row["seeds"]), str(row["n"]), beside)
+    console.print(table)
+    codes = costs(grid)["code"].dropna().nunique()
+    if codes > 1:
+        console.print(f"Note: the stages were made by {codes} versions of the code; see costs.csv.")

@@ -1,0 +1,370 @@
+"""Sweeps: the cells of a grid, several at a time, each stage once.
+
+Every stage is a notebook in a subprocess of its own, in reports/<sweep>/<key>/, the key being the hash of what it
+depends on (grids.py). Or, by `run_here`, it is what that notebook calls, one after the other in this process: sooner
+for small sizes, with the same results in the same folders, so that either goes on with what the other has done. What a
+stage needs is linked or copied in from the stage before; soft labels lie beside the mentor whose they are. A stage that
+is done is not run again: a killed sweep is started again by the same command, and several machines with a common folder
+may work on one sweep, for each stage is locked by the process that runs it.
+"""
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from subprocess import Popen
+
+import filelock
+import torch
+import yaml
+
+from .. import progress
+from ..data.folder import task_folder
+from ..files import InputError, read_json, read_text, reports_root, write_json, write_text
+from ..models.shapes import GPUS
+from ..provenance import code_hash
+from . import jobs, notebook_html, notebooks, stages
+from .estimates import NOTEBOOK_SECONDS, Estimate, estimate, kind
+from .grids import MENTOR, MENTORS, Cell, Grid, Stage
+
+TRIES = 3
+NOT_WHOLE = "some rationales that were asked for did not come; run again to ask for them"
+# What a start fails with by bad luck: two kernels took one port, or the machine was too busy for a kernel to answer
+UNLUCKY = ("Address already in use", "Kernel died before replying", "Kernel didn't respond in")
+OWN_WORK = ("notebooks", "figures", "students", "soft_labels")  # what a later stage makes for itself
+
+
+@dataclass
+class Running:
+    """A stage at work."""
+
+    stage: Stage
+    process: Popen
+    device: int
+    environment: dict
+    memory: float
+    lock: filelock.FileLock
+    tries: int = 1
+    started: float = field(default_factory=time.time)
+
+
+@dataclass
+class State:
+    """Where a sweep stands, for whoever shows it."""
+
+    wanted: dict[str, Stage] = field(default_factory=dict)
+    done: set[str] = field(default_factory=set)
+    failed: dict[str, str] = field(default_factory=dict)
+    running: dict[str, Running] = field(default_factory=dict)
+    elsewhere: set[str] = field(default_factory=set)
+    estimates: dict[str, Estimate] = field(default_factory=dict)
+    dev: dict[str, float] = field(default_factory=dict)
+    spent: list[tuple[float, float]] = field(default_factory=list)  # (estimated, taken) seconds of what ran here
+    workers: int = 1
+
+    def seconds_left(self) -> float | None:
+        """By the estimates, corrected by how they did so far; None while nothing is known."""
+        estimated, taken = (sum(values) for values in zip(*self.spent, strict=True)) if self.spent else (0, 0)
+        if not estimated:
+            return None
+        left = [key for key in self.wanted if key not in self.done and key not in self.failed]
+        return sum(self.estimates[key].seconds for key in left) * taken / estimated / self.workers
+
+
+def folder_of(grid: Grid) -> Path:
+    """The sweep's folder."""
+    return reports_root() / grid.name
+
+
+def job(grid: Grid, stage: Stage) -> jobs.Job:
+    """The stage as a notebook's job in its own folder."""
+    task = stage.parameters["task"]
+    place = task_folder(grid.name, stage.key) / task
+    return jobs.Job(stage.notebook, place, {**stage.parameters, "run": stage.key}, f"{stage.key}/{stage.notebook}")
+
+
+def is_done(grid: Grid, stage: Stage) -> bool:
+    """Whether the stage ended well and what it made is still there."""
+    one = job(grid, stage)
+    status = one.folder.parent / "status.json"
+    known = read_json(status) if status.exists() else {}
+    return known.get("state") == "ok" and jobs.made(one) == known.get("made") != {}
+
+
+def trained(grid: Grid, stage: Stage) -> dict:
+    """The manifest of the model that a stage trained."""
+    place = job(grid, stage).folder
+    name = MENTOR if stage.notebook == MENTORS else f"students/{stage.parameters['methods'][0]}-seed*"
+    return read_json(next(place.glob(f"{name}/manifest.json")))
+
+
+def dev_accuracy(grid: Grid, stage: Stage) -> float | None:
+    """The dev accuracy of the model that a stage trained, None while it is not; InputError where it has none."""
+    if not is_done(grid, stage):
+        return None
+    found = trained(grid, stage)["training"]["dev_accuracy"]
+    if found is None:
+        raise InputError(f"{stage.key}: no dev accuracy to search by; give a dev split, or fix what is searched")
+    return found
+
+
+def leaves(grid: Grid, cell: Cell, dev: Callable[[Stage], float | None]) -> tuple[list[Stage], Stage | None]:
+    """The models that a cell asks for as far as it is known, and its own once the search is over."""
+    tried, parameters = grid.resolve(cell, dev)
+    final = grid.stage(parameters) if parameters else None
+    return [*tried, *([final] if final else [])], final
+
+
+def prepare(grid: Grid, stage: Stage) -> None:
+    """Make a stage's folder, with what the stages before have made; what a killed one left there stays."""
+    one = job(grid, stage)
+    one.folder.mkdir(parents=True, exist_ok=True)
+    write_text(one.folder.parent / "params.yaml", yaml.safe_dump(stage.every, sort_keys=False))
+    if stage.before is None:
+        return
+    source = job(grid, stage.before).folder
+    for path in sorted(source.rglob("*")):
+        inner = path.relative_to(source)
+        target = one.folder / inner
+        if inner.parts[0] in OWN_WORK or path.is_dir() or target.exists() or path.name.startswith("."):
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".safetensors":  # never written to again, and large
+            with contextlib.suppress(OSError):
+                os.link(path, target)
+                continue
+        part = target.with_name(f".{target.name}.part")
+        shutil.copy2(path, part)
+        part.replace(target)
+    if stage.notebook == notebooks.STUDENTS:
+        mentor = next(part for part in stage.chain() if part.notebook == MENTORS)
+        shared = job(grid, mentor).folder / "soft_labels"
+        shared.mkdir(exist_ok=True)
+        if not (one.folder / "soft_labels").is_symlink():
+            (one.folder / "soft_labels").symlink_to(os.path.relpath(shared, one.folder))
+
+
+def devices(memory: float = 0.0) -> list[tuple[dict, float]]:
+    """What runs share: for each GPU, or for the machine, the environment that chooses it and its GB of memory."""
+    if not torch.cuda.is_available():
+        every = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+        return [({}, memory or 0.8 * every)]
+    names = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    names = names if names != [""] else [str(i) for i in range(torch.cuda.device_count())]
+    sizes = [torch.cuda.get_device_properties(i).total_memory / 1e9 for i in range(len(names))]
+    return [({"CUDA_VISIBLE_DEVICES": n}, memory or 0.95 * gb) for n, gb in zip(names, sizes, strict=True)]
+
+
+def run(
+    grid: Grid,
+    cells: list[Cell],
+    workers: int = 1,
+    memory: float = 0.0,
+    gpu: str = "cpu",
+    show: Callable[[State], None] = lambda state: None,
+    say: Callable[[str], None] = print,
+) -> State:
+    """Run all that the cells need and that is not done, up to `workers` stages at once as far as memory allows.
+
+    A stage that fails ends neither the others nor the sweep; what needs it is not begun. `show` is called with the
+    state, several times a second. Raises KeyboardInterrupt after the stages at work have saved their checkpoints.
+    """
+    places = devices(memory)
+    state = State(workers=max(1, workers))
+    look = 0.0
+    try:
+        while True:
+            ended = [one for one in state.running.values() if one.process.poll() is not None]
+            for one in ended:
+                _end(grid, one, state, say)
+            if ended or time.monotonic() > look:  # others may have finished something too
+                ready = _ready(grid, cells, state, gpu)
+                look = time.monotonic() + 5
+            for stage in list(ready):
+                if len(state.running) >= state.workers:
+                    break
+                if (device := _room(state.estimates[stage.key].memory, state, places)) is not None:
+                    ready.remove(stage)
+                    _begin(grid, stage, device, places, state, say)
+            show(state)
+            if not state.running and not state.elsewhere and not _ready(grid, cells, state, gpu):
+                return state
+            time.sleep(0.2)
+    except BaseException:
+        jobs.stop([one.process for one in state.running.values()])
+        for one in state.running.values():
+            _note(grid, one.stage, state="stopped", seconds=round(time.time() - one.started, 1))
+        raise
+    finally:
+        for one in state.running.values():
+            one.lock.release()
+
+
+def run_here(grid: Grid, cells: list[Cell]) -> State:
+    """Run all that the cells need and that is not done, one stage after the other in this process.
+
+    An error or an interruption ends the run, after its stage is noted as failed or stopped; called again it goes on.
+    """
+    state, threads = State(), torch.get_num_threads()
+    torch.set_num_threads(grid.threads)  # as the sweep's subprocesses have it: sums would round otherwise
+    try:
+        with progress.Progress(f"study {grid.name}", 0, "stages") as shown:
+            while ready := _ready(grid, cells, state, "cpu"):
+                shown.total = len(state.wanted)
+                shown.skip(len(state.done) - shown.done)
+                for stage in ready:
+                    if (lock := _claim(grid, stage, state)) is None:
+                        time.sleep(0.2)  # another process is at it
+                        continue
+                    try:
+                        _perform(grid, stage)
+                    finally:
+                        lock.release()
+                    shown.advance(1, f"{stage.parameters['task']}, {kind(stage)}")
+                    state.done.add(stage.key)
+            shown.total = len(state.wanted)
+            shown.skip(len(state.done) - shown.done)
+    finally:
+        torch.set_num_threads(threads)
+    return state
+
+
+def _perform(grid: Grid, stage: Stage) -> None:
+    """Do what a stage's notebook calls, and note how it ended; what it prints goes to its log."""
+    one, started = job(grid, stage), time.monotonic()
+    log = one.folder / "notebooks" / f"{stage.notebook}.log"
+    log.parent.mkdir(exist_ok=True)
+    try:
+        with log.open("w") as stream, contextlib.redirect_stdout(stream), progress.quiet():
+            stages.perform(stage.notebook, one.parameters, one.folder)
+        if jobs.unfinished(one):
+            raise InputError(f"{one.key}: {NOT_WHOLE}")
+    except BaseException as error:
+        state = "failed" if isinstance(error, Exception) else "stopped"
+        why = f"{type(error).__name__}: {error}"
+        _note(grid, stage, state=state, seconds=round(time.monotonic() - started, 1), why=why)
+        raise
+    _note(grid, stage, state="ok", seconds=round(time.monotonic() - started, 1), made=jobs.made(one))
+
+
+def _ready(grid: Grid, cells: list[Cell], state: State, gpu: str) -> list[Stage]:
+    """The stages that may begin now, in the order of the cells; notes in the state what is wanted and done."""
+    found: dict[str, Stage] = {}
+
+    def done(stage: Stage) -> bool:
+        if stage.key not in state.done and stage.key not in state.running and is_done(grid, stage):
+            state.done.add(stage.key)
+            state.elsewhere.discard(stage.key)
+        return stage.key in state.done
+
+    def dev(stage: Stage) -> float | None:
+        if stage.key not in state.dev and done(stage):
+            state.dev[stage.key] = dev_accuracy(grid, stage)
+        return state.dev.get(stage.key)
+
+    for cell in cells:
+        for leaf in leaves(grid, cell, dev)[0]:
+            for stage in leaf.chain():
+                if stage.key not in state.wanted:
+                    state.wanted[stage.key] = stage
+                    state.estimates[stage.key] = _estimate(stage, gpu)
+                if done(stage):
+                    continue
+                if stage.key not in state.running and stage.key not in state.failed:
+                    found[stage.key] = stage
+                break  # what comes after waits for it
+    return list(found.values())
+
+
+def _estimate(stage: Stage, gpu: str) -> Estimate:
+    try:
+        return estimate(stage, GPUS[gpu])
+    except InputError:  # a model that is not at hand yet: it is loaded, or refused, by the notebook
+        return Estimate(str(stage.parameters.get("student", "")), 0, 0, 0, 4.0, NOTEBOOK_SECONDS)
+
+
+def _room(memory: float, state: State, places: list[tuple[dict, float]]) -> int | None:
+    """The device with most room for so many GB, None if there is none; an idle device takes whatever comes."""
+    room = [gb for _, gb in places]
+    for one in state.running.values():
+        room[one.device] -= one.memory
+    best = max(range(len(places)), key=room.__getitem__)
+    idle = all(one.device != best for one in state.running.values())
+    return best if idle or memory <= room[best] else None
+
+
+def _claim(grid: Grid, stage: Stage, state: State) -> filelock.FileLock | None:
+    """The lock of a stage that is ours to run, its folder made ready; None if another has it or has just ended it."""
+    folder = job(grid, stage).folder.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        state.elsewhere.add(stage.key)
+        return None
+    state.elsewhere.discard(stage.key)
+    if is_done(grid, stage):
+        lock.release()
+        return None
+    prepare(grid, stage)
+    _note(grid, stage, state="running", notebook=stage.notebook, started=round(time.time()), code=code_hash())
+    return lock
+
+
+def _begin(grid: Grid, stage: Stage, device: int, places: list, state: State, say: Callable) -> None:
+    """Start a stage in a subprocess, unless another process has it or has just ended it."""
+    if (lock := _claim(grid, stage, state)) is None:
+        return
+    one = job(grid, stage)
+    environment = {
+        "MENTOR_KD_REPORTS": str(folder_of(grid).resolve()),
+        "OMP_NUM_THREADS": str(grid.threads),  # not by the number of workers: sums would round otherwise
+        **places[device][0],
+    }
+    process = jobs.start(one, grid.cell_minutes, **environment)
+    gb = state.estimates[stage.key].memory
+    state.running[stage.key] = Running(stage, process, device, environment, gb, lock)
+    say(f"{one.key} ({stage.parameters['task']}) ...")
+
+
+def _end(grid: Grid, one: Running, state: State, say: Callable) -> None:
+    """Note how a stage ended; one that had bad luck with its start is started again."""
+    del state.running[one.stage.key]
+    this, seconds = job(grid, one.stage), round(time.time() - one.started, 1)
+    why = jobs.why_failed(this, one.process.returncode, grid.cell_minutes)
+    log = read_text(this.folder / "notebooks" / f"{this.notebook}.log")
+    if why and one.tries < TRIES and any(words in log for words in UNLUCKY):
+        say(f"{this.key}: its kernel did not start; again")
+        process = jobs.start(this, grid.cell_minutes, **one.environment)
+        state.running[one.stage.key] = replace(one, process=process, tries=one.tries + 1)
+        return
+    if not why and jobs.unfinished(this):  # a budget or a dead endpoint: what follows would learn from a part
+        why = NOT_WHOLE
+    if why:
+        _note(grid, one.stage, state="failed", seconds=seconds, why=why)
+        state.failed[one.stage.key] = why
+        say(f"{this.key}: failed: {why}")
+    else:
+        notebook_html.to_html(this.folder / "notebooks" / f"{this.notebook}.ipynb")
+        _note(grid, one.stage, state="ok", seconds=seconds, made=jobs.made(this))
+        state.spent.append((state.estimates[one.stage.key].seconds, seconds))
+        say(f"{this.key}: ok after {seconds:.0f} s")
+    one.lock.release()
+
+
+def _note(grid: Grid, stage: Stage, **facts: object) -> None:
+    path = job(grid, stage).folder.parent / "status.json"
+    before = read_json(path) if path.exists() and facts["state"] != "running" else {}
+    write_json(path, {**before, **facts})
+
+
+def finished(grid: Grid) -> Iterator[tuple[Cell, Stage, dict]]:
+    """Every cell that is done, with its stage and its final parameters, in the grid's order."""
+    for cell in grid.cells:
+        _, parameters = grid.resolve(cell, lambda stage: dev_accuracy(grid, stage))
+        if parameters is not None and is_done(grid, stage := grid.stage(parameters)):
+            yield cell, stage, parameters

@@ -1,0 +1,112 @@
+"""A teacher on this machine: a transformers model that answers requests into the same store as an endpoint does.
+
+A tokenizer's chat template is used where there is one. A model that this project trained reads a question as it was
+taught to (prompt `question-only`); any other model reads the text as it is. Texts are drawn in batches with a seed of
+their own, so another batch size, or a run that went on after a kill, draws other texts for what was not yet there.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from ..files import InputError, digest
+from ..models import loading
+from ..models.generation import Sampling, by_length, generate_batch
+from ..progress import Progress
+from .prices import Budget
+from .store import Cost, Replies, Reply, Request
+
+KNOWN = {"model", "messages", "temperature", "max_tokens", "seed", "stop", "top_k", "top_p"}
+
+
+@dataclass(frozen=True)
+class LocalWhere:
+    """A model's own hash stands for who answers: another model under the same name is asked anew."""
+
+    who: str
+    route: str = "chat"
+    limit_field: str = "max_tokens"
+
+
+class LocalTeacher:
+    """A model by sandbox size, path or hub id; it is loaded when something is to be asked."""
+
+    def __init__(self, model: str, store: Replies, budget: Budget, batch_size: int = 32):
+        if budget.money:
+            raise InputError("a model on this machine has no price; leave budget_money at 0")
+        self.name, self.store, self.budget, self.batch_size = model, store, budget, batch_size
+        self.where = local_where(model)
+        self.loaded: loading.Loaded | None = None
+        self.stopped = ""
+
+    def ask(self, requests: Iterable[Request], label: str = "asking") -> dict[str, str]:
+        """Draw what the store does not hold; the answers are in the store then. Returns key -> cause for the others."""
+        requests = {request.key: request for request in requests}
+        todo = [one for key, one in requests.items() if key not in self.store.found]
+        with Progress(label, len(requests), "answers") as progress:
+            progress.skip(len(requests) - len(todo))
+            if todo and self.loaded is None:
+                self.loaded = loading.load(self.name)
+            prompts = {request.key: self._encode(request) for request in todo}
+            todo.sort(key=_how)
+            for how, group in groupby(todo, key=_how):
+                same = list(group)
+                for places in by_length([prompts[one.key] for one in same], self.batch_size):
+                    batch = [same[place] for place in places]
+                    if not self._affords(batch):
+                        break
+                    self._draw(batch, [prompts[one.key] for one in batch], _sampling(how, len(batch)))
+                    progress.advance(len(batch))
+        return {one.key: f"not asked: {self.stopped}" for one in todo if one.key not in self.store.found}
+
+    def _affords(self, batch: list[Request]) -> bool:
+        most = sum((Cost(1, *one.most_tokens) for one in batch), self.store.spent)
+        self.stopped = self.stopped or self.budget.exceeded(most)
+        return not self.stopped
+
+    def _draw(self, batch: list[Request], prompts: list[list[int]], sampling: Sampling) -> None:
+        seed = int(digest([one.key for one in batch])[:8], 16)
+        texts = generate_batch(self.loaded, prompts, sampling, seed)
+        for request, prompt, (text,) in zip(batch, prompts, texts, strict=True):
+            written, cut = _before(text.text, request.body.get("stop", ()))
+            finish = "stop" if text.finished or cut else "length"
+            reply = Reply(written, finish, len(prompt), text.tokens, model=self.name)
+            self.store.add(request, reply, Cost(1, reply.tokens_in, reply.tokens_out))
+
+    def _encode(self, request: Request) -> list[int]:
+        tokenizer, messages = self.loaded.tokenizer, request.body["messages"]
+        if tokenizer.chat_template:
+            return tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        text = "\n\n".join(message["content"] for message in messages)
+        if self.loaded.encoder_decoder or (Path(loading.model_path(self.name)) / loading.CARD).exists():
+            return loading.encode_prompt(tokenizer, self.loaded.encoder_decoder, text)
+        ids = tokenizer(text)["input_ids"]
+        return ids[:-1] if ids[-1] == tokenizer.eos_token_id else ids
+
+
+def local_where(model: str) -> LocalWhere:
+    """Who answers where this model is the teacher; InputError where there is no such model."""
+    return LocalWhere(f"local {loading.identity(model)}")
+
+
+def _before(text: str, stops: Iterable[str]) -> tuple[str, bool]:
+    """What stands before the first of the stop texts, and whether there was one."""
+    end = min((place for stop in stops if (place := text.find(stop)) >= 0), default=len(text))
+    return text[:end], end < len(text)
+
+
+def _how(request: Request) -> tuple:
+    """What the requests of a batch must have in common; further fields other than top_k and top_p are refused."""
+    unknown = sorted(
+        set(request.body) - {"model", "messages", "temperature", "max_tokens", "seed", "stop", "top_k", "top_p"}
+    )
+    if unknown:
+        raise InputError(f"extra: a model on this machine knows top_k and top_p, not {unknown[0]!r}")
+    body = request.body
+    return body["temperature"], body["max_tokens"], body.get("top_k", 0), body.get("top_p", 1.0)
+
+
+def _sampling(how: tuple, size: int) -> Sampling:
+    temperature, limit, top_k, top_p = how
+    return Sampling(1, temperature, top_k, top_p, limit, size)

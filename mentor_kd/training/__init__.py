@@ -1,0 +1,5 @@
+"""Training: methods, losses, soft labels, and the trainer of mentors and students."""
+
+from .. import submodules
+
+__getattr__ = submodules(__name__)

@@ -1,0 +1,323 @@
+"""Soft labels: the mentor's distribution over each target token, computed once and read from disk.
+
+The rationales do not change while students learn, so the mentor runs over them once instead of at every step of every
+epoch, and need not be in memory while a student trains. A row is found by its rationale's id and its target offset, and
+belongs to the token ids that it was made for, so padding, order and epoch play no part. There are two forms:
+
+- exact (k = 0): what the mentor's output layer reads at each target token, in half precision, and one copy of that
+  layer; the loss makes the logits anew, a chunk at a time. Two bytes for each of the mentor's dimensions a token, any
+  temperature and any divergence, and one matrix product a step;
+- the k likeliest tokens, the exact mass of all others at each temperature, and numbers that say nearly how that mass is
+  spread (tails.py): 292 bytes a token at k = 64 for a vocabulary of up to 65,536 tokens and four temperatures, whatever
+  the mentor's width, beside one small layer. A mentor whose logits are more than one layer of its states has one bucket
+  for what is not among the k, and the divergence is a lower bound.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import filelock
+import safetensors
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ..checks import is_number, require_integer
+from ..files import InputError, digest, read_json, sha256, write_json
+from ..models.batches import Example, has_plain_head, inputs_on_device, target_logits, target_states
+from ..models.loading import Loaded
+from ..progress import Progress
+from .chunked_loss import chunk_size
+from .losses import Shaped, States, TopK, log_top_mass
+from .tail_directions import RANK, Directions, frozen_layer, main_directions
+
+SHARD_TOKENS = 65_536  # target tokens in one file, about 19 MB at k = 64: what a kill may cost
+TOP_K = 64  # for a mentor whose logits are more than one layer of its states, which has no exact form
+HEAD = "head.safetensors"
+TAIL = "tail.safetensors"
+TAIL_ROWS = 64  # rationales on which the directions of the tails are found
+BATCH_TOKENS = {"cpu": 2048, "cuda": 32_768}  # token slots that the mentor reads at once
+
+
+@dataclass(frozen=True)
+class SoftLabelSettings:
+    """How much of the mentor's distribution is kept: all of it with k 0, else the k likeliest tokens, the mass of the
+    rest at these temperatures, and roughly its spread."""
+
+    k: int = 0
+    temperatures: tuple[float, ...] = (1.0, 1.5, 2.0, 4.0)
+
+    def __post_init__(self) -> None:
+        require_integer("soft_label_k", self.k, note="0 for all tokens")
+        if not self.temperatures or not all(is_number(t) and t > 0 for t in self.temperatures):
+            raise InputError(f"temperatures must be numbers > 0, got {self.temperatures!r}")
+
+    def facts(self) -> dict:
+        """What the cached numbers depend on: the exact form serves any temperature."""
+        return {**asdict(self), "numbers": RANK} if self.k else {"k": 0}
+
+
+def with_temperature(settings: SoftLabelSettings, temperature: float) -> SoftLabelSettings:
+    """The settings with this temperature among theirs; the exact form has every one."""
+    return SoftLabelSettings(settings.k, tuple(sorted({*settings.temperatures, float(temperature)})))
+
+
+def check_of(example: Example) -> str:
+    """What a cached row belongs to: a short hash of the prompt's and the target's token ids."""
+    text = json.dumps([example.prompt, example.target], separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class SoftLabels:
+    """The cached soft labels of one mentor, memory-mapped; made by `cached`."""
+
+    def __init__(self, folder: Path, settings: SoftLabelSettings, vocabulary: int):
+        self.folder, self.settings, self.vocabulary = Path(folder), settings, vocabulary
+        self.places: dict[tuple[str, str], tuple[int, int, int]] = {}  # (id, check) -> shard, first, length
+        self.shards: list[dict[str, Tensor]] = []
+        self.head: torch.nn.Linear | None = None  # the mentor's output layer, in the exact form
+        self.rounded = False  # whether it is multiplied in bfloat16
+        known = self._manifest()
+        self.plain_head: bool = known.get("plain_head", True)  # False where a mentor was found to have no exact form
+        if self._whole(HEAD, known.get("head")):
+            self.head = frozen_layer(**load_file(self.folder / HEAD))
+        self.directions: Directions | None = None  # of the logits, beside the likeliest tokens
+        self.tail: torch.nn.Linear | None = None  # what makes rough logits of the numbers
+        if self._whole(TAIL, known.get("tail_file")):
+            self._use(Directions(**load_file(self.folder / TAIL)))
+        lost = self.tail is None and known.get("tail_file")  # what the numbers in the shards meant
+        for name, recorded in known["shards"].items():
+            if self._whole(name, recorded) and not lost:  # a damaged one is gone, and its rows are made again
+                self._open(self.folder / name)
+
+    def _whole(self, name: str, recorded: str | None) -> bool:
+        """Whether a file is as the manifest says; one that is not is removed."""
+        path = self.folder / name
+        if path.exists() and sha256(path) == recorded:
+            return True
+        path.unlink(missing_ok=True)
+        return False
+
+    def _manifest(self) -> dict:
+        path = self.folder / "manifest.json"
+        return read_json(path) if path.exists() else {"shards": {}}
+
+    def _open(self, path: Path) -> None:
+        with safetensors.safe_open(path, framework="pt") as file:
+            rows = json.loads(file.metadata()["rows"])
+            self.shards.append({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+        first = 0
+        for identity, check, length in rows:
+            self.places[identity, check] = (len(self.shards) - 1, first, length)
+            first += length
+
+    def __contains__(self, example: Example) -> bool:
+        return (example.id, check_of(example)) in self.places
+
+    def ready(self, device: torch.device, kind: torch.dtype, rounded: bool = False) -> None:
+        """Hold the mentor's output layer on the device as this type; `rounded` as in losses.States."""
+        self.rounded = rounded
+        if self.head is not None:
+            large = any(shard["states"].dtype == torch.float32 for shard in self.shards)  # beyond half precision
+            self.head.to(device, torch.float32 if large else kind)
+        if self.tail is not None:
+            self.tail.to(device)
+
+    def rows(self, examples: Iterable[Example], temperature: float) -> TopK | Shaped | States:
+        """The mentor's distribution at a cached temperature for all target tokens, example after example.
+
+        KeyError for an example that is not in the cache, ValueError for a temperature that is not; the exact form has
+        all of them.
+        """
+        found = [self.places[example.id, check_of(example)] for example in examples]
+
+        def column(name: str) -> Tensor:
+            return torch.cat([self.shards[shard][name][first : first + length] for shard, first, length in found])
+
+        if self.head is not None:
+            return States(column("states"), self.head, self.rounded)
+        tail = column("log_tail")[:, self.settings.temperatures.index(float(temperature))]
+        ids = column("ids").to(torch.int64)
+        if self.tail is not None:
+            misses = column("misses") * column("step").float()[:, None]
+            return Shaped(ids, misses, tail, column("numbers"), self.tail, float(temperature))
+        # what is rounded are the shares within the top k; their sum and the tail's are exact
+        log_probs = (column("logits").float() / temperature).log_softmax(-1)
+        return TopK(ids, log_probs + log_top_mass(tail)[:, None], tail, self.vocabulary)
+
+    def add(self, rows: list[tuple[Example, dict[str, Tensor]]]) -> None:
+        """Write rows as one more shard: under another name first, and the manifest last."""
+        known = self._manifest()
+        number = 1 + max((int(name[6:11]) for name in known["shards"]), default=-1)
+        path = self.folder / f"shard-{number:05d}.safetensors"
+        tensors = {name: torch.cat([found[name] for _, found in rows]) for name in rows[0][1]}
+        index = [[example.id, check_of(example), len(example.target)] for example, _ in rows]
+        _save(path, tensors, {"rows": json.dumps(index)})
+        self.note(shards={**known["shards"], path.name: sha256(path)})
+        self._open(path)
+
+    def add_head(self, head: torch.nn.Linear) -> None:
+        """Keep the mentor's output layer, its rows of the shared vocabulary."""
+        tensors = {name: value[: self.vocabulary].detach().cpu() for name, value in head.state_dict().items()}
+        _save(self.folder / HEAD, tensors, {})
+        self.note(head=sha256(self.folder / HEAD))
+        self.head = frozen_layer(**tensors)
+
+    def add_directions(self, directions: Directions) -> None:
+        """Keep what the numbers mean; no shard of before is of these."""
+        for path in self.folder.glob("shard-*"):
+            path.unlink()
+        self.shards, self.places = [], {}
+        _save(self.folder / TAIL, vars(directions), {})
+        self.note(tail_file=sha256(self.folder / TAIL), shards={})
+        self._use(directions)
+
+    def _use(self, directions: Directions) -> None:
+        self.directions, self.tail = directions, frozen_layer(directions.weight, directions.bias)
+
+    def note(self, **facts) -> None:
+        """Write facts into the manifest."""
+        known = {**self._manifest(), **self.settings.facts(), "vocabulary": self.vocabulary}
+        write_json(self.folder / "manifest.json", {**known, **facts})
+
+
+def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write under another name first."""
+    part = path.with_suffix(".part")
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, metadata=metadata)
+    part.replace(path)
+
+
+def _rounded(states: Tensor) -> dict[str, Tensor]:
+    """States in half precision; those of a model whose numbers are too large for it stay in float32."""
+    half = states.half()
+    return {"states": (half if half.isfinite().all() else states.float()).cpu()}
+
+
+def _compress(logits: Tensor, states: Tensor | None, labels: SoftLabels) -> dict[str, Tensor]:
+    """Top-k ids, the log mass of the rest at each temperature, and of the logits what the labels' form keeps."""
+    settings, vocabulary = labels.settings, labels.vocabulary
+    logits = logits[:, :vocabulary].float()
+    best, ids = logits.topk(min(settings.k, vocabulary), dim=-1)
+    best -= best[:, :1].clone()
+    rest = (logits - logits.amax(-1, keepdim=True)).scatter_(-1, ids, -math.inf)
+    tails = []
+    for temperature in settings.temperatures:
+        mass = torch.div(rest, temperature).exp_().sum(-1)
+        tails.append(mass.log() - (mass + (best / temperature).exp_().sum(-1)).log())
+    if labels.directions is None:
+        kept = {"logits": best.clamp_min(-60_000).half()}
+    else:
+        numbers = labels.directions.numbers(states)
+        misses, step = labels.directions.misses(numbers, ids, best)
+        kept = {"numbers": numbers, "misses": misses, "step": step}
+    kind = torch.uint16 if vocabulary <= 65_536 else torch.int32
+    kept |= {"ids": ids.to(torch.int32).to(kind), "log_tail": torch.stack(tails, dim=-1)}
+    return {name: one.cpu() for name, one in kept.items()}
+
+
+@torch.inference_mode()
+def _of_batch(mentor: Loaded, examples: list[Example], labels: SoftLabels, plain: bool):
+    """Each example with its rows; for top-k, the logits of a few positions at a time."""
+    inputs = inputs_on_device(examples, mentor)
+    if not labels.settings.k:
+        parts = [_rounded(target_states(mentor, inputs))]
+    elif plain:
+        head, states = mentor.model.get_output_embeddings(), target_states(mentor, inputs)
+        some = states.split(chunk_size(head.weight.shape[0], states.device))
+        parts = [_compress(head(part), part, labels) for part in some]
+    else:
+        parts = [_compress(target_logits(mentor, inputs), None, labels)]
+    lengths = [len(example.target) for example in examples]
+    found = {name: torch.cat([part[name] for part in parts]).split(lengths) for name in parts[0]}
+    return [(example, {name: found[name][i] for name in found}) for i, example in enumerate(examples)]
+
+
+@torch.no_grad()
+def _directions(mentor: Loaded, examples: list[Example], vocabulary: int) -> Directions:
+    """The main directions of the logits on some of these examples, the same whatever their order."""
+    some = sorted(examples, key=check_of)[:TAIL_ROWS]
+    batches = _batches(some, BATCH_TOKENS.get(mentor.model.device.type, 2048))
+    states = torch.cat([target_states(mentor, inputs_on_device(batch, mentor)).float().cpu() for batch in batches])
+    head = mentor.model.get_output_embeddings()
+    return main_directions(states, head.weight[:vocabulary], None if head.bias is None else head.bias[:vocabulary])
+
+
+def _batches(examples: list[Example], tokens: int) -> list[list[Example]]:
+    """Examples in batches of similar length and at most so many tokens (a longer one stands alone), longest first."""
+    batches, sizes = [[]], []
+    for example in sorted(examples, key=lambda e: -(len(e.prompt) + len(e.target))):
+        sizes.append(len(example.prompt) + len(example.target))
+        if batches[-1] and max(sizes) * len(sizes) > tokens:
+            batches.append([])
+            sizes = sizes[-1:]
+        batches[-1].append(example)
+    return batches
+
+
+def cached(
+    folder: Path,
+    identity: str,
+    mentor: Callable[[], Loaded],
+    vocabulary: int,
+    examples: list[Example],
+    settings: SoftLabelSettings,
+    label: str = "soft labels",
+    stop: Callable[[], bool] = lambda: False,
+    basis: Callable[[], list[Example]] | None = None,
+) -> SoftLabels:
+    """The soft labels of all examples, those that are not in `folder` yet made now.
+
+    `identity` is the mentor's (models.identity): each mentor, k and set of temperatures has a folder of its own, so a
+    changed one starts afresh; a changed rationale is made anew and the others stay. `mentor()` loads it, and is called
+    only if a row is missing. A mentor whose logits are not one layer of its states has no exact form: it gets top-k,
+    says so, and `SoftLabels.settings` has it. `basis()` gives the rationales on which the directions of its logits are
+    found (tails.py), without it the missing ones: give the same for all that share the folder. Raises
+    KeyboardInterrupt when `stop()` turns true between two batches.
+    """
+
+    def top_k(load: Callable[[], Loaded]) -> SoftLabels:
+        return cached(folder, identity, load, vocabulary, examples, replace(settings, k=TOP_K), label, stop, basis)
+
+    place = Path(folder) / digest([identity, settings.facts(), vocabulary])[:16]
+    place.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(place / ".lock"):  # students of several processes share one mentor
+        labels = SoftLabels(place, settings, vocabulary)
+        if not labels.plain_head:
+            return top_k(mentor)
+        missing = [example for example in examples if example not in labels]
+        if not missing and (settings.k or labels.head is not None):
+            return labels
+        loaded = mentor()
+        loaded.model.eval()
+        plain, waiting, tokens = labels.tail is not None or has_plain_head(loaded), [], 0
+        if not settings.k and not plain:
+            labels.note(plain_head=False)
+            print(f"{label}: this mentor's logits are not one layer of its states, so the {TOP_K} likeliest are kept")
+            return top_k(lambda: loaded)
+        if not settings.k and labels.head is None:
+            labels.add_head(loaded.model.get_output_embeddings())
+        if not missing:  # it was the layer that had to be made again
+            return labels
+        if plain and 0 < settings.k < vocabulary and labels.tail is None:
+            labels.add_directions(_directions(loaded, basis() if basis else missing, vocabulary))
+            missing = [example for example in examples if example not in labels]
+        if labels.directions is not None:
+            labels.directions = labels.directions.to(loaded.model.device)
+        with Progress(label, len(missing), unit="rationales") as progress:
+            for batch in _batches(missing, BATCH_TOKENS.get(loaded.model.device.type, 2048)):
+                if stop():
+                    raise KeyboardInterrupt(f"{label}: stopped; run again to go on from the last shard")
+                waiting += _of_batch(loaded, batch, labels, plain)
+                tokens += sum(len(example.target) for example in batch)
+                if tokens >= SHARD_TOKENS:
+                    labels.add(waiting)
+                    waiting, tokens = [], 0
+                progress.advance(len(batch))
+        if waiting:
+            labels.add(waiting)
+    return labels

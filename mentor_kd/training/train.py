@@ -1,0 +1,247 @@
+"""Training: one trainer for mentor and student, on transformers' Trainer.
+
+A mentor is trained by cross-entropy on the teacher's rationales; a student by its method (methods.py). The epoch is
+chosen by accuracy on the dev split; every evaluation leaves a checkpoint; a stopped or killed run goes on at the last
+one and ends with the same numbers.
+"""
+
+import contextlib
+import json
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PrinterCallback, TrainerCallback, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import get_last_checkpoint
+
+from ..evaluation.metrics import DevScore
+from ..files import InputError, append_jsonl, read_json, read_jsonl, read_text, write_jsonl
+from ..models.batches import BucketBatches, Example, longest_rows, padding_waste, row_lengths
+from ..models.loading import Loaded
+from ..progress import Progress
+from ..signals import asked_to_stop
+from .consistency import PairBatches
+from .settings import TrainSettings, in_bfloat16
+from .soft_labels import SoftLabels
+from .trainer import DistillationTrainer
+
+LOGGED = ("loss", "ce", "kl", "consistency", "own_texts", "learning_rate", "grad_norm")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training gave: which evaluation was chosen, the dev accuracy (in percent) there, and the cost."""
+
+    steps: int
+    best_step: int
+    dev_accuracy: float | None
+    seconds: float
+    padding: float
+    stopped: bool = False
+
+
+def plan_batches(examples: list[Example], encoder_decoder: bool, settings: TrainSettings) -> BucketBatches:
+    """The batches of a whole training; their `steps` are its optimiser steps. Pairs stay together.
+
+    With the mask as published every row is padded to the longest of all, so lengths play no part and batches are drawn
+    at random, as in the paper's code.
+    """
+    lengths = row_lengths(examples, encoder_decoder)
+    if settings.loss.mask == "as published":
+        lengths = [longest_rows(examples, encoder_decoder)] * len(examples)
+    how = {
+        "batch_size": settings.batch_size,
+        "accumulation": settings.accumulation,
+        "steps": settings.steps,
+        "seed": settings.seed,
+        "token_budget": settings.token_budget,
+        "epochs": settings.epochs,
+    }
+    return PairBatches(examples, lengths, **how) if examples[0].group else BucketBatches(lengths, **how)
+
+
+class _Watcher(TrainerCallback):
+    """Writes metrics.jsonl, shows progress, saves by the clock, and stops when it is asked to."""
+
+    def __init__(self, path, progress, stop, save_minutes, watch):
+        self.path, self.progress, self.stop, self.save_minutes, self.watch = path, progress, stop, save_minutes, watch
+        self.saved = time.monotonic()
+        self.note = ""
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.progress.advance(1, self.note)
+        if time.monotonic() - self.saved > 60 * self.save_minutes:
+            control.should_save = True
+        if self.stop():
+            control.should_save = control.should_training_stop = True
+
+    def on_save(self, args, state, control, **kwargs):
+        self.saved = time.monotonic()
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        kept = {k: v for k, v in (logs or {}).items() if k in LOGGED}
+        if "eval_dev_accuracy" in (logs or {}):
+            name, sign = ("dev_accuracy", "") if logs["eval_exact"] else ("dev_accuracy_at_most", "at most ")
+            kept = {name: logs["eval_dev_accuracy"], "eval_seconds": logs["eval_seconds"]}
+            self.note = f"dev {sign}{logs['eval_dev_accuracy']:.1f}%"
+        elif "loss" in kept:
+            self.note = f"loss {float(kept['loss']):.3f}" + (f" · {self.note}" if self.note.startswith("dev") else "")
+        if kept:
+            row = {"step": state.global_step, **{k: float(v) for k, v in kept.items()}, "time": round(time.time(), 2)}
+            append_jsonl(self.path, row)
+            if self.watch:
+                self.watch(row)
+
+
+@contextlib.contextmanager
+def stop_on_signal(stop: Callable[[], bool]) -> Iterator[Callable[[], bool]]:
+    """Let a first Ctrl-C or SIGTERM ask for a clean stop; a second one interrupts at once."""
+    asked = threading.Event()
+
+    def ask() -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    with asked_to_stop(ask):
+        yield lambda: asked.is_set() or stop()
+
+
+def train(
+    loaded: Loaded,
+    examples: list[Example],
+    dev: Callable[[float | None], DevScore] | None,
+    settings: TrainSettings,
+    work: Path,
+    mentor: Loaded | SoftLabels | None = None,
+    label: str = "training",
+    stop: Callable[[], bool] = lambda: False,
+    watch: Callable[[dict], None] | None = None,
+    on_policy: bool = False,
+) -> Trained:
+    """Train `loaded` in place and leave it at its best evaluation; checkpoints and metrics.jsonl lie in `work`.
+
+    `dev(to_beat)` scores on dev, given the best accuracy so far; None: no choice, the last step counts. `mentor` gives
+    soft labels, from the cache or live; without one the loss is cross-entropy alone. `stop()` is asked after each
+    step: when true, a checkpoint is written and `Trained.stopped` is set; the same call goes on from there. `watch`
+    gets each row of the metrics, those of before a stop first. `on_policy` has the student write a share of its batches
+    itself, for a live mentor to score. Raises InputError without examples.
+    """
+    if not examples:
+        raise InputError("there is no rationale to train on; look at the filters' counts")
+    if on_policy and not isinstance(mentor, Loaded):
+        raise ValueError("texts that the student writes while it learns need a live mentor: none are cached")
+    work = Path(work)
+    log = work / "metrics.jsonl"
+    batches = plan_batches(examples, loaded.encoder_decoder, settings)
+    total = batches.steps
+    every = max(1, total // settings.epochs)
+    last = last_checkpoint(work)
+    done = int(Path(last).name.split("-")[1]) if last else 0
+    if log.exists():  # what a killed run logged after its last checkpoint comes again
+        before = [row for row in whole_rows(log) if row["step"] <= done]
+        write_jsonl(log, before)
+        for row in before if watch else []:
+            watch(row)
+    cuda = loaded.model.device.type == "cuda"
+    arguments = TrainingArguments(
+        output_dir=str(work),
+        max_steps=total,
+        per_device_train_batch_size=max(1, settings.batch_size // settings.accumulation),
+        gradient_accumulation_steps=settings.accumulation,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.schedule if settings.schedule != "constant" else "constant_with_warmup",
+        warmup_steps=round(settings.warmup * total),
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        optim="adamw_torch_fused",
+        bf16=in_bfloat16(settings.precision, loaded.model.device),
+        use_cpu=not cuda,
+        logging_steps=max(1, min(10, every)),
+        eval_strategy="steps" if dev else "no",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=2,  # the best and the last; with 1, Trainer would remove the last where a run is stopped
+        load_best_model_at_end=dev is not None,
+        metric_for_best_model="eval_dev_accuracy",
+        greater_is_better=True,
+        seed=settings.seed,
+        report_to=[],
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=cuda,
+        logging_nan_inf_filter=False,
+    )
+    started = time.monotonic()
+    with Progress(label, total) as progress, stop_on_signal(stop) as stopping:
+        watcher = _Watcher(log, progress, stopping, settings.save_minutes, watch)
+        trainer = DistillationTrainer(
+            loaded=loaded,
+            examples=examples,
+            batches=batches,
+            settings=settings,
+            mentor=mentor,
+            dev=dev,
+            on_policy=settings.on_policy if on_policy else None,
+            args=arguments,
+            train_dataset=examples,
+            eval_dataset=examples if dev else None,
+            callbacks=[watcher],
+        )
+        trainer.remove_callback(PrinterCallback)  # our progress line says it better
+        if done:
+            progress.skip(done)
+        if settings.gradient_checkpointing:
+            loaded.model.activation_checkpointing_enable({"use_reentrant": False})
+        trainer.train(resume_from_checkpoint=last)
+        if settings.gradient_checkpointing:
+            loaded.model.activation_checkpointing_disable()
+    state = trainer.state
+    seconds = state_seconds(log) or time.monotonic() - started
+    loaded.model.eval()
+    stopped = state.global_step < total
+    best = state.best_model_checkpoint
+    return Trained(
+        steps=state.global_step,
+        best_step=int(Path(best).name.split("-")[1]) if best and not stopped else state.global_step,
+        dev_accuracy=state.best_metric,
+        seconds=round(seconds, 1),
+        padding=round(padding_waste(examples, batches.epoch(0), loaded.encoder_decoder), 3),
+        stopped=stopped,
+    )
+
+
+def last_checkpoint(work: Path) -> str | None:
+    """The last whole checkpoint; one whose writer was killed lacks the state that is written last, and is removed."""
+    for checkpoint in work.glob("checkpoint-*"):
+        try:
+            read_json(checkpoint / TRAINER_STATE_NAME)
+        except InputError:
+            shutil.rmtree(checkpoint)
+    return get_last_checkpoint(str(work)) if work.is_dir() else None
+
+
+def whole_rows(log: Path) -> list[dict]:
+    """The rows of a log whose writer may have been killed halfway through a line."""
+    rows = []
+    for line in read_text(log).split("\n"):
+        with contextlib.suppress(json.JSONDecodeError):
+            rows.append(json.loads(line))
+    return rows
+
+
+def state_seconds(log: Path) -> float:
+    """Seconds of training by the metrics' own clock, pauses between a kill and a resume left out."""
+    times = [row["time"] for _, row in read_jsonl(log)] if Path(log).exists() else []
+    return sum(min(b - a, 600) for a, b in zip(times, times[1:], strict=False))
+
+
+def clean_up(work: Path) -> None:
+    """Remove a finished training's checkpoints; metrics.jsonl stays."""
+    for checkpoint in Path(work).glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)

@@ -1,0 +1,93 @@
+"""Judging: one person's verdicts on the rows of the columns; on disk before anything shows them, undone by rows too."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy
+import pandas
+
+from ...files import InputError
+from ...filtering.verdicts import VERDICTS, WITHDRAWN, Verdict, add_verdicts, by_person, read_rows, settled
+from .table import SAID, Columns
+
+NAMES = ("", *VERDICTS)  # of SAID's numbers
+
+
+class Judging:
+    """What people said of the rows, from each task's verdict file, and what `who` says of them now.
+
+    Sets `said` of the columns to the verdict that counts on each row. Each call of `give` and `undo` is one append for
+    each task, waited for until it is on disk. Rows of the files that the columns lack are left as they are.
+    """
+
+    def __init__(self, columns: Columns, files: Mapping[str, Path], who: str = ""):
+        self.columns, self.files, self.who = columns, {name: Path(path) for name, path in files.items()}, who
+        self.past: list[tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]] = []  # rows, verdicts and notes before
+        if missing := set(columns.task.categories) - set(self.files):
+            raise InputError(f"no verdict file is given for {', '.join(sorted(missing))}")
+        self.read()
+
+    def read(self) -> None:
+        """Read the files afresh, for somebody else may have written to them; what could be undone is forgotten."""
+        n = len(self.columns)
+        self.mine, self.note = numpy.zeros(n, "int8"), numpy.full(n, "", dtype=object)
+        self.others: dict[int, dict[str, Verdict]] = {}
+        self.columns.said[:] = 0
+        self.past.clear()
+        for path in self.files.values():
+            for identity, people in by_person(read_rows(path)).items():
+                row = self.columns.number.get(identity)
+                if row is None:
+                    continue
+                self.columns.said[row] = SAID[settled(people).verdict]
+                if mine := people.pop(self.who, None):
+                    self.mine[row], self.note[row] = SAID[mine.verdict], mine.note
+                if people:
+                    self.others[row] = people
+
+    def give(self, rows: Sequence[int], verdict: str, note: str = "") -> None:
+        """One verdict ("keep", "drop", "unsure", "withdrawn") on all these rows. InputError before any is written."""
+        rows = numpy.asarray(rows, dtype="int64")
+        before = (rows, self.mine[rows], self.note[rows])
+        code = 0 if verdict == WITHDRAWN else SAID.get(verdict, 0)
+        self._write(rows, {(verdict, note): numpy.arange(len(rows))})
+        self._set(rows, numpy.full(len(rows), code, "int8"), numpy.full(len(rows), note if code else "", dtype=object))
+        self.past.append(before)
+
+    def undo(self) -> numpy.ndarray | None:
+        """Take the last `give` back, by rows that say what `who` had said before; its rows, or None."""
+        if not self.past:
+            return None
+        rows, codes, notes = self.past[-1]
+        kinds, kind = pandas.factorize(notes)[0] * len(NAMES) + codes, {}
+        for value in numpy.unique(kinds):
+            same = numpy.flatnonzero(kinds == value)
+            kind[NAMES[codes[same[0]]] or WITHDRAWN, notes[same[0]]] = same
+        self._write(rows, kind)
+        self._set(rows, codes, notes)
+        self.past.pop()
+        return rows
+
+    def people(self, row: int) -> dict[str, tuple[str, str]]:
+        """Verdict and note of each person who judged this row, `who` first."""
+        said = {self.who: (NAMES[self.mine[row]], self.note[row])} if self.mine[row] else {}
+        return said | {name: (one.verdict, one.note) for name, one in self.others.get(row, {}).items()}
+
+    def disputed(self) -> list[int]:
+        """The rows on which people's verdicts differ."""
+        return [row for row in self.others if len({verdict for verdict, _ in self.people(row).values()}) > 1]
+
+    def _write(self, rows: numpy.ndarray, given: Mapping[tuple[str, str], numpy.ndarray]) -> None:
+        """Append each task's share; `given` maps (verdict, note) to places in `rows`."""
+        tasks = self.columns.task.codes[rows]
+        for code in numpy.unique(tasks):
+            mine = {said: self.columns.ids[rows[places[tasks[places] == code]]] for said, places in given.items()}
+            path = self.files[self.columns.task.categories[code]]
+            add_verdicts(path, {said: ids for said, ids in mine.items() if len(ids)}, self.who)
+
+    def _set(self, rows: numpy.ndarray, codes: numpy.ndarray, notes: numpy.ndarray) -> None:
+        self.mine[rows], self.note[rows] = codes, notes
+        self.columns.said[rows] = codes  # mine is the latest; where I have none, that of the others counts
+        for row in rows[codes == 0].tolist() if self.others else ():
+            if row in self.others:
+                self.columns.said[row] = SAID[settled(self.others[row]).verdict]

@@ -1,0 +1,109 @@
+"""What one reads and judges with: facets, the list, buttons, the text looked at. What they do is in explorer.py."""
+
+from pathlib import Path
+
+import anywidget
+import ipywidgets
+import numpy
+import traitlets
+
+from .judging import NAMES
+from .table import Columns
+
+HERE = Path(__file__).parent
+MARKS = {"": "", "keep": "✔ keep", "drop": "✘ drop", "unsure": "? unsure"}
+STYLES = {"keep": "success", "drop": "danger", "unsure": "warning"}
+HELP = (
+    "<span class='mkd-help'><b>k</b> keep · <b>d</b> drop · <b>u</b> unsure · <b>w</b> withdraw · <b>z</b> undo · "
+    "<b>n</b> note · <b>/</b> search · <b>↑ ↓</b> row · <b>PgUp PgDn</b> page · <b>Esc</b> back to the list</span>"
+)
+
+
+class Facets(anywidget.AnyWidget):
+    """Checkboxes with counts, by group."""
+
+    _esm = HERE / "facets.js"
+    groups = traitlets.List().tag(sync=True)  # {"name": ..., "labels": [[label, count], ...]}
+    chosen = traitlets.Dict().tag(sync=True)  # {name: [label, ...]}
+
+
+class Rows(anywidget.AnyWidget):
+    """A page of rows, and the keys of the whole explorer."""
+
+    _esm = HERE / "rows.js"
+    _css = HERE / "explorer.css"
+    heads = traitlets.List().tag(sync=True)  # [key, label, order to sort by]
+    rows = traitlets.List().tag(sync=True)
+    cursor = traitlets.Int(0).tag(sync=True)
+    order = traitlets.Unicode("question").tag(sync=True)
+    falling = traitlets.Bool(False).tag(sync=True)
+    where = traitlets.Unicode("").tag(sync=True)
+
+
+class ReadingPanel(ipywidgets.HBox):
+    """Facets at the left; the list, the judging and the text at the right."""
+
+    def __init__(self, columns: Columns):
+        self.search = _classed(ipywidgets.Text(placeholder="search questions and rationales"), "mkd-search")
+        self.facets, self.rows = Facets(), Rows(heads=_heads(columns))
+        self.ranges = {
+            name: _range(name, getattr(columns, name))
+            for name in ("words", "similarity", "confidence")
+            if getattr(columns, name) is not None
+        }
+        self.clear = _button("Show all", "clear search, facets and ranges")
+        self.buttons = {name: _button(MARKS[name], f"key {name[0]}", STYLES[name]) for name in NAMES[1:]}
+        self.withdraw = _button("Withdraw", "take your verdict on this rationale back: key w")
+        self.undo = _button("↶ Undo", "take your last click back: key z")
+        self.note = _classed(ipywidgets.Text(placeholder="a note, with the verdict"), "mkd-note")
+        self.save = _button("Save note", "as unsure, if there is no verdict yet")
+        self.all = {name: _button(f"{name} all…", f"{name} every rationale that is shown") for name in NAMES[1:]}
+        self.question, self.confirm, self.cancel = ipywidgets.HTML(), _button("Yes", "", "danger"), _button("No", "")
+        self.detail = ipywidgets.HTML()
+        self.more = _button("Show more of the text", "")
+        self.asking = _row("mkd-asking", self.question, self.confirm, self.cancel)
+        left = ipywidgets.VBox([self.search, self.facets, *self.ranges.values(), self.clear])
+        right = [
+            self.rows,
+            _row("mkd-judge", *self.buttons.values(), self.withdraw, self.undo, self.note, self.save),
+            _row("mkd-judge", *self.all.values(), ipywidgets.HTML(HELP)),
+            self.asking,
+            self.detail,
+            self.more,
+        ]
+        for hidden in (self.asking, self.more):
+            hidden.layout.display = "none"
+        super().__init__([_classed(left, "mkd-left"), _classed(ipywidgets.VBox(right), "mkd-right")])
+
+
+def _heads(columns: Columns) -> list:
+    heads = [["status", "status", "status"], ["source", "source", "source"], ["answer", "answer", "answer"]]
+    heads += [["words", "words", "words"], ["similarity", "similar", "similarity"]]
+    if columns.confidence is not None:
+        heads.append(["confidence", "confident", "confidence"])
+    return [*heads, ["verdict", "verdict", "verdict"], ["text", "rationale, by question", "question"]]
+
+
+def _range(name: str, values: numpy.ndarray) -> ipywidgets.Widget:
+    known = values[~numpy.isnan(values)]
+    low, high = float(known.min(initial=0)), float(known.max(initial=0 if name == "confidence" else 1))
+    style = {"description_width": "70px"}
+    if name == "words":
+        return ipywidgets.IntRangeSlider(value=(low, high), min=low, max=high, description=name, style=style)
+    step, name = (high - low) / 100 or 0.01, "confident" if name == "confidence" else name
+    return ipywidgets.FloatRangeSlider(
+        value=(low, high), min=low, max=high, step=step, readout_format=".2f", description=name, style=style
+    )
+
+
+def _button(text: str, tooltip: str, style: str = "") -> ipywidgets.Button:
+    return ipywidgets.Button(description=text, tooltip=tooltip, button_style=style)
+
+
+def _row(name: str, *parts: ipywidgets.Widget) -> ipywidgets.HBox:
+    return _classed(ipywidgets.HBox(parts), name)
+
+
+def _classed(widget: ipywidgets.Widget, name: str) -> ipywidgets.Widget:
+    widget.add_class(name)
+    return widget

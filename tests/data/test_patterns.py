@@ -1,0 +1,52 @@
+"""Answers by a regular expression of the task's own."""
+
+import pytest
+
+from mentor_kd.data.tasks import Task, extract, judge, same_answer
+from mentor_kd.files import InputError
+
+CLOCK = Task("clock", "pattern", pattern="0?([0-9]{1,2}:[0-9][0-9])")
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "reason"),
+    [
+        ("9:40 and 95 minutes --> 11:15", "11:15", ""),
+        ("The answer is 09:05.", "9:05", ""),
+        ("It leaves at 9:40. It arrives at 11:15.", "11:15", ""),
+        ("--> 11:15, not 10:15", "11:15", ""),
+        ("--> 10:15 or 11:15", None, "several different answers: '10:15' and '11:15'"),
+        ("--> not 11:15", None, "'11:15' is negated"),
+        ("95 minutes later", None, "no answer of the task's pattern is stated"),
+        ("", None, "the text is empty"),
+    ],
+)
+def test_an_answer_by_a_pattern_of_ones_own(text, value, reason):
+    found = extract(CLOCK, text)
+    assert (found.value, found.reason) == (value, reason)
+    if value:
+        assert text[found.start : found.end] == value
+
+
+def test_patterns_compare_by_their_group_and_without_case():
+    assert same_answer(CLOCK, "09:05", "9:05") and not same_answer(CLOCK, "9:05", "19:05")
+    chess = Task("chess", "pattern", pattern="[NBRQK]?[a-h][1-8]")
+    assert judge(chess, "--> nf3", "Nf3").correct
+    assert extract(chess, "a4 --> Nf3 or e4", mode="paper").value == "Nf3"
+    two = Task("two", "pattern", pattern="a(x)?b")
+    assert [extract(two, f"--> {text}").value for text in ("axb", "ab")] == ["x", "ab"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"answer_type": "pattern"}, "go together"),
+        ({"answer_type": "number", "pattern": "x"}, "go together"),
+        ({"answer_type": "pattern", "pattern": "("}, "no regular expression"),
+        ({"answer_type": "pattern", "pattern": "x*"}, "found in nothing at all"),
+        ({"answer_type": "pattern", "pattern": 5}, "no regular expression"),
+    ],
+)
+def test_a_pattern_that_cannot_be_is_refused(arguments, words):
+    with pytest.raises(InputError, match=words):
+        Task("mine", **arguments)

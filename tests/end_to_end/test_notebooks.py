@@ -1,0 +1,100 @@
+"""Each notebook runs alone from nothing, is committed clean, and its parameters are those of the smoke size."""
+
+import os
+import re
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from mentor_kd.files import ROOT
+from mentor_kd.pipeline import ensure
+from mentor_kd.runs import notebooks
+
+BOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+
+
+def read(name: str):
+    return nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+
+
+def defaults(name: str) -> dict:
+    return {key: facts["default"] for key, facts in notebooks.known_parameters(name).items()}
+
+
+def test_the_story_is_complete():
+    assert [name[:2] for name in BOOKS] == [
+        "00",
+        "01",
+        "02",
+        "03",
+        "04",
+        "05",
+        "06",
+        "07",
+        *("10", "11", "12", "13", "14", "15"),
+        "20",
+        "30",
+        "90",
+    ]
+
+
+@pytest.mark.parametrize("name", BOOKS)
+def test_a_notebook_is_clean_and_readable(name):
+    book = read(name)
+    nbformat.validate(book)
+    assert "widgets" not in book.metadata and "papermill" not in book.metadata
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1)), "execute it afresh"
+    outputs = [output for cell in code for output in cell.outputs]
+    assert not [output for output in outputs if output.output_type == "error"]
+    assert not [output for output in outputs if output.get("name") == "stderr"], "warnings were left in the outputs"
+    assert str(ROOT) not in nbformat.writes(book) and "/tmp/" not in nbformat.writes(book)
+    headings = [c for c in book.cells if c.cell_type == "markdown" and re.match(r"# ", c.source)]
+    assert len(headings) == 1 and book.cells[0] is headings[0]
+    tagged = [cell for cell in book.cells if "parameters" in cell.metadata.get("tags", [])]
+    assert len(tagged) == 1 and tagged[0] is code[0]
+    assert all(len(cell.source.splitlines()) <= 30 for cell in code[1:])  # parameters are a list, one a line
+    figures = [
+        i for i, c in enumerate(book.cells) if any("image/png" in o.get("data", {}) for o in c.get("outputs", []))
+    ]
+    for index in figures:
+        assert "**What to see.**" in book.cells[index + 1].source, f"cell {index}: say what to see in the figure"
+
+
+def test_every_parameter_has_a_type_and_help_and_means_the_same_everywhere():
+    seen: dict[str, tuple] = {}
+    for name in BOOKS:
+        for key, facts in notebooks.known_parameters(name).items():
+            assert facts["type"] in notebooks.TYPES, f"{name}: {key} has no plain type"
+            assert facts["help"], f"{name}: {key} has no comment"
+            assert seen.setdefault(key, facts["type"]) == facts["type"], key
+
+
+def test_the_defaults_are_the_smoke_size_that_the_package_uses():
+    one = defaults("01_collect_rationales")
+    for key in ("train_questions", "dev_questions", "test_questions", "coverage", "error_rate", "rationales"):
+        assert one[key] == getattr(ensure.SMOKE_COLLECT, key), key
+    two, six = defaults("02_train_mentor"), defaults("06_distill_student")
+    assert two["mentor"] == six["student"] == ensure.SMOKE_MODEL
+    for key in ("epochs", "batch_size", "learning_rate"):
+        assert two[f"mentor_{key}"] == six[key] == getattr(ensure.SMOKE_TRAINING, key), key
+    assert six["soft_label_weight"] == ensure.SMOKE_TRAINING.loss.soft_label_weight
+    assert six["soft_label_temperature"] == ensure.SMOKE_TRAINING.loss.soft_label_temperature
+    three = defaults("03_augment_rationales")
+    assert three["samples"] == ensure.SMOKE_SAMPLING.n
+    for key in ("temperature", "top_k", "max_new_tokens"):
+        assert three[key] == getattr(ensure.SMOKE_SAMPLING, key), key
+
+
+@pytest.mark.parametrize("name", BOOKS)
+def test_a_notebook_runs_alone(name, tmp_path):
+    """nbval, with a reports folder of its own: as on a clean checkout."""
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--nbval-lax", "--nbval-cell-timeout=120"]
+    environment = {**os.environ, "MENTOR_KD_REPORTS": str(tmp_path)}
+    done = subprocess.run(
+        [*command, f"{name}.ipynb"], cwd=ROOT / "notebooks", env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+    assert re.search(r"\d+ passed", done.stdout)

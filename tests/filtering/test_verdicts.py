@@ -1,0 +1,139 @@
+"""Verdicts: appended and never rewritten, withdrawn by a row, merged, and disagreements listed."""
+
+import pytest
+
+from mentor_kd.files import InputError
+from mentor_kd.filtering.verdicts import (
+    Verdict,
+    add_verdict,
+    add_verdicts,
+    by_person,
+    disagreements,
+    merge,
+    read_rows,
+    read_verdicts,
+)
+
+
+def test_the_last_verdict_holds(tmp_path):
+    path = tmp_path / "verdicts.jsonl"
+    assert read_verdicts(path) == {}
+    add_verdict(path, "a", "keep", "clear")
+    add_verdict(path, "b", "unsure")
+    last = add_verdict(path, "a", "drop", "on second thoughts: é\u2028")
+    assert read_verdicts(path) == {"a": last, "b": read_verdicts(path)["b"]}
+    assert last.time.endswith("+00:00") and len(path.read_text(encoding="utf-8").split("\n")) == 4
+
+
+def test_a_torn_line_is_skipped_with_a_warning_even_after_more_was_written(tmp_path):
+    path = tmp_path / "verdicts.jsonl"
+    add_verdict(path, "a", "keep")
+    whole = path.read_bytes()
+    path.write_bytes(whole + '{"id": "b", "verdict": "drop", "note": "é'.encode()[:-1])  # cut inside a letter
+    with pytest.warns(UserWarning, match="verdicts.jsonl, line 2"):
+        assert set(read_verdicts(path)) == {"a"}
+    add_verdict(path, "c", "drop")
+    with pytest.warns(UserWarning, match="line 2"):
+        assert set(read_verdicts(path)) == {"a", "c"}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("keep it\n", "line 2: not a row of JSON"),
+        ('["a"]\n', "line 2: .*a row has id, verdict, note, time"),
+        ('{"id": "a", "verdict": "keep"}\n', "line 2: .*a row has id"),
+        ('{"id": "a", "verdict": "yes", "note": "", "time": ""}\n', "line 2: verdict: 'yes' is unknown"),
+        ('{"id": ["a"], "verdict": "keep", "note": "", "time": ""}\n', "line 2"),
+        ('{"id": "a", "verdict": "keep", "note": null, "time": ""}\n', "line 2: note: None"),
+    ],
+)
+def test_a_broken_row_names_file_and_line(tmp_path, line, message):
+    path = tmp_path / "verdicts.jsonl"
+    add_verdict(path, "a", "keep")
+    with path.open("a") as file:
+        file.write(line)
+    with pytest.raises(InputError, match=f"verdicts.jsonl, {message}"):
+        read_verdicts(path)
+
+
+def test_an_unknown_verdict_is_not_written(tmp_path):
+    with pytest.raises(InputError, match="verdict: 'maybe'"):
+        add_verdict(tmp_path / "verdicts.jsonl", "a", "maybe")
+    assert not (tmp_path / "verdicts.jsonl").exists()
+
+
+def test_a_withdrawn_verdict_no_longer_counts_and_its_row_stays(tmp_path):
+    path = tmp_path / "verdicts.jsonl"
+    add_verdict(path, "a", "keep", who="anna")
+    add_verdict(path, "a", "drop", who="ben")
+    add_verdict(path, "a", "withdrawn", who="ben")
+    assert read_verdicts(path)["a"].who == "anna"
+    add_verdict(path, "a", "withdrawn", who="anna")
+    assert read_verdicts(path) == {}
+    assert [row.verdict for row in read_rows(path)] == ["keep", "drop", "withdrawn", "withdrawn"]
+
+
+def test_many_verdicts_are_one_write_of_the_same_rows(tmp_path):
+    given = {("keep", ""): ['a"\\\u2028'], ("drop", "no\n"): ["b", "c"]}
+    add_verdicts(tmp_path / "many.jsonl", given, "anna")
+    for (verdict, note), ids in given.items():
+        for one in ids:
+            add_verdict(tmp_path / "single.jsonl", one, verdict, note, who="anna")
+    many, single = (read_rows(tmp_path / f"{name}.jsonl") for name in ("many", "single"))
+    assert [(r.id, r.verdict, r.note, r.who) for r in many] == [(r.id, r.verdict, r.note, r.who) for r in single]
+    for wrong in ({("keep", ""): ["a"], ("maybe", ""): ["b"]}, {("keep", ""): ["a", ""]}, {("keep", ""): [""]}):
+        with pytest.raises(InputError, match="verdict: 'maybe'|id: "):
+            add_verdicts(tmp_path / "none.jsonl", wrong)
+    assert not (tmp_path / "none.jsonl").exists()
+
+
+def rows(path, *given: tuple) -> None:
+    """Rows of (id, verdict, hour, who)."""
+    text = "".join(
+        f'{{"id": "{i}", "verdict": "{v}", "note": "", "time": "2026-01-01T{hour:02}:00:00+00:00", "who": "{who}"}}\n'
+        for i, v, hour, who in given
+    )
+    path.write_text(text)
+
+
+def test_of_several_people_the_latest_counts_and_disagreements_are_listed(tmp_path):
+    path = tmp_path / "verdicts.jsonl"
+    rows(path, ("a", "drop", 9, "ben"), ("a", "keep", 8, "anna"), ("b", "keep", 8, "anna"), ("b", "keep", 9, "ben"))
+    assert {key: row.verdict for key, row in read_verdicts(path).items()} == {"a": "drop", "b": "keep"}
+    listed = disagreements(read_rows(path))
+    assert listed[["id", "who", "verdict", "counts"]].values.tolist() == [
+        ["a", "anna", "keep", False],
+        ["a", "ben", "drop", True],
+    ]
+    rows(path, ("a", "keep", 8, "anna"), ("a", "drop", 8, "ben"))  # at the same time: the last row
+    assert read_verdicts(path)["a"].who == "ben"
+
+
+def test_files_of_two_people_merge_and_merging_again_adds_nothing(tmp_path):
+    mine, bens = tmp_path / "verdicts.jsonl", tmp_path / "ben.jsonl"
+    rows(mine, ("a", "keep", 8, ""), ("b", "keep", 8, ""))
+    rows(bens, ("a", "keep", 7, ""), ("a", "drop", 9, ""), ("c", "unsure", 9, ""), ("d", "withdrawn", 9, ""))
+    before = bens.read_bytes()
+    assert merge(mine, {"ben": bens}) == 3
+    assert merge(mine, {"ben": bens}) == 0
+    assert bens.read_bytes() == before
+    people = by_person(read_rows(mine))
+    assert {key: sorted((r.who, r.verdict) for r in value.values()) for key, value in people.items()} == {
+        "a": [("", "keep"), ("ben", "drop")],
+        "b": [("", "keep")],
+        "c": [("ben", "unsure")],
+    }
+    assert set(disagreements(read_rows(mine))["id"]) == {"a"}
+    add_verdict(mine, "a", "drop")  # settled
+    assert disagreements(read_rows(mine)).empty
+
+
+def test_merging_takes_nothing_older_and_names_a_missing_file(tmp_path):
+    mine, older = tmp_path / "verdicts.jsonl", tmp_path / "older.jsonl"
+    rows(mine, ("a", "keep", 8, "anna"))
+    rows(older, ("a", "drop", 7, "anna"))
+    assert merge(mine, {"anna": older}) == 0
+    with pytest.raises(InputError, match="verdicts of 'ben': no file"):
+        merge(mine, {"ben": tmp_path / "none.jsonl"})
+    assert by_person([Verdict("a", "keep"), Verdict("a", "withdrawn")]) == {}

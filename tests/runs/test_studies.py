@@ -1,0 +1,257 @@
+"""Studies: from the models of a grid to points, differences and sentences; all that with models that are made up.
+
+What a stage leaves is written by a stand-in here, so that a study takes a second; test_sweep_chain runs real ones.
+"""
+
+import hashlib
+import json
+import math
+
+import pandas
+import pytest
+
+from mentor_kd.evaluation.metrics import mean_over_seeds
+from mentor_kd.files import ROOT, InputError, read_json, write_json, write_jsonl
+from mentor_kd.pipeline.collect import CollectSettings, collect
+from mentor_kd.report import charts
+from mentor_kd.runs import findings, grids, stages, studies, study_charts, sweeps
+
+SMOKE = {name: studies.read(f"smoke-{name}", name) for name in studies.STUDIES}
+ASKED = 20
+
+
+def model(place, right: int) -> None:
+    rows = [{"id": str(i), "split": "test", "answer": "1", "correct": i < right} for i in range(ASKED)]
+    write_jsonl(place / "predictions.jsonl", rows)
+    training = {"dev_accuracy": 5.0, "steps": 7, "best_step": 5, "seconds": 1.0, "padding": 1.0}
+    facts = {"base": "tiny", "parameters": 9, "too_long": [], "training": training, "trained_on": 3}
+    write_json(place / "manifest.json", facts)
+
+
+def stand_in(notebook, given, folder) -> None:
+    """What a notebook would leave; a student's score follows from its parameters."""
+    if notebook.startswith("01"):
+        sizes = {"train_questions": 12, "dev_questions": 1, "test_questions": 1, "rationales": 1, "coverage": 1.0}
+        collect(folder, given["task"], CollectSettings(**sizes, error_rate=0.5))
+    elif notebook.startswith("02"):
+        model(folder / "mentor", 15)
+    elif notebook.startswith("03"):
+        rows = (folder / "collected" / "teacher.jsonl").read_text()
+        write_json(folder / "augmented" / "manifest.json", given["samples"])
+        (folder / "augmented" / "mentor.jsonl").write_text(rows.replace('"source": "teacher"', '"source": "mentor"'))
+    elif notebook.startswith("04"):
+        write_json(folder / "rationales.jsonl", {})
+    else:
+        said = json.dumps({key: value for key, value in given.items() if key != "run"}, sort_keys=True)
+        score = int(hashlib.sha256(said.encode()).hexdigest(), 16) % ASKED
+        model(folder / "students" / f"{given['methods'][0]}-seed{given['seeds'][0]}", score)
+
+
+@pytest.fixture
+def performed(monkeypatch):
+    """The stages that were run, in order, each by the stand-in."""
+    seen = []
+
+    def perform(notebook, given, folder):
+        stand_in(notebook, given, folder)
+        seen.append((notebook, given["run"]))
+
+    monkeypatch.setattr(stages, "perform", perform)
+    return seen
+
+
+@pytest.mark.parametrize("name", studies.STUDIES)
+def test_every_study_has_a_chart_beside_the_papers_numbers_and_sentences_for_all_its_differences(name, performed):
+    grid = SMOKE[name]
+    sweeps.run_here(grid, list(grid.cells))
+    found = findings.write(grid)
+    students = [cell for cell in grid.cells if cell.method != "mentor"]
+    tests = found.rows[(found.rows["what"] == studies.TEST) & (found.rows["series"] != "the mentor itself")]
+    assert len(tests.drop_duplicates(["series", "at", "seed"])) >= len(students)
+    assert len(found.differences) >= 1 and not found.differences["difference"].isna().any()
+    said = (found.folder / "findings.txt").read_text().splitlines()
+    assert len(said) == len(found.differences) + 1
+    table = pandas.read_csv(found.folder / "chart.csv")
+    theirs = table[table["whose"] == "paper"]
+    assert len(theirs) == len(studies.published(name)) > 0 and (table["whose"] == "this run").any()
+    assert (found.folder / "chart.png").read_bytes().startswith(b"\x89PNG")
+    titles = "".join(panel.get_title(loc="left") for panel in found.chart.axes)
+    assert "this run" in titles and "paper" in titles and f"n = {ASKED}" in titles
+    note = found.chart._supxlabel.get_text()
+    assert "protocol sound" in note and "seed" in note and "compare" in note
+
+
+def test_a_study_that_was_stopped_goes_on_and_does_nothing_twice(performed, monkeypatch):
+    grid, whole = SMOKE["table4"], stages.perform
+
+    def stopped(notebook, given, folder):
+        if len(performed) == 6:
+            raise KeyboardInterrupt
+        whole(notebook, given, folder)
+
+    monkeypatch.setattr(stages, "perform", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        sweeps.run_here(grid, list(grid.cells))
+    states = [read_json(path)["state"] for path in sweeps.folder_of(grid).glob("*/status.json")]
+    assert sorted(states) == ["ok"] * 6 + ["stopped"]
+    monkeypatch.setattr(stages, "perform", whole)
+    state = sweeps.run_here(grid, list(grid.cells))
+    assert len(performed) == len(set(performed)) == len(state.done) == len(state.wanted)
+    again = sweeps.run(grid, list(grid.cells), 2, say=lambda line: None)  # nothing is left for subprocesses either
+    assert again.done == state.done and not again.spent and len(performed) == len(state.done)
+
+
+def test_a_stage_that_fails_says_so_and_is_tried_again(performed, monkeypatch):
+    grid, whole = SMOKE["figure4"], stages.perform
+
+    def failing(notebook, given, folder):
+        raise InputError("the milk is sour")
+
+    monkeypatch.setattr(stages, "perform", failing)
+    with pytest.raises(InputError, match="the milk is sour"):
+        sweeps.run_here(grid, list(grid.cells))
+    (path,) = sweeps.folder_of(grid).glob("*/status.json")
+    assert read_json(path)["state"] == "failed" and "the milk is sour" in read_json(path)["why"]
+    with pytest.raises(InputError, match="no cell is done yet"):
+        studies.collect(grid)
+    monkeypatch.setattr(stages, "perform", whole)
+    assert len(sweeps.run_here(grid, list(grid.cells)).done) == len(performed)
+
+
+def places(name: str, cells: list[tuple]) -> list:
+    return [studies.STUDIES[name].places(method, given) for method, given in cells]
+
+
+def test_where_models_stand():
+    assert places("figure3", [("vanilla-kd", {"samples": 3}), ("mentor-kd", {"samples": 9})]) == [
+        [("vanilla-kd", 0.0)],
+        [("mentor-kd", 9.0)],
+    ]
+    part = {"teacher_share": 0.4, "share_of": "rationales"}
+    assert places("figure5", [("mentor-kd", part), ("vanilla-kd", {**part, "teacher_share": 1.0})]) == [
+        [("mentor-kd, by rationales", 40.0)],
+        [("vanilla-kd, by questions", 100.0), ("vanilla-kd, by rationales", 100.0)],  # nothing was drawn
+    ]
+    weights = [(method, {"soft_label_weight": 0.3}) for method in ("mentor-kd", "mentor-kd-no-rd", "vanilla-kd")]
+    assert places("figure7", weights) == [[(studies.WITH, 0.3)], [(studies.WITHOUT, 0.3)], [(studies.WITHOUT, 0.0)]]
+    large = {"mentor": "google/flan-t5-large"}
+    assert places("figure6", [("mentor-kd", large), ("mentor", large), ("vanilla-kd", large)]) == [
+        [("mentor-kd", "FlanT5-large")],
+        [("the mentor itself", "FlanT5-large")],
+        [("vanilla-kd", "")],
+    ]
+    local = {"augmenter": "local", "augmenter_model": "some/model-8B", **large}
+    both = [("augmented-only", local), ("augmented-only", {**local, "augmenter": "mentor"})]
+    assert places("figure4", both) == [[("model-8B", "")], [("FlanT5-large", "")]]
+
+
+def test_the_papers_lambda_0_stands_where_it_belongs():
+    found = studies.published("figure7")
+    here = found[(found["task"] == "tracking-shuffled-objects") & (found["at"] == 0)].set_index("series")["accuracy"]
+    assert dict(here) == {studies.WITHOUT: 63.11, studies.WITH: 82.22}
+    assert set(found["model"]) == {"FlanT5-small"}
+
+
+def test_the_papers_table_4_has_the_vanilla_student_that_it_lacks():
+    found = studies.published("table4")
+    one = found[(found["task"] == "tracking-shuffled-objects") & (found["model"] == "FlanT5-small")]
+    assert dict(zip(one["series"], one["accuracy"], strict=True)) == {
+        **{"mentor-kd": 82.67, "mentor-kd-no-rd": 64.89, "mentor-kd-no-sld": 82.22},
+        **{"vanilla-kd": 63.11, "mcc-kd": 43.11},
+    }
+
+
+def answered(*scores: int) -> dict:
+    """Seeds with so many of a hundred questions right."""
+    return {seed: {str(i): i < right for i in range(100)} for seed, right in enumerate(scores)}
+
+
+def differences(a: tuple, b: tuple) -> pandas.DataFrame:
+    answers = studies.Answers({"sandbox-shuffled": {("vanilla-kd", ""): a, ("mentor-kd", ""): b}})
+    return findings.differences(studies.STUDIES["table4"], answers, studies.published("table4"))
+
+
+def test_a_difference_by_hand_and_the_papers_beside_it():
+    (row,) = differences(answered(20, 22, 24), answered(60, 64, 68)).itertuples()
+    # 40, 42 and 44 points: mean 42, standard deviation 2, t of two degrees of freedom 4.303
+    half = 4.302653 * 2 / math.sqrt(3)
+    assert (row.difference, row.seeds, row.n) == (42, 3, 100) and row.paper == pytest.approx(82.67 - 63.11)
+    assert (row.seeds_low, row.seeds_high) == pytest.approx((42 - half, 42 + half))
+    assert row.low > 0 and row.clear
+    assert "+42.0 points" in findings.sentences(differences(answered(20, 22, 24), answered(60, 64, 68)))[0]
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        (answered(20), answered(60)),  # one seed
+        (answered(20, 20, 20), answered(90, 90, 22)),  # seeds disagree
+        (answered(50, 51, 52), answered(50, 51, 52)),  # no difference
+    ],
+)
+def test_what_seeds_or_questions_may_turn_round_is_not_called_clear(a, b):
+    table = differences(a, b)
+    assert not table["clear"].any()
+    said = findings.sentences(table)
+    assert "not clear" in said[0] and said[-1].startswith("0 of 1 differences are clear")
+
+
+def test_only_common_seeds_are_paired_and_what_is_missing_is_left_out():
+    table = differences(answered(20, 21, 22), answered(60, 61))
+    assert list(table["seeds"]) == [2] and list(table["what"]) == ["both"]
+
+
+def test_means_are_over_seeds_and_cut_at_what_an_accuracy_can_be():
+    row = ["this run", studies.TEST, "t", "m", "s", ""]
+    lines = [[*row, seed, 20, value, 1.0, 99.0, "sound", 3, 7] for seed, value in enumerate((10.0, 30.0))]
+    (point,) = studies.means(pandas.DataFrame(lines, columns=studies.COLUMNS)).itertuples()
+    assert (point.accuracy, point.seeds, point.interval) == (20, 2, "t over seeds")
+    assert point.low == 0 > mean_over_seeds([10, 30]).low and point.high == 100
+    (point,) = studies.means(pandas.DataFrame(lines[:1], columns=studies.COLUMNS)).itertuples()
+    assert (point.low, point.high, point.interval) == (1, 99, "Wilson")
+
+
+def test_a_run_under_the_papers_protocol_is_marked():
+    ours = ["this run", studies.TEST, "svamp", "m", "vanilla-kd", "", 0, 20, 50.0, 30.0, 70.0, "paper", 3, 7]
+    frame = pandas.concat([pandas.DataFrame([ours], columns=studies.COLUMNS), studies.published("table4")])
+    figure = study_charts.study_chart(frame, "title")
+    assert charts.PAPER_MARK in {text.get_text() for text in figure.texts}
+
+
+def test_grids_of_three_sizes_for_each_study():
+    for size, seeds in (("smoke", 1), ("quick", 2), ("sandbox", 3)):
+        for name in studies.STUDIES:
+            grid = studies.read(f"{size}-{name}", name)
+            assert grid.name == f"{size}-{name}"
+            assert len({cell.parameters["seed"] for cell in grid.cells}) >= seeds
+
+
+@pytest.mark.parametrize(
+    ("study", "varied", "published_as"),
+    [
+        ("figure3", "samples", 1),
+        ("figure5", "teacher_share", 100),
+        ("figure7", "soft_label_weight", 1),
+    ],
+)
+def test_the_papers_grid_has_all_its_points_and_the_sandboxs_reaches_from_end_to_end(study, varied, published_as):
+    told = {float(at) / published_as for at in studies.published(study)["at"].unique()}
+    ours = {
+        size: {cell.parameters[varied] for cell in studies.read(f"{size}-{study}", study).cells if varied in cell.keys}
+        for size in ("paper", "sandbox")
+    }
+    assert told <= ours["paper"]
+    assert (min(ours["sandbox"]), max(ours["sandbox"])) == (min(told), max(told))
+    assert len(ours["sandbox"]) >= 4
+
+
+def test_a_grid_of_another_study_or_of_none_is_refused(tmp_path):
+    with pytest.raises(InputError, match="smoke-figure3: its study is 'figure3', this is about 'figure5'"):
+        studies.read("smoke-figure3", "figure5")
+    with pytest.raises(InputError, match="nowhere.yaml"):
+        studies.read("nowhere.yaml", "figure5")
+    grid = grids.read(ROOT / "notebooks" / "params" / "paper-table3.yaml")
+    with pytest.raises(InputError, match="`study` is one of table4, figure3"):
+        studies.get_study(grid)
+    changed = studies.read("smoke-figure3", "figure3", ["epochs=7"])
+    assert {cell.parameters["epochs"] for cell in changed.cells} == {7}

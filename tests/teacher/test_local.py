@@ -1,0 +1,104 @@
+"""A transformers model on this machine as teacher, and the stand-in that rehearses an endpoint."""
+
+from dataclasses import replace
+
+import httpx
+import pytest
+import tiny
+
+from mentor_kd.data.rationales import new_question
+from mentor_kd.data.tasks import Task
+from mentor_kd.files import InputError, read_jsonl
+from mentor_kd.models import loading
+from mentor_kd.models.generation import Sampling, generate_batch
+from mentor_kd.teacher.annotate import annotated, estimated
+from mentor_kd.teacher.ask import AskSettings, write_script
+from mentor_kd.teacher.connection import EndpointSettings
+from mentor_kd.teacher.local import LocalTeacher
+from mentor_kd.teacher.prices import Budget
+from mentor_kd.teacher.stand_in import StandIn
+from mentor_kd.teacher.store import Replies
+
+TASK = Task("sums", "number")
+QUESTIONS = [new_question("sums", f"What is {i} + 1?", str(i + 1), "train") for i in range(5)]
+NOWHERE = EndpointSettings()
+
+
+@pytest.mark.parametrize("shape", tiny.SHAPES)
+def test_a_local_model_annotates_and_nothing_is_drawn_twice(shape, tmp_path, monkeypatch):
+    model = str(tiny.SHAPES[shape](tmp_path / "model"))
+    ask = AskSettings(model=model, prompt="one-call", rationales=2, max_tokens=6, extra="{top_k: 20}")
+    rows, facts = annotated(tmp_path / "out", TASK, QUESTIONS, [], "local", ask, NOWHERE)
+    assert len(rows) == 10 == facts["draws"] == facts["answers"]["calls"] and facts["open"] == 0
+    assert len({row.id for row in rows}) == 10
+    monkeypatch.setattr(loading, "load", None)  # the second time no model is even loaded
+    assert annotated(tmp_path / "out", TASK, QUESTIONS, [], "local", ask, NOWHERE)[0] == rows
+    assert estimated(tmp_path / "out", TASK, QUESTIONS, [], "local", ask, NOWHERE).most.calls == 0
+
+
+def test_a_chat_template_is_used_and_a_model_of_ours_reads_as_it_was_taught(tmp_path):
+    asked = {}
+
+    def heard(name, prepare):
+        folder = tiny.llama(tmp_path / name)
+        prepare(folder)
+        with Replies(tmp_path / f"{name}-out") as store:
+            teacher = LocalTeacher(str(folder), store, Budget())
+            teacher.loaded = loading.load(folder)
+            ask = AskSettings(model=str(folder), prompt="question-only", max_tokens=4)
+            request = write_script(TASK, ask, teacher.where).first(QUESTIONS[0], 0)
+            asked[name] = loading.decode(teacher.loaded.tokenizer, teacher._encode(request))
+
+    def with_template(folder):
+        loaded = loading.load(folder)
+        loaded.tokenizer.chat_template = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }} {% endfor %}end"
+        loaded.tokenizer.save_pretrained(folder)
+
+    heard("plain", lambda folder: None)
+    heard("chat", with_template)
+    heard("ours", lambda folder: (folder / loading.CARD).write_text("{}"))
+    question = QUESTIONS[0].question
+    assert asked["plain"].strip() == question
+    assert "user" in asked["chat"] and question in asked["chat"] and asked["chat"].strip().endswith("end")
+    assert asked["ours"].split() == (question + loading.SEPARATOR).split()
+
+
+def test_greedy_texts_are_those_of_the_model(tmp_path):
+    folder = tiny.gpt2(tmp_path / "model")
+    ask = AskSettings(str(folder), "question-only", 1, temperature=0.0, max_tokens=8)
+    annotated(tmp_path / "out", TASK, QUESTIONS, [], "local", ask, NOWHERE)
+    kept = [row for _, row in read_jsonl(tmp_path / "out" / "replies.jsonl")]
+    loaded = loading.load(folder)
+    for row in kept:
+        prompt = loaded.tokenizer(row["body"]["messages"][0]["content"])["input_ids"]
+        [[text]] = generate_batch(loaded, [prompt], Sampling(max_new_tokens=8), seed=0)
+        assert row["reply"]["text"] == text.text and row["reply"]["tokens_out"] == text.tokens
+
+
+def test_a_budget_of_calls_stops_a_local_model_and_unknown_fields_are_refused(tmp_path):
+    model = str(tiny.llama(tmp_path / "model"))
+    ask = AskSettings(model, "question-only", 20, max_tokens=4, budget_calls=40)
+    rows, facts = annotated(tmp_path / "out", TASK, QUESTIONS, [], "local", ask, NOWHERE)
+    assert len(rows) == 32 and facts["states"]["not asked"] == 68 and "40 calls" in facts["stopped"]
+    with pytest.raises(InputError, match="knows top_k and top_p, not 'min_p'"):
+        annotated(tmp_path / "other", TASK, QUESTIONS, [], "local", replace(ask, extra="{min_p: 0.1}"), NOWHERE)
+    with pytest.raises(InputError, match="has no price"):
+        annotated(tmp_path / "out", TASK, QUESTIONS, [], "local", replace(ask, budget_money=1.0), NOWHERE)
+
+
+def test_the_stand_in_speaks_both_routes_cuts_and_refuses():
+    def answer(text, seed):
+        return {"long": "x" * 100, "no": ("Never.", "content_filter")}.get(text, f"{text}, {seed}")
+
+    with StandIn(answer) as server, httpx.Client(trust_env=False) as client:
+
+        def post(route, **body):
+            return client.post(f"{server.url}/{route}", json={"max_tokens": 5, **body}).json()["choices"][0]
+
+        said = [{"role": "system", "content": "s"}, {"role": "user", "content": "hello"}]
+        assert post("chat/completions", messages=said, seed=3)["message"]["content"] == "hello, 3"
+        assert post("completions", prompt="hello")["text"] == "hello, None"
+        cut = post("completions", prompt="long")
+        assert cut["text"] == "x" * 20 and cut["finish_reason"] == "length"
+        assert post("completions", prompt="no")["finish_reason"] == "content_filter"
+        assert server.asked == 4
