@@ -1,4 +1,4 @@
-"""What the tests of endpoints share: settings, questions, and what a server is asked."""
+"""Shared by the endpoint tests: settings, questions, and readers of requests."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ def questions(n):
 
 
 def number(body):
-    """The number in the question of a request."""
+    """The number in a request's question."""
     text = body["messages"][-1]["content"] if "messages" in body else body["prompt"]
     return int(text.split("What is ")[1].split(" ")[0])
 
@@ -34,7 +34,7 @@ def right(body, nth=0):
 
 
 def run(server, folder, n=10, ask=ASK, price=None, **settings):
-    """Annotate n questions; the draws and the counts."""
+    """Annotate n questions; returns the draws and the counts."""
     where = replace(SETTINGS, base_url=server.url, **settings)
     with Replies(folder) as store, Endpoint(where, store, ask.budget, price) as client:
         draws = annotate(questions(n), write_script(TASK, ask, where), client)

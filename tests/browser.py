@@ -1,19 +1,19 @@
-"""JupyterLab in a headless browser, for the tests of the notebooks' widgets.
+"""JupyterLab in a headless browser, for testing the notebooks' widgets.
 
     from browser import needs_browser
     pytestmark = needs_browser
 
-    def test_something(lab, page):  # both fixtures come from here, by tests/conftest.py
+    def test_something(lab, page):  # both fixtures are defined here and loaded by tests/conftest.py
         book = lab.open(page, "04_inspect_and_filter")
         book.run_all()
         page.get_by_role("button", name="Drop").click()
         book.picture(tmp_path / "page.png", ".jp-Notebook")
 
-For keys: JupyterLab's shortcuts match the focused element before what is around it, so `data-lm-suppress-shortcuts`
-must stand on the focused element itself (set it on `focusin`), and a focused button must not become disabled.
+Keys: JupyterLab matches its shortcuts against the focused element before its ancestors, so `data-lm-suppress-shortcuts`
+must be set on the focused element itself (on `focusin`), and a focused button must not become disabled.
 
-Needs Debian's chromium (`apt-get install chromium`), or another one named by MENTOR_KD_CHROMIUM; without one the tests
-are skipped, with that reason. No browser is downloaded, and everything stays on the loopback.
+Requires Debian's chromium (`apt-get install chromium`), or another one whose path is in MENTOR_KD_CHROMIUM; otherwise
+the tests are skipped with that reason. No browser is downloaded, and all traffic stays on the loopback interface.
 """
 
 import json
@@ -40,7 +40,7 @@ CURRENT = "window.jupyterapp.shell.currentWidget"
 
 
 def chromium() -> str | None:
-    """The path of a chromium on this machine, or None."""
+    """Path of chromium on this machine, or None."""
     return os.environ.get("MENTOR_KD_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
 
 
@@ -51,29 +51,29 @@ needs_browser = pytest.mark.skipif(
 
 @dataclass
 class Book:
-    """A notebook that is open in JupyterLab; what it does waits until it is done."""
+    """A notebook open in JupyterLab. Methods return when their action is complete, unless documented otherwise."""
 
     page: Page
     name: str
 
     def ready(self, timeout: float = 90) -> None:
-        """Wait until the notebook is read and its kernel answers."""
+        """Wait until the notebook is loaded and its kernel responds."""
         self.page.wait_for_function(
             f"{CURRENT}?.context?.path.endsWith({json.dumps(self.name)})", timeout=timeout * 1e3
         )
         self.page.evaluate(f"async () => {{const b = {CURRENT}; await b.context.ready; await b.sessionContext.ready}}")
 
     def run_all(self, timeout: float = 120) -> None:
-        """Run all cells; AssertionError with the traceback's text where a cell fails."""
+        """Run all cells. Raises AssertionError with the error's text if a cell fails."""
         self.start()
         self.finished(timeout)
 
     def start(self) -> None:
-        """Start all cells without waiting, for what is tested while a cell runs."""
+        """Start all cells without waiting, to test what happens while a cell runs."""
         self.command("notebook:run-all-cells", wait=False)
 
     def finished(self, timeout: float = 120) -> None:
-        """Wait until every code cell has run; AssertionError with the traceback's text where one failed."""
+        """Wait until every code cell has run. Raises AssertionError with the error's text if one failed."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:
             cells = self.code_cells()
@@ -86,7 +86,7 @@ class Book:
         raise AssertionError(f"{self.name}: {left} of {len(cells)} code cells have not run after {timeout} s")
 
     def code_cells(self) -> list[dict]:
-        """`source`, execution `count` and `error` of each code cell that is not empty."""
+        """`source`, execution `count` and `error` of each non-empty code cell."""
         return self.page.evaluate(
             f"""() => {CURRENT}.content.model.toJSON().cells.filter(c => c.cell_type === "code" && c.source.length)
             .map(c => {{
@@ -97,43 +97,43 @@ class Book:
         )
 
     def cells(self) -> int:
-        """How many cells the notebook has: no key meant for a widget may change it."""
+        """Number of cells; a key meant for a widget must not change it."""
         return self.page.evaluate(f"() => {CURRENT}.content.model.cells.length")
 
     def command(self, name: str, wait: bool = True) -> None:
-        """Execute one of JupyterLab's commands."""
+        """Execute a JupyterLab command."""
         run = f"window.jupyterapp.commands.execute({json.dumps(name)})"
         self.page.evaluate(f"async () => {{await {run}}}" if wait else f"() => {{{run}; return null}}")
 
     def picture(self, path: Path, selector: str = "body") -> None:
-        """A PNG of the first element that a CSS selector finds, scrolled into view."""
+        """Save a PNG of the first element matching a CSS selector, scrolled into view."""
         self.page.locator(selector).first.screenshot(path=path)
 
     def restart_kernel(self) -> None:
-        """A new kernel, so that nothing but files is remembered; outputs are cleared."""
+        """Restart the kernel and clear all outputs, so that only files persist."""
         self.page.evaluate(f"async () => {{await {CURRENT}.sessionContext.session.kernel.restart()}}")
         self.command("notebook:clear-all-cell-outputs")
         self.ready()
 
     def reload(self) -> None:
-        """Load the page afresh, without saving, and wait for the notebook."""
-        self.page.evaluate(f"() => {{{CURRENT}.context.model.dirty = false}}")  # or the browser asks whether to leave
+        """Reload the page without saving, and wait for the notebook."""
+        self.page.evaluate(f"() => {{{CURRENT}.context.model.dirty = false}}")  # else the browser asks to leave
         self.page.reload()
         self.ready()
 
 
 @dataclass
 class Lab:
-    """A JupyterLab of the test's own over a copy of the notebooks; `reports` is where their runs lie."""
+    """A JupyterLab over a copy of the notebooks; their runs are in `reports`."""
 
     url: str
     notebooks: Path
     reports: Path
 
     def open(self, page: Page, name: str) -> Book:
-        """Open notebooks/<name>.ipynb of the copy and wait for its kernel."""
+        """Open the copy of notebooks/<name>.ipynb and wait for its kernel."""
         file = f"{name}.ipynb"
-        # a workspace of its own: no tab of an earlier test comes back
+        # a new workspace, so that no tab of an earlier test reopens
         page.goto(f"{self.url}/lab/workspaces/{name}-{time.monotonic_ns()}/tree/{file}")
         page.wait_for_function("window.jupyterapp?.shell?.currentWidget", timeout=90e3)
         book = Book(page, file)
@@ -148,7 +148,7 @@ def _free_port() -> int:
 
 
 def _settings(folder: Path) -> None:
-    """No news, no questions about kernels, no dialog."""
+    """Turn off news, kernel prompts and dialogs."""
     for name, values in {
         "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
         "@jupyterlab/notebook-extension/tracker": {"autoStartDefaultKernel": True, "windowingMode": "none"},
@@ -161,7 +161,7 @@ def _settings(folder: Path) -> None:
 
 
 def start_lab(folder: Path, reports: Path, **environment: str) -> Iterator[Lab]:
-    """A generator for a fixture: a JupyterLab on the loopback in a folder of its own, ended afterwards."""
+    """Generator for a fixture: a JupyterLab on the loopback interface, with its files in `folder`."""
     books = folder / "notebooks"
     shutil.copytree(ROOT / "notebooks", books, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
     _settings(folder / "settings")
@@ -184,7 +184,7 @@ def start_lab(folder: Path, reports: Path, **environment: str) -> Iterator[Lab]:
         _wait_for(url, server, folder / "lab.log")
         yield Lab(url, books, reports)
     finally:
-        server.terminate()  # it ends its kernels
+        server.terminate()  # also stops its kernels
         try:
             server.wait(20)
         except subprocess.TimeoutExpired:
@@ -204,7 +204,7 @@ def _wait_for(url: str, server: subprocess.Popen, log: Path, timeout: float = 90
 
 
 def start_page() -> Iterator[Page]:
-    """A generator for a fixture: a page of a headless chromium, closed afterwards."""
+    """Generator for a fixture: a page in headless chromium, closed afterwards."""
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         try:
@@ -218,11 +218,11 @@ def start_page() -> Iterator[Page]:
 
 @pytest.fixture
 def lab(tmp_path: Path, reports: Path) -> Iterator[Lab]:
-    """A JupyterLab whose runs lie in the test's own reports folder."""
+    """A JupyterLab whose runs go to the test's reports folder."""
     yield from start_lab(tmp_path, reports)
 
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    """A page of a headless browser."""
+    """A page in a headless browser."""
     yield from start_page()

@@ -1,8 +1,8 @@
-"""For all tests: no network, one thread, and run folders in a temporary place."""
+"""Settings for all tests: no network, one thread, run folders in a temporary directory."""
 
 import os
 
-# before the first import of transformers, which reads them once
+# must be set before transformers is first imported, which reads them once
 for _name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY"):
     os.environ[_name] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -15,14 +15,14 @@ import torch
 pytest_plugins = ["browser", "small_run", "trained"]  # the fixtures lab and page, folder, folders
 
 torch.set_num_threads(1)
-# a busy machine, or the first call of something that is built once, is no failure
+# no deadline: a busy machine or a slow first call is not a failure
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True)
 def reports(tmp_path_factory, monkeypatch):
-    """A reports folder of the test's own, named to the package and to the processes that the test starts."""
+    """A separate reports folder per test, passed to the package and to child processes by MENTOR_KD_REPORTS."""
     folder = tmp_path_factory.mktemp("reports")
     monkeypatch.setenv("MENTOR_KD_REPORTS", str(folder))
     return folder
@@ -41,7 +41,7 @@ SLOW += ("test_key", "test_kernel", "test_browser", "test_annotate_kill", "test_
 
 
 def pytest_collection_modifyitems(items):
-    """Quick things first: a mistake shows in seconds, the notebooks and the kills come last."""
+    """Run fast tests first, so that a mistake shows in seconds; notebooks and kill tests run last."""
 
     def rank(item) -> int:
         return next((i for i, name in enumerate(SLOW, 1) if item.path.stem.startswith(name)), 0)

@@ -1,4 +1,4 @@
-"""An explorer over a few rationales, and its buttons."""
+"""An explorer over a few rationales, and a helper that triggers its actions."""
 
 from pathlib import Path
 
@@ -24,6 +24,6 @@ def make(folder: Path, rows=None, settings=None, confidence=None, who="") -> Exp
 
 
 def press(explorer: Explorer, action: str, **more) -> None:
-    """As a key or a click in the list does."""
+    """Send an action as a key or a click in the list would."""
     explorer.reading.rows._handle_custom_msg({"action": action, **more}, [])
     assert explorer.problem.value == "", explorer.problem.value

@@ -1,4 +1,4 @@
-"""A server on loopback that speaks the OpenAI protocol and misbehaves as it is told; for tests of the client."""
+"""A loopback server that speaks the OpenAI protocol and injects faults, for testing the client."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 
 HUGE = b'{"choices": [{"message": {"content": "' + b"x" * 10_000_000 + b'"}}]}'
-FAULTS = {  # name -> what the client has to call it
+FAULTS = {  # name -> text required in the client's error
     "429": "HTTP 429",
     "500": "HTTP 500",
     "503": "HTTP 503",
@@ -33,7 +33,7 @@ FAULTS = {  # name -> what the client has to call it
 
 
 def reply(text: str, finish: str | None = "stop", usage: bool = True, **message) -> dict:
-    """A chat reply; the tokens are the words."""
+    """A chat reply; each word counts as one token."""
     made = {"choices": [{"message": {"role": "assistant", "content": text, **message}, "finish_reason": finish}]}
     if usage:
         made["usage"] = {"prompt_tokens": 10, "completion_tokens": len((text or "").split())}
@@ -41,9 +41,9 @@ def reply(text: str, finish: str | None = "stop", usage: bool = True, **message)
 
 
 class Server:
-    """`with Server(behave) as server`: `behave(body, nth)` gives a fault's name, or the reply as an object.
+    """`with Server(behave) as server`: `behave(body, nth)` returns the name of a fault, or the reply as an object.
 
-    `nth` counts the requests with this very body from 0. `asked` and `answered` count bodies by their JSON text.
+    `nth` counts the requests with the same body, from 0. `asked` and `answered` count bodies by their JSON text.
     """
 
     def __init__(self, behave: Callable[[dict, int], object], delay: float = 0.0, port: int = 0):
@@ -144,7 +144,7 @@ class Server:
             )
         elif fault in ("500", "503"):
             await self._send(writer, b"\xff <html>oops", f"{fault} Error")
-        elif fault[:1].isdigit():  # such as "401 wrong key", "400 {"error": ...}"
+        elif fault[:1].isdigit():  # for example "401 wrong key", "400 {"error": ...}"
             await self._send(writer, fault[4:].encode(), f"{fault[:3]} Error")
         elif fault == "compressed":
             await self._send(writer, b"\x1f\x8b", headers="Content-Encoding: gzip\r\n")

@@ -1,4 +1,4 @@
-"""Texts that would do harm if a page took them for anything but text; each sets window.__ran if it is run."""
+"""Texts that do harm if a page treats them as markup; the scripts among them set window.__ran if executed."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ TEXTS = (SCRIPT, IMAGE, MARKDOWN, TURNED, NUL, LONG)
 
 
 def plant(folder: Path) -> list[str]:
-    """Put the texts in the place of the first right rationales of the teacher; their ids."""
+    """Replace the teacher's first correct rationales with these texts; returns the ids of the rows."""
     rows = teacher_rows(folder)
     right = [i for i, row in enumerate(rows) if row.correct][: len(TEXTS)]
     for i, text in zip(right, TEXTS, strict=True):

@@ -1,8 +1,8 @@
-"""Small files in the format of the paper's data: four tasks, right and wrong rows, and the oddities of the real ones.
+"""Small files in the format of the paper's data: five tasks, with correct and wrong rows and the real files' oddities.
 
-What is odd, as in the real files: the last training question of each task has no teacher rationale and no stored
-output; a StrategyQA training question also stands in the test file; ASDiv has a training question twice; the scored
-last-letter test file has a wrong label for a two-word name, which data/skeleton has right.
+Oddities: the last training question of each task has no teacher rationale and no stored output; one StrategyQA
+training question is also in the test file; ASDiv has a duplicate training question; the last-letter test file used
+for scoring has a wrong label for a two-word name that is correct in data/skeleton.
 """
 
 import json
@@ -56,7 +56,7 @@ TEST = {
 
 
 def contents() -> dict[str, bytes]:
-    """Path (as upstream) -> content of every synthetic file."""
+    """Content of every synthetic file, keyed by its upstream path."""
     files = {}
     for name, train in TRAIN.items():
         test = TEST[name]
@@ -89,7 +89,7 @@ def contents() -> dict[str, bytes]:
 
 
 def write_tree(root: Path) -> dict[str, bytes]:
-    """Write the synthetic files below a folder, laid out as upstream; returns `contents()`."""
+    """Write the synthetic files to a folder in the upstream layout; returns `contents()`."""
     files = contents()
     for path, content in files.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ def write_tree(root: Path) -> dict[str, bytes]:
 
 
 def pin(monkeypatch) -> dict[str, bytes]:
-    """Let the package take the synthetic files for the published ones; returns `contents()`."""
+    """Make the package accept the synthetic files as the published ones; returns `contents()`."""
     files = contents()
     hashes = {path: download.blob_hash(content) for path, content in files.items()}
     monkeypatch.setattr(download, "upstream", lambda: hashes)
@@ -108,5 +108,5 @@ def pin(monkeypatch) -> dict[str, bytes]:
 
 
 def adds_up(task: official.OfficialTask) -> bool:
-    """Whether every row of a task's files is a question or was dropped by name."""
+    """Whether every row of a task's files is either a question or listed as dropped."""
     return sum(task.rows.values()) == len(task.train) + len(task.test) + len(task.dropped)

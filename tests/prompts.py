@@ -1,4 +1,4 @@
-"""Prompts and samplings that the tests of generation share."""
+"""Prompts and sampling settings shared by the generation tests."""
 
 from mentor_kd.models.generation import (
     Sampling,

@@ -1,4 +1,4 @@
-"""Two questions and a rationale of them, as the tests of filters and of the explorer need them."""
+"""Two questions and a factory for rationales, shared by the filter and explorer tests."""
 
 from mentor_kd.data.rationales import Rationale, new_question, new_rationale
 

@@ -1,4 +1,4 @@
-"""A task's folder of a tiny run up to its filters, and a copy of it for each test; a plugin."""
+"""Pytest plugin: the task folder of a tiny run up to filtering, and a copy of it for each test."""
 
 import shutil
 
@@ -25,7 +25,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def filtered(tmp_path_factory, model):
-    """A task's folder with everything up to the filters; tests work on copies of it."""
+    """A task folder with all steps up to filtering; tests work on copies of it."""
     folder = tmp_path_factory.mktemp("chain") / TASK
     collect(folder, TASK, COLLECT)
     mentor.train_mentor(folder, model, TRAINING)
@@ -40,7 +40,7 @@ def folder(filtered, tmp_path):
 
 
 def keep_some_of_the_mentors(folder, n=9):
-    """A random mentor's texts are all wrong: let a person keep some, so that mentor-kd has more than the teacher's."""
+    """Keep `n` mentor rationales by verdict: a random mentor is always wrong, and mentor-kd needs some of its texts."""
     rows = [row for row in filter.rationales(folder) if row.source == "mentor"][:n]
     for row in rows:
         verdicts.add_verdict(folder / "verdicts.jsonl", row.id, "keep")

@@ -1,15 +1,20 @@
 """The house is in order: installation files agree, and nothing is committed that should not be."""
 
+import os
 import re
+import shutil
 import subprocess
+import sys
 import tomllib
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 import yaml
 from packaging.specifiers import SpecifierSet
 
 from mentor_kd.files import ROOT
+from mentor_kd.provenance import source_hash
 
 CONDA_NAMES = {"torch": "pytorch"}
 
@@ -68,18 +73,65 @@ def test_no_official_data_and_no_large_file_is_committed():
     assert sum((ROOT / name).stat().st_size for name in names if name.startswith("data/models/")) < 12e6
 
 
-def test_modules_import_downwards_only():
-    """No two modules of the package import each other, directly or round a corner."""
-    imports = {}
-    for path in (ROOT / "mentor_kd").glob("*.py"):
-        text = path.read_text()
-        found = set(re.findall(r"^from \.(\w+) import", text, re.M))
-        for names in re.findall(r"^from \. import (.+)$", text, re.M):
-            found |= {name.strip() for name in names.split(",")}
-        imports[path.stem] = found
-    left = dict(imports)
-    while left:
-        free = [name for name, needs in left.items() if not needs & set(left)]
-        assert free, f"these modules import each other: {sorted(left)}"
-        for name in free:
-            del left[name]
+def contracts() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]
+
+
+def test_every_module_and_subpackage_has_its_layer():
+    """A new subpackage, or a new module at the root, must say where it belongs: the contract would not see it."""
+    layered = {name.strip().removeprefix("mentor_kd.") for row in contracts()["layers"] for name in row.split("|")}
+    package = ROOT / "mentor_kd"
+    here = {path.parent.name for path in package.glob("*/__init__.py")} | {path.stem for path in package.glob("*.py")}
+    assert len(here) > 15 and layered == here - {"__init__"}
+
+
+def broken(tmp_path, module: str, line: str) -> str:
+    """What import-linter says of a copy of the package in which a module has one more import."""
+    shutil.copytree(ROOT / "mentor_kd", tmp_path / "mentor_kd", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    path = tmp_path / "mentor_kd" / module
+    path.write_text(path.read_text() + f"\n\n{line}\n")
+    command = [Path(sys.executable).parent / "lint-imports", "--no-cache", "--config", "pyproject.toml"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True).stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "named"),
+    [
+        ("data/tasks.py", "", ""),
+        (
+            "data/tasks.py",
+            "from ..training import losses",
+            "mentor_kd.data is not allowed to import mentor_kd.training",
+        ),
+        ("data/tasks.py", "from ..models import lora", "mentor_kd.data is not allowed to import mentor_kd.models"),
+        ("pipeline/fit.py", "from ..runs import grids", "mentor_kd.pipeline is not allowed to import mentor_kd.runs"),
+        ("data/tasks.py", "from . import rationales", "No circle within a subpackage BROKEN"),
+    ],
+)
+def test_an_import_that_goes_up_or_sideways_breaks_the_contract(tmp_path, module, line, named):
+    printed = broken(tmp_path, module, line)
+    assert (named in printed and "0 broken" not in printed) if line else "0 broken" in printed, printed
+
+
+def test_the_hash_of_the_code_sees_every_file_of_the_package(tmp_path):
+    """With subpackages left out, a run would count as up to date after a change of what it ran."""
+    package = shutil.copytree(ROOT / "mentor_kd", tmp_path / "mentor_kd")
+    before = source_hash(package)
+    files = [path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    assert len(files) > 100 and {".py", ".js", ".css", ".yaml", ".tsv"} <= {path.suffix for path in files}
+    for name in ("training/losses.py", "widgets/explorer/rows.js", "teacher/prompts.yaml", "files.py"):
+        text = (package / name).read_text()
+        (package / name).write_text(text + " ")
+        assert source_hash(package) != before, name
+        (package / name).write_text(text)
+    assert source_hash(package) == before
+    (package / "training" / "__pycache__").mkdir(exist_ok=True)
+    (package / "training" / "__pycache__" / "x.pyc").write_text("compiled")
+    assert source_hash(package) == before
+
+
+def test_tests_mirror_the_package():
+    packages = {path.parent.name for path in (ROOT / "mentor_kd").glob("*/__init__.py")}
+    assert packages <= {path.name for path in (ROOT / "tests").iterdir() if path.is_dir()}

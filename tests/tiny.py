@@ -1,6 +1,6 @@
-"""Tiny models of three shapes, with tokenizers, saved to a folder as any model from a hub would be.
+"""Tiny models of three architectures with tokenizers, saved to a folder in the format of a hub model.
 
-Their weights are random: what is tested is how they are fed, trained and read, never what they know.
+Their weights are random: tests check how models are fed, trained and read, never what they know.
 """
 
 import functools
@@ -32,7 +32,7 @@ sandbox_tokenizer = functools.cache(build_tokenizer)
 
 @functools.cache
 def texts() -> tuple[str, ...]:
-    """Sandbox questions and rationales, as training text for the tokenizers built here."""
+    """Sandbox questions and rationales, used to train the tokenizers."""
     rows = []
     for family in FAMILIES:
         for question in make_questions(family, 20, seed=7):
@@ -41,7 +41,7 @@ def texts() -> tuple[str, ...]:
 
 
 def llama(folder: Path, seed: int = 0, width: int = 32, layers: int = 1, **config) -> Path:
-    """A decoder of the Llama shape with the sandbox's tokenizer."""
+    """A Llama-style decoder with the sandbox's tokenizer."""
     tokenizer = sandbox_tokenizer()
     settings = {
         "vocab_size": len(tokenizer),
@@ -54,7 +54,7 @@ def llama(folder: Path, seed: int = 0, width: int = 32, layers: int = 1, **confi
         "pad_token_id": tokenizer.pad_token_id,
         "bos_token_id": None,
         "eos_token_id": tokenizer.eos_token_id,
-        "initializer_range": 0.2,  # large, so that greedy texts differ from one another
+        "initializer_range": 0.2,  # large, so that greedy texts differ
     }
     torch.manual_seed(seed)
     return save(folder, LlamaForCausalLM(LlamaConfig(**settings | config)), tokenizer)
@@ -62,7 +62,7 @@ def llama(folder: Path, seed: int = 0, width: int = 32, layers: int = 1, **confi
 
 @functools.cache
 def bpe_tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level BPE as GPT-2 has one: an end-of-text token, no pad token."""
+    """A byte-level BPE tokenizer like GPT-2's: an end-of-text token, no pad token."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -77,7 +77,7 @@ def bpe_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def gpt2(folder: Path, seed: int = 0, **config) -> Path:
-    """A decoder of the GPT-2 shape: learned positions, dropout, no pad token."""
+    """A GPT-2-style decoder: learned positions, dropout, no pad token."""
     tokenizer = bpe_tokenizer()
     settings = {
         "vocab_size": len(tokenizer),
@@ -95,7 +95,7 @@ def gpt2(folder: Path, seed: int = 0, **config) -> Path:
 
 @functools.cache
 def unigram_tokenizer() -> PreTrainedTokenizerFast:
-    """A small Unigram tokenizer with T5's special tokens, closing its inputs with EOS as T5's does."""
+    """A small Unigram tokenizer with T5's special tokens; like T5's, it appends EOS to its inputs."""
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
@@ -109,9 +109,9 @@ def unigram_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def t5(folder: Path, seed: int = 0, beyond: int = 4, **config) -> Path:
-    """An encoder-decoder of FlanT5's shape; its config's vocabulary is larger than its tokenizer by `beyond` entries.
+    """A FlanT5-style encoder-decoder; its config's vocabulary has `beyond` more entries than its tokenizer.
 
-    With MENTOR_KD_T5_SPIECE it has the real SentencePiece model of T5, otherwise a small Unigram one built here.
+    Uses T5's real SentencePiece model if MENTOR_KD_T5_SPIECE is set, otherwise a small Unigram tokenizer.
     """
     folder = Path(folder)
     spiece = os.environ.get("MENTOR_KD_T5_SPIECE")
@@ -131,7 +131,7 @@ def t5(folder: Path, seed: int = 0, beyond: int = 4, **config) -> Path:
     torch.manual_seed(seed)
     model = T5ForConditionalGeneration(T5Config(**settings | config))
     with torch.no_grad():
-        model.shared.weight[0] = 0  # with tied embeddings, a random model would repeat its start token for ever
+        model.shared.weight[0] = 0  # with tied embeddings, a random model would repeat its start token forever
     save(folder, model, tokenizer)
     if spiece:
         shutil.copyfile(spiece, folder / "spiece.model")
@@ -150,7 +150,7 @@ def save(folder: Path, model: torch.nn.Module, tokenizer: PreTrainedTokenizerFas
 
 
 def examples(loaded: Loaded, n: int = 8, family: str = "sandbox-letters") -> list[Example]:
-    """Sandbox questions with the teacher's right rationales as token ids."""
+    """Sandbox questions with correct teacher rationales, as token ids."""
     made = []
     for question in make_questions(family, n, seed=3):
         text = explain(read_question(family, question.question))
@@ -165,7 +165,7 @@ def examples(loaded: Loaded, n: int = 8, family: str = "sandbox-letters") -> lis
 
 
 class Largest(TorchDispatchMode):
-    """Remembers the most elements that any tensor made in it has."""
+    """Records the number of elements of the largest tensor created inside it."""
 
     most = 0
 

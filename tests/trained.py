@@ -1,4 +1,4 @@
-"""Three shapes of tiny students with their mentors, the formula of a step, and what a training leaves; a plugin."""
+"""Pytest plugin: tiny students of three architectures with mentors, a reference loss and training helpers."""
 
 import pytest
 import tiny
@@ -39,7 +39,7 @@ def rows_of(work):
 
 
 def formula(loaded, examples, settings, mentor=None):
-    """The loss of one optimiser step and its parts, by the formula: text by text, token by token, no padding."""
+    """Reference loss of one optimiser step and its parts: text by text, token by token, without padding."""
 
     def logits(one, example):
         if one.encoder_decoder:
@@ -62,7 +62,7 @@ def formula(loaded, examples, settings, mentor=None):
         if mentor is not None:
             with torch.no_grad():
                 taught = logits(mentor, example)
-            shared = len(loaded.tokenizer)  # what a model's layers have beyond it means nothing
+            shared = len(loaded.tokenizer)  # output entries beyond the tokenizer have no meaning
             for s, m in zip(student[:, :shared] / tau, taught[:, :shared] / tau, strict=True):
                 m = m.softmax(-1)
                 kl = kl + (m * (m.log() - s.log_softmax(-1))).sum()
@@ -71,7 +71,7 @@ def formula(loaded, examples, settings, mentor=None):
 
 
 def one_step(loaded, examples, settings, work, mentor=None, **more):
-    """Gradients (before clipping) and the metrics row of a training of one step over all examples."""
+    """Gradients (before clipping) and the metrics row of a one-step training over all examples."""
     gradients = {}
 
     def keep(name):

@@ -5,6 +5,7 @@ Accuracies and their differences are in percent everywhere, intervals are 95%. T
 """
 
 import math
+import os
 import re
 import statistics
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -234,13 +235,13 @@ def correctness(rows: Iterable[Mapping]) -> dict[str, bool]:
     return right
 
 
-def accuracy_table(source: Path | str | Sequence[Mapping]) -> pandas.DataFrame:
+def accuracy_table(source: os.PathLike | str | Sequence[Mapping]) -> pandas.DataFrame:
     """Test accuracy of every task, method, seed and protocol in percent, with Wilson intervals.
 
     `source` is a run folder, or prediction rows that carry task, method, seed and protocol as `read_predictions` gives
     them. Columns: task, method, seed, n, correct, accuracy, low, high, protocol; one row a trained model.
     """
-    rows = read_predictions(source) if isinstance(source, (str, Path)) else source
+    rows = read_predictions(Path(source)) if isinstance(source, (str, os.PathLike)) else source
     models: dict[tuple, list[Mapping]] = {}
     for row in rows:
         try:

@@ -7,7 +7,7 @@ leaves the setting at the default of its class.
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from ..models.lora import LoraSettings
 from ..teacher.ask import AskSettings
 from ..teacher.connection import EndpointSettings
 from ..training.losses import LossSettings
-from ..training.methods import METHODS
+from ..training.methods import METHODS, USUAL
 from ..training.on_policy import OnPolicySettings
 from ..training.settings import TrainSettings
 from .augment import Augmenter
@@ -37,7 +37,6 @@ COLLECTED += ("test_questions", "test_seed", "coverage", "error_rate", "rational
 COLLECTED += ("protocol",)
 ASKED = ("prompt", "rationales", "until_correct", "most_asked", "budget_money", "prices")
 SERVED = ("base_url", "key_env", "in_flight", "requests_per_minute", "tokens_per_minute")
-FILTERS = tuple(filters.parameters(FilterSettings()))
 
 
 # The settings of each step
@@ -75,9 +74,9 @@ def augmenter(given: Given) -> Augmenter:
 
 def sampling(given: Given, mentor_length: int) -> Sampling:
     """How notebook 03 samples; max_new_tokens 0 stands for `mentor_length`, the length that its training suggests."""
-    require_integer("max_new_tokens", given["max_new_tokens"], note="0 for the length that the training suggests")
+    _each(given, ("max_new_tokens",), require_integer, 0, "0 for the length that the training suggests")
     names = {"n": "samples", "batch_size": "generation_batch", "seed": "sampling_seed"}
-    length = given["max_new_tokens"] or mentor_length
+    length = given.get("max_new_tokens", 0) or mentor_length
     return build(Sampling, given, names | _same(("temperature", "top_k", "top_p")), max_new_tokens=length)
 
 
@@ -88,9 +87,9 @@ def mentor_length(folder: Path) -> int:
 
 def filter_settings(given: Given) -> FilterSettings:
     """What notebook 04 drops, where 0 stands for a filter that is off."""
-    for name in ("min_words", "max_words"):
-        require_integer(name, given[name], note="0 for no limit")
-    return filters.from_parameters(**{name: given[name] for name in FILTERS})
+    _each(given, ("min_words", "max_words"), require_integer, 0, "0 for no limit")
+    off = filters.parameters(FilterSettings())
+    return filters.from_parameters(**{name: given.get(name, value) for name, value in off.items()})
 
 
 def student_settings(given: Given) -> TrainSettings:
@@ -113,13 +112,12 @@ def student_settings(given: Given) -> TrainSettings:
 
 def students(given: Given) -> list[tuple[str, TrainSettings]]:
     """The students of notebook 06 in order: every method with every seed."""
-    require_list("methods", given["methods"], str, empty=False)
-    for method in given["methods"]:
+    methods = given.get("methods", list(USUAL))
+    require_list("methods", methods, str, empty=False)
+    for method in methods:
         require_choice("methods", method, METHODS)
-    settings = student_settings(given)
-    return [
-        (method, dataclasses.replace(settings, seed=seed)) for method in given["methods"] for seed in given["seeds"]
-    ]
+    settings, seeds = student_settings(given), given.get("seeds", [0])
+    return [(method, dataclasses.replace(settings, seed=seed)) for method in methods for seed in seeds]
 
 
 def check_seeds(seeds: object) -> None:
@@ -140,14 +138,14 @@ def check_collect(given: Given) -> None:
 def check_mentor(given: Given) -> None:
     """InputError for the first parameter of notebook 02 that is wrong."""
     mentor_settings(given)
-    require_integer("max_length", given["max_length"], 1)
-    require_text("mentor", given["mentor"], empty=False)
+    _each(given, ("max_length",), require_integer, 1)
+    _each(given, ("mentor",), require_text, False)
 
 
 def check_augment(given: Given) -> None:
     """InputError for the first parameter of notebook 03 that is wrong."""
-    require_text("backend", given["backend"])
-    ct2.check_backend(given["backend"])
+    _each(given, ("backend",), require_text)
+    ct2.check_backend(given.get("backend", ct2.REFERENCE))
     augmenter(given)
     sampling(given, mentor_length=1)
 
@@ -155,28 +153,29 @@ def check_augment(given: Given) -> None:
 def check_filter(given: Given) -> None:
     """InputError for the first parameter of notebook 04 that is wrong."""
     filter_settings(given)
-    require_text("who", given["who"])
+    _each(given, ("who",), require_text)
 
 
 def check_lens(given: Given) -> None:
     """InputError for the first parameter of notebook 05 that is wrong."""
-    require_text("lens_student", given["lens_student"])
-    if given["lens_student"] and not STUDENT.fullmatch(given["lens_student"]):
-        raise InputError(f"lens_student must be <method>-seed<k>, a folder in students/, got {given['lens_student']!r}")
-    require_integer("lens_rationales", given["lens_rationales"], 1)
+    _each(given, ("lens_student",), require_text)
+    _each(given, ("lens_rationales",), require_integer, 1)
+    name = given.get("lens_student")
+    if name and not STUDENT.fullmatch(name):
+        raise InputError(f"lens_student must be <method>-seed<k>, a folder in students/, got {name!r}")
 
 
 def check_students(given: Given) -> None:
     """InputError for the first parameter of notebook 06 that is wrong."""
     students(given)
-    require_integer("max_length", given["max_length"], 1)
-    require_text("student", given["student"], empty=False)
+    _each(given, ("max_length",), require_integer, 1)
+    _each(given, ("student",), require_text, False)
 
 
 def check_chart(given: Given) -> None:
     """InputError for the first parameter of notebook 07 that is wrong."""
-    require_list("tasks", given["tasks"], str)
-    for task in given["tasks"]:
+    _each(given, ("tasks",), require_list, str)
+    for task in given.get("tasks", []):
         task_folder(given["run"], task)
 
 
@@ -188,8 +187,7 @@ def check_own(given: Given) -> None:
     build(Sampling, given, {"n": "samples"}, temperature=0.7)
     student_settings(given)
     require_choice("method", given["method"], METHODS)
-    for name in ("mentor", "student"):
-        require_text(name, given[name], empty=False)
+    _each(given, ("mentor", "student"), require_text, False)
 
 
 CHECKS = {
@@ -219,6 +217,13 @@ def check_models(given: Given) -> None:
     for name in ("mentor", "student"):
         if name in given:
             loading.identity(given[name])
+
+
+def _each(given: Given, names: Iterable[str], require: Callable, *more: Any) -> None:
+    """Check those of these parameters that a notebook has."""
+    for name in names:
+        if name in given:
+            require(name, given[name], *more)
 
 
 def _same(names: Iterable[str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Charts, tables and the page of a run."""
+"""Charts, tables and the HTML report of a run."""
 
 from .. import submodules
 

@@ -1,6 +1,6 @@
-"""Charts: functions that return a Figure, each drawn from one table, which `save` writes beside it.
+"""Charts of accuracy, training and filtering: each function draws one table and returns a Figure; `save` writes both.
 
-A chart needs no display and leaves no global state: it shows itself in a notebook when a cell ends with it.
+Charts need no display and use no global state. A notebook shows a chart that is the last expression of a cell.
 """
 
 import numpy
@@ -39,24 +39,24 @@ from .figures import save as save
 
 SHADES = (BLUE, "#4D4D4D", VERMILLION, PINK, YELLOW, "#8C6D00", GREEN, "#882255", SKY, "#B8DDF2", ORANGE)
 PART_COLOURS = dict(zip(("kept", *REASONS), SHADES, strict=True))
-CHOSEN_ON_TEST = "Test accuracy (%), by which the epoch is chosen"
+CHOSEN_ON_TEST = "Test accuracy (%), used to select the epoch"
 METRICS = {
     "loss": "Loss",
     "dev_accuracy": "Dev accuracy (%)",
     "ce": "Cross-entropy",
     "kl": "Divergence from the mentor",
-    "consistency": "Divergence between answers after two rationales",
-    "own_texts": "Divergence from the mentor, on own texts",
+    "consistency": "Divergence between answers given two rationales",
+    "own_texts": "Divergence from the mentor, on-policy",
 }
 
 
 def accuracy_chart(
     frame: pandas.DataFrame, reference: pandas.DataFrame | None = None, title: str = "Test accuracy"
 ) -> Chart:
-    """Accuracy of each method, a panel for each task: seeds as dots, their mean with its 95% interval.
+    """Accuracy of each method, one panel per task: seeds as dots, their mean with a 95% interval.
 
-    `frame` is an `evaluation.accuracy_table`. `reference` draws lines at published or other single numbers: columns
-    task, label, accuracy (percent). Anything of protocol "paper" is marked as such.
+    `frame` is a `metrics.accuracy_table`. `reference` adds lines at published or other single numbers: columns task,
+    label, accuracy (percent). Results of protocol "paper" are marked as such.
     """
     require_columns(frame, "task", "method", "seed", "n", "accuracy", "low", "high", "protocol")
     summary = summarise(frame)
@@ -66,12 +66,12 @@ def accuracy_chart(
     names = [f"{method} (paper protocol)" if mixed and kind == "paper" else method for method, kind in kinds]
     lines = {task: _lines(reference, task) for task in tasks}
     levels = max(map(len, lines.values()))
-    columns = min(len(tasks), 3 if max(map(len, names)) < 16 else 2)
+    columns = min(len(tasks), 3 if max(map(len, names)) < 28 else 2)
     height = max(2.0, 0.9 + 0.34 * len(kinds) + 0.17 * levels)
     figure, panels = new_figure(title, len(tasks), columns, height, grid="x", sharey=True)
     for task, panel in zip(tasks, panels, strict=True):
         name_rows(panel, names)
-        for level, (label, value) in enumerate(lines[task]):  # each label on a level of its own: none overlap
+        for level, (label, value) in enumerate(lines[task]):  # one level per label, so that none overlap
             panel.axvline(value, color=INK, linewidth=1, linestyle=DASHES[1:][level % 3], zorder=0, gid="reference")
             style = {"xycoords": panel.get_xaxis_transform(), "textcoords": "offset points", "fontsize": 8}
             panel.annotate(f"{label} {value:.1f}", (value, 1), (0, 3 + 12 * level), ha="center", **style)
@@ -90,7 +90,7 @@ def accuracy_chart(
 
 
 def _draw_methods(panel: Axes, kinds: list[tuple[str, str]], seeds: pandas.DataFrame, means: pandas.DataFrame) -> None:
-    """A row for each (method, protocol): interval, mean with its number, and below them the seeds."""
+    """One row per (method, protocol): interval, mean with its value, and the seeds below them."""
     methods = list(dict.fromkeys(method for method, _ in kinds))
     for place, (method, protocol) in enumerate(kinds):
         colour = COLOURS[methods.index(method) % len(COLOURS)]
@@ -129,16 +129,17 @@ def _lines(reference: pandas.DataFrame | None, task: str) -> list[tuple[str, flo
 
 
 def learning_curve(frame: pandas.DataFrame, title: str = "Learning curves", log: bool = False) -> Chart:
-    """Loss, dev accuracy, cross-entropy and divergence over optimiser steps, as far as the table has them.
+    """Loss, its parts and dev accuracy against optimiser steps, one panel for each that the table has.
 
-    Columns: step, optionally run (one line each), and any of loss, dev_accuracy (percent), ce, kl; NaN where a step has
-    no such value. With `log` all but the dev accuracy stand on logarithmic axes. Where a column `protocol` is "paper",
-    the accuracy is that on the test questions, and the chart is marked.
+    Columns: step, optionally run (one line each), and any of loss, dev_accuracy (percent), ce, kl, consistency,
+    own_texts; NaN where a step has no value. `log` makes all axes but that of dev accuracy logarithmic. Where a column
+    `protocol` is "paper", the accuracy is that on the test questions, and the chart is marked.
     """
     require_columns(frame, "step")
     metrics = [name for name in METRICS if name in frame and frame[name].notna().any()]
     if not metrics:
-        raise InputError(f"learning curve: the table has none of {', '.join(METRICS)}; its columns: {', '.join(frame)}")
+        needed = f"values in at least one of {', '.join(METRICS)}"
+        raise InputError(f"learning curve: the table needs {needed}; its columns: {', '.join(frame)}")
     runs = list(dict.fromkeys(frame["run"])) if "run" in frame else [""]
     paper = "protocol" in frame and "paper" in set(frame["protocol"])
     columns = min(2, len(metrics))
@@ -160,7 +161,7 @@ def learning_curve(frame: pandas.DataFrame, title: str = "Learning curves", log:
         panel.set_title(CHOSEN_ON_TEST if chosen_on_test else METRICS[name], fontsize=10)
         panel.set_xlabel("Optimiser step")
         panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        if name == "dev_accuracy" and frame[name].nunique() == 1:  # else a flat line gets an axis of 0.01 percent
+        if name == "dev_accuracy" and frame[name].nunique() == 1:  # else a flat line gets an axis 0.01% high
             panel.set_ylim(max(-0.5, frame[name].max() - 5), frame[name].max() + 5)
         if runs != [""] and (place % columns == columns - 1 or place == len(metrics) - 1):
             _label_ends(panel, ends)
@@ -170,7 +171,7 @@ def learning_curve(frame: pandas.DataFrame, title: str = "Learning curves", log:
 
 
 def yield_chart(frame: pandas.DataFrame, title: str = "What the filters keep") -> Chart:
-    """Kept rationales and each reason for a drop, a stacked bar for each source; `frame` is `filters.counts`."""
+    """Kept rationales and the reasons for dropping others, one stacked bar per source; `frame` is `filters.counts`."""
     require_columns(frame, "total", "kept")
     parts = [name for name in frame.columns if name != "total"]
     figure, (panel,) = new_figure(title, 1, 1, height=0.8 + 0.75 * len(frame), grid="x")
@@ -195,12 +196,12 @@ def yield_chart(frame: pandas.DataFrame, title: str = "What the filters keep") -
 
 
 def length_histogram(frame: pandas.DataFrame, title: str = "Length of rationales") -> Chart:
-    """How long correct and wrong rationales are, a panel for each source, medians marked; `frame` is `lengths`."""
+    """Words in correct and wrong rationales, one panel per source, medians marked; `frame` is `summaries.lengths`."""
     require_columns(frame, "source", "correct", "words")
     sources = list(dict.fromkeys(frame["source"]))
     figure, panels = new_figure(title, len(sources), 1, height=1.9, sharex=True)
     low, high = frame["words"].min(), frame["words"].max()
-    width = 1 + (high - low) // 40  # whole words, so that all bins hold as many lengths
+    width = 1 + (high - low) // 40  # an integer, so that all bins cover equally many lengths
     edges = numpy.arange(low, high + 2 * width, width) - 0.5
     for source, panel in zip(sources, panels, strict=True):
         values = frame[frame["source"] == source]
@@ -221,8 +222,8 @@ def length_histogram(frame: pandas.DataFrame, title: str = "Length of rationales
     return figure
 
 
-def agreement_chart(frame: pandas.DataFrame, title: str = "How many rationales of a question are right") -> Chart:
-    """Questions by the number of their rationales that are correct, a panel for each source; `frame` is `agreement`."""
+def agreement_chart(frame: pandas.DataFrame, title: str = "Correct rationales per question") -> Chart:
+    """Questions by their number of correct rationales, one panel per source; `frame` is `summaries.agreement`."""
     require_columns(frame, "source", "samples", "correct", "questions")
     sources = sorted(dict.fromkeys(frame["source"]), key=lambda source: (source != "teacher", source))
     figure, panels = new_figure(title, len(sources), len(sources), height=2.7, grid="y", sharey=True)
@@ -241,7 +242,7 @@ def agreement_chart(frame: pandas.DataFrame, title: str = "How many rationales o
 
 
 def coverage_chart(frame: pandas.DataFrame, title: str = "Training questions with a kept rationale") -> Chart:
-    """Questions by who wrote a kept rationale for them; `frame` is `coverage`."""
+    """Number of questions by the source of their kept rationales; `frame` is `summaries.coverage`."""
     require_columns(frame, "covered_by", "questions", "share")
     figure, (panel,) = new_figure(title, 1, 1, height=2.0, grid="x")
     name_rows(panel, list(frame["covered_by"]))
@@ -257,8 +258,8 @@ def coverage_chart(frame: pandas.DataFrame, title: str = "Training questions wit
 
 
 def _label_ends(panel: Axes, ends: dict[str, tuple[float, float, str]]) -> None:
-    """Write each line's name to the right of the panel, at its end's height, moved apart where they would overlap."""
-    to_axes = panel.transData - panel.transAxes  # whatever the scale of the axis
+    """Write each line's name to the right of its end, outside the panel; names that would overlap are moved apart."""
+    to_axes = panel.transData - panel.transAxes  # for linear and logarithmic axes
     runs = sorted(ends, key=lambda run: ends[run][1])
     heights: list[float] = []
     for run in runs:

@@ -1,6 +1,6 @@
-"""What all charts share: colours, the Figure that notebooks show, and panels of one look.
+"""Shared parts of all charts: colours, the Figure class that notebooks display, and panels in one style.
 
-Colours are Okabe and Ito's, told apart with any colour vision, and no chart relies on colour alone.
+Colours are those of Okabe and Ito, distinguishable with any colour vision. No chart relies on colour alone.
 """
 
 import io
@@ -25,36 +25,36 @@ MARK["bbox"] = {"facecolor": "#A33F00", "edgecolor": "none", "pad": 3}
 
 
 class Chart(Figure):
-    """A Figure that a notebook shows without pyplot."""
+    """A Figure that notebooks display without pyplot."""
 
     def _repr_png_(self) -> bytes:
         return png(self)
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as a PNG file's bytes, the same for the same figure."""
+    """The figure as PNG bytes, identical for identical figures."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", metadata={"Software": None})
     return stream.getvalue()
 
 
 def save(figure: Figure, frame: pandas.DataFrame, path: Path | str) -> tuple[Path, Path]:
-    """Write `path`.png and the table that it shows as `path`.csv, atomically; the two paths."""
-    image, table = Path(f"{path}.png"), Path(f"{path}.csv")  # not with_suffix: a name may hold dots (tau-0.3)
+    """Write the figure to `path`.png and its table to `path`.csv, each atomically; returns both paths."""
+    image, table = Path(f"{path}.png"), Path(f"{path}.csv")  # not with_suffix: a name may contain dots (tau-0.3)
     write_bytes(image, png(figure))
     write_text(table, frame.to_csv(index=frame.index.name is not None, lineterminator="\n"))
     return image, table
 
 
 def marked(title: str, protocol: str) -> str:
-    """A title, with the mark of the paper's protocol where the numbers below are of it."""
+    """The title, with the mark of the paper's protocol appended if `protocol` is "paper"."""
     return f"{title} ({PAPER_MARK})" if protocol == "paper" else title
 
 
 def new_figure(
     title: str, count: int, columns: int, height: float, grid: str = "both", sharex: bool = False, sharey: bool = False
 ) -> tuple[Chart, list[Axes]]:
-    """A figure of so many panels, in rows of so many columns; height in inches, of a row of panels."""
+    """A figure with `count` panels in rows of `columns`; `height` is that of one row in inches."""
     rows = -(-count // columns)
     figure = Chart(figsize=(8, 0.9 + rows * height), dpi=120, layout="constrained", facecolor="white")
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06, wspace=0.04)
@@ -72,7 +72,7 @@ def new_figure(
 
 
 def name_rows(panel: Axes, names: Sequence[str]) -> None:
-    """Name the rows of a panel, the first on top."""
+    """Label the rows of a panel, the first at the top."""
     panel.set_yticks(range(len(names)), names)
     panel.set_ylim(len(names) - 0.4, -0.6)
     panel.spines["left"].set_visible(False)
@@ -80,18 +80,21 @@ def name_rows(panel: Axes, names: Sequence[str]) -> None:
 
 
 def ink_on(colour: str) -> str:
+    """A text colour that is readable on `colour`."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return INK if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "white"
 
 
 def span(values: pandas.Series) -> str:
+    """The range of integers as text: "3", or "1 to 5"."""
     low, high = int(values.min()), int(values.max())
     return f"{low}" if low == high else f"{low} to {high}"
 
 
 def require_columns(frame: pandas.DataFrame, *columns: str) -> None:
+    """Raise InputError unless the table has these columns and at least one row."""
     for column in columns:
         if column not in frame:
             raise InputError(f"chart: the table has no column {column!r}; its columns: {', '.join(frame)}")
     if frame.empty:
-        raise InputError("chart: the table has no rows; make the step before it first")
+        raise InputError("chart: the table has no rows; run the step that produces them first")

@@ -1,4 +1,4 @@
-"""LaTeX: a run's accuracies as a booktabs table, to be \\input into a paper."""
+"""A run's accuracies as a LaTeX booktabs table, for \\input in a paper."""
 
 import re
 
@@ -22,16 +22,16 @@ SPECIAL = {
 
 
 def escape(text: str) -> str:
-    """Text as LaTeX shows it, whatever signs are in it."""
+    """The text with LaTeX's special characters escaped."""
     return re.sub(r"[\\&%$#_{}~^]", lambda match: SPECIAL[match[0]], text)
 
 
 def table(accuracies: pandas.DataFrame, reference: pandas.DataFrame | None = None, caption: str = "") -> str:
-    """Methods as rows, tasks as columns: mean accuracy with its 95% interval, the best of a task in bold.
+    """Methods as rows, tasks as columns: mean accuracy with its 95% interval, the best of each task in bold.
 
-    `accuracies` is an evaluation.accuracy_table; `reference` has published numbers (task, label, accuracy), which stand
-    below a rule, in italics, without an interval. Models of protocol "paper" are marked by a dagger, which a note
-    explains. Needs \\usepackage{booktabs}.
+    `accuracies` is a `metrics.accuracy_table`. `reference` has published numbers (task, label, accuracy), shown below a
+    rule, in italics and without an interval. Models of protocol "paper" are marked with a dagger, explained in a note.
+    Needs \\usepackage{booktabs}.
     """
     summary = summarise(accuracies)
     tasks = list(dict.fromkeys(summary["task"]))

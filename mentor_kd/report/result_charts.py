@@ -1,4 +1,4 @@
-"""Charts of a run's results beside the accuracies: who flips, and what accuracy costs. Drawn as `charts` draws."""
+"""More charts of a run's results: questions on which two methods differ, and accuracy against training cost."""
 
 import pandas
 from matplotlib.ticker import MaxNLocator
@@ -8,9 +8,10 @@ from .figures import BLUE, COLOURS, INK, MARKERS, VERMILLION, Chart, name_rows, 
 
 
 def flip_chart(frame: pandas.DataFrame, title: str = "Questions that exactly one of two methods gets right") -> Chart:
-    """For each pair of methods, questions that only a and only b gets right, to either side, summed over the seeds.
+    """For each pair of methods, questions only a (left) or only b (right) gets right, summed over seeds.
 
-    `frame` is `flips.counts`; a panel for each task. What both or neither get right is left out: it decides nothing.
+    `frame` is `flips.counts`; one panel per task. Questions that both or neither get right are left out: they do not
+    affect the comparison.
     """
     require_columns(frame, "task", "a", "b", "only a", "only b", "both", "neither")
     tasks = list(dict.fromkeys(frame["task"]))
@@ -33,17 +34,17 @@ def flip_chart(frame: pandas.DataFrame, title: str = "Questions that exactly one
         panel.xaxis.set_major_locator(MaxNLocator(7, integer=True))
         panel.xaxis.set_major_formatter(lambda value, place: f"{abs(value):g}")
         total = int(sums.loc[task].iloc[0].sum())
-        panel.set_title(f"{task}: of {total} answers (questions x seeds) of either", fontsize=10)
-    panels[-1].set_xlabel("only the left one is right   |   only the right one is right")
+        panel.set_title(f"{task}: {total} answers per method (questions x seeds)", fontsize=10)
+    panels[-1].set_xlabel("only the left method is right   |   only the right method is right")
     return figure
 
 
 def cost_table(accuracies: pandas.DataFrame, costs: pandas.DataFrame) -> pandas.DataFrame:
-    """Each task and method's mean accuracy with its interval, beside what training it took, in the mean over seeds.
+    """Mean accuracy with its interval and mean training cost over seeds, for each task and method.
 
-    `accuracies` is an evaluation.accuracy_table, `costs` a report.costs of the same run. Columns: task, method, base,
-    parameters, rationales, steps, seconds, seeds, accuracy, low, high. A student's own training only: the mentor and
-    its samples are the run's.
+    `accuracies` is a `metrics.accuracy_table`, `costs` the `run_report.costs` of the same run. Columns: task, method,
+    base, parameters, rationales, steps, seconds, seeds, accuracy, low, high. Costs are those of training the student
+    alone: the mentor and its samples are shared by the whole run.
     """
     require_columns(costs, "task", "model", "base", "parameters", "rationales", "steps", "seconds")
     method = costs["model"].str.replace(r"-seed\d+$", "", regex=True)
@@ -54,10 +55,10 @@ def cost_table(accuracies: pandas.DataFrame, costs: pandas.DataFrame) -> pandas.
     return found.astype(dict.fromkeys(whole, int)).drop(columns=["protocol", "n", "interval"])
 
 
-def cost_chart(frame: pandas.DataFrame, title: str = "Accuracy and what training took") -> Chart:
-    """Accuracy with its interval over the optimiser steps of one training, a panel for each task, from `cost_table`.
+def cost_chart(frame: pandas.DataFrame, title: str = "Accuracy against training cost") -> Chart:
+    """Accuracy with its interval against the optimiser steps of one training, one panel per task; see `cost_table`.
 
-    Steps and not seconds: these are the machine's as much as the method's.
+    Steps rather than seconds, because seconds depend on the machine as much as on the method.
     """
     require_columns(frame, "task", "method", "steps", "accuracy", "low", "high")
     tasks, methods = list(dict.fromkeys(frame["task"])), list(dict.fromkeys(frame["method"]))
@@ -70,8 +71,8 @@ def cost_chart(frame: pandas.DataFrame, title: str = "Accuracy and what training
         here = frame[frame["task"] == task]
         widest = max(1, here["steps"].max())
         for place, row in enumerate(here.itertuples()):
-            twins = [one.Index for one in here.itertuples() if one.steps == row.steps]
-            where = row.steps + 0.02 * widest * (twins.index(row.Index) - (len(twins) - 1) / 2)  # side by side
+            equal = [one.Index for one in here.itertuples() if one.steps == row.steps]
+            where = row.steps + 0.02 * widest * (equal.index(row.Index) - (len(equal) - 1) / 2)  # side by side
             style, ends = styles[row.method], [max(0, row.low), min(100, row.high)]
             panel.plot([where] * 2, ends, color=style["color"], alpha=0.55, linewidth=2)
             panel.scatter([where], [row.accuracy], s=46, zorder=3 + place, **style)

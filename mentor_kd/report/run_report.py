@@ -1,4 +1,4 @@
-"""The report of a run: one table of accuracies, paired comparisons, one chart, and an index.html that opens offline."""
+"""The report of a run: accuracies, paired comparisons, a chart, and an index.html that opens offline."""
 
 import base64
 import itertools
@@ -20,12 +20,15 @@ from . import charts, latex
 
 
 def task_folders(run: Path) -> list[Path]:
-    """The folders of a run's tasks that have predictions, by name."""
+    """The task folders of a run that have predictions, sorted by name."""
     return sorted({path.parent.parent.parent for path in Path(run).glob("*/students/*/predictions.jsonl")})
 
 
 def predictions(run: Path) -> list[dict]:
-    """All prediction rows of a run's mentors and students, with task, method, seed and protocol."""
+    """All prediction rows of a run's mentors and students, with task, method, seed and protocol.
+
+    Raises InputError if no student has been evaluated.
+    """
     folders = task_folders(run)
     if not folders:
         raise InputError(f"{run}: no student has been evaluated in this run; run notebook 06 first")
@@ -33,15 +36,15 @@ def predictions(run: Path) -> list[dict]:
 
 
 def accuracies(run: Path) -> pandas.DataFrame:
-    """Test accuracy of each task, method and seed of a run, the mentors among them, with Wilson intervals."""
+    """Test accuracy with a Wilson interval for each task, method and seed of a run, mentors included."""
     return accuracy_table(predictions(run))
 
 
 def comparisons(rows: list[dict]) -> pandas.DataFrame:
-    """Every pair of methods on every task: difference b - a in points, paired by seed and question, with interval.
+    """Every pair of methods on every task: difference b - a in points, paired by seed and question, with its interval.
 
-    Seeds that only one of both has are left out, and `seeds` counts those compared. p is corrected by Holm over all
-    rows of the table. Columns: task, a, b, seeds, n, difference, low, high, p, p_holm.
+    Only seeds that both methods have are compared; `seeds` is their number. p_holm is p with Holm's correction over
+    all rows of the table. Columns: task, a, b, seeds, n, difference, low, high, p, p_holm.
     """
     right: dict[tuple, dict] = {}
     grouped: dict[tuple, list] = {}
@@ -67,14 +70,14 @@ def comparisons(rows: list[dict]) -> pandas.DataFrame:
 
 
 def references(run: Path, table: pandas.DataFrame) -> pandas.DataFrame:
-    """Reference lines of the accuracy chart: the mentors, and the paper's numbers for a student that it has, too."""
+    """Reference lines of the accuracy chart: the mentors, and the paper's numbers if it has the same student."""
     rows = table[table["method"] == MENTOR]
     mentors = pandas.DataFrame({"task": rows["task"], "label": [MENTOR] * len(rows), "accuracy": rows["accuracy"]})
     return pandas.concat([mentors, published(run, table)], ignore_index=True)
 
 
 def published(run: Path, table: pandas.DataFrame) -> pandas.DataFrame:
-    """The paper's accuracies (task, label, accuracy) for the run's tasks, methods and student; often without rows."""
+    """The paper's accuracies (task, label, accuracy) for the run's tasks, methods and student; often empty."""
     manifests = [path for folder in task_folders(run) for path in folder.glob("students/*/manifest.json")]
     bases = sorted({read_json(path)["base"] for path in manifests})
     found = [paper.reference(dict.fromkeys(table["task"]), base, dict.fromkeys(table["method"])) for base in bases]
@@ -82,7 +85,7 @@ def published(run: Path, table: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def costs(run: Path) -> pandas.DataFrame:
-    """What each model was trained on and what it cost: rationales, steps, seconds, parameters, the step chosen."""
+    """Training data and cost of each model: parameters, rationales, steps, the chosen step, seconds, padding."""
     lines = []
     for folder in task_folders(run):
         own = folder / SELF_MENTOR / MENTOR
@@ -110,7 +113,7 @@ def costs(run: Path) -> pandas.DataFrame:
 
 
 def filter_counts(run: Path) -> dict[str, pandas.DataFrame]:
-    """Each task's counts of kept and dropped rationales, as notebook 04 left them."""
+    """Counts of kept and dropped rationales by task, as written by notebook 04."""
     return {
         folder.name: pandas.read_csv(folder / "filter_counts.csv", index_col=0)
         for folder in task_folders(run)
@@ -119,7 +122,7 @@ def filter_counts(run: Path) -> dict[str, pandas.DataFrame]:
 
 
 def chart(table: pandas.DataFrame, run: Path) -> charts.Chart:
-    """The accuracy chart of a run's students, with their mentors and the paper's numbers as reference lines."""
+    """The accuracy chart of a run's students, with the mentors and the paper's numbers as reference lines."""
     return charts.accuracy_chart(table[table["method"] != MENTOR], references(run, table))
 
 
@@ -132,21 +135,21 @@ tr:nth-child(even) { background: #f5f5f5 } td:first-child { text-align: left }
 img { max-width: 100% } pre { background: #f5f5f5; padding: 1rem; overflow: auto; font-size: .85rem }
 </style></head><body>
 <h1>{{ name }}</h1>
-<p>Students distilled by each method, on the test questions; intervals are 95%. Protocol: <b>{{ protocol }}</b>.</p>
+<p>Test accuracy of the students of each method, with 95% intervals. Protocol: <b>{{ protocol }}</b>.</p>
 <img alt="Accuracy of each method on each task" src="data:image/png;base64,{{ picture }}">
 <h2>Accuracy</h2>{{ summary }}
 <h2>Paired comparisons</h2>
-<p>Points by which b is ahead of a, paired by seed and test question (bootstrap); p_holm is corrected for the number
-of rows. With fewer than five seeds the interval is too narrow: look at the seeds' own spread above.</p>
+<p>Difference b - a in points, paired by seed and test question (bootstrap); p_holm has Holm's correction over all
+rows. With fewer than about five seeds the intervals are too narrow; look at the spread over seeds above.</p>
 {{ comparisons }}
-<h2>What each model learned from, and its cost</h2>{{ costs }}
+<h2>Training data and cost of each model</h2>{{ costs }}
 {% for task, table in counts.items() %}<h2>Rationales kept and dropped: {{ task }}</h2>{{ table }}{% endfor %}
 <h2>Notebooks of this run</h2><ul>
 {% for link in notebooks %}<li><a href="{{ link }}">{{ link }}</a></li>
-{% else %}<li>none was run headlessly</li>{% endfor %}
+{% else %}<li>no notebook was run headlessly</li>{% endfor %}
 </ul>
-<h2>From a number to its rows</h2>
-<p>Each accuracy above comes from a file of predictions, one row a question:</p><ul>
+<h2>Predictions</h2>
+<p>Each accuracy above is computed from a file of predictions, one row per question:</p><ul>
 {% for link in files %}<li><a href="{{ link }}">{{ link }}</a></li>{% endfor %}</ul>
 <h2>Parameters</h2><pre>{{ parameters }}</pre>
 <h2>Provenance</h2><pre>{{ provenance }}</pre>
@@ -155,7 +158,10 @@ of rows. With fewer than five seeds the interval is too narrow: look at the seed
 
 
 def write(run: Path) -> Path:
-    """Write a run's accuracy.csv, .png and .tex, comparisons.csv, flips.csv, costs.csv and index.html; its path."""
+    """Write a run's accuracy.csv, .png and .tex, comparisons.csv, flips.csv, costs.csv and index.html.
+
+    Returns the path of index.html.
+    """
     run = Path(run)
     rows = predictions(run)
     table = accuracy_table(rows)
@@ -170,12 +176,12 @@ def write(run: Path) -> Path:
 
     def html(frame: pandas.DataFrame, index: bool = False) -> str:
         def shown(x: float) -> str:
-            return f"{x:.2f}" if x == 0 or abs(x) >= 0.005 else f"{x:.4f}"  # a small p is not zero
+            return f"{x:.2f}" if x == 0 or abs(x) >= 0.005 else f"{x:.4f}"  # so that a small p is not shown as 0.00
 
         return frame.to_html(index=index, float_format=shown, border=0, escape=True)
 
     parameters = run / "params.yaml"
-    made = read_json(run / "provenance.json") if (run / "provenance.json").exists() else provenance()
+    recorded = read_json(run / "provenance.json") if (run / "provenance.json").exists() else provenance()
     page = jinja2.Environment(autoescape=True).from_string(TEMPLATE)
     text = page.render(
         name=f"Run {run.name}",
@@ -188,7 +194,7 @@ def write(run: Path) -> Path:
         notebooks=sorted(os.path.relpath(path, run) for path in run.glob("**/notebooks/*.html")),
         files=sorted(os.path.relpath(path, run) for path in run.glob("*/**/predictions.jsonl")),
         parameters=read_text(parameters) if parameters.exists() else "the notebooks' defaults",
-        provenance=yaml.safe_dump(made, sort_keys=False, allow_unicode=True),
+        provenance=yaml.safe_dump(recorded, sort_keys=False, allow_unicode=True),
     )
     write_text(run / "index.html", text)
     return run / "index.html"

@@ -13,7 +13,8 @@ import nbformat
 import yaml
 
 from ..files import PACKAGE, ROOT, official_root, read_json, read_text, reports_root, sha256, write_text
-from .notebooks import CHART, LENS, NOTEBOOKS, STUDENTS
+from . import notebooks
+from .notebooks import CHART, LENS, STUDENTS
 
 MADE = {
     "01_collect_rationales": "collected/manifest.json",
@@ -77,10 +78,10 @@ def _die_with_parent() -> None:
 def command(job: Job, cell_minutes: float = 0.0) -> list[str]:
     """The command that executes a notebook with the parameters that lie beside its result."""
     place = job.folder / "notebooks"
-    source, result = NOTEBOOKS / f"{job.notebook}.ipynb", place / f"{job.notebook}.ipynb"
+    source, result = notebooks.NOTEBOOKS / f"{job.notebook}.ipynb", place / f"{job.notebook}.ipynb"
     return [
         *(sys.executable, "-m", "papermill", str(source), str(result)),
-        *("-f", str(place / f"{job.notebook}.yaml"), "--cwd", str(NOTEBOOKS), "-k", "python3"),
+        *("-f", str(place / f"{job.notebook}.yaml"), "--cwd", str(notebooks.NOTEBOOKS), "-k", "python3"),
         *("--autosave-cell-every", "5", "--no-progress-bar", "--log-output"),
         *(("--execution-timeout", str(round(60 * cell_minutes))) if cell_minutes else ()),
     ]

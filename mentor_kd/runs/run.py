@@ -23,19 +23,8 @@ from ..progress import duration
 from ..provenance import code_hash, provenance
 from ..report import run_report
 from ..training.methods import get_method
-from . import notebook_html
+from . import notebook_html, notebooks
 from .jobs import Job, execute, made, unfinished
-from .notebooks import (
-    CHART,
-    LENS,
-    NOTEBOOKS,
-    PER_TASK,
-    STUDENTS,
-    check_names,
-    check_values,
-    known_parameters,
-    whole_paths,
-)
 
 
 def plan(parameters: dict) -> list[Job]:
@@ -43,27 +32,30 @@ def plan(parameters: dict) -> list[Job]:
 
     05 looks into the students as well, so it comes after 06, and only where a method has soft labels.
     """
-    notebooks = (*PER_TASK, STUDENTS, LENS, CHART)
-    tasks = parameters.get("tasks") or [parameters.get("task", known_parameters(PER_TASK[0])["task"]["default"])]
+    names = (*notebooks.PER_TASK, notebooks.STUDENTS, notebooks.LENS, notebooks.CHART)
+    first = notebooks.known_parameters(names[0])
+    tasks = parameters.get("tasks") or [parameters.get("task", first["task"]["default"])]
     if not isinstance(tasks, list) or not all(isinstance(task, str) for task in tasks):
         raise InputError(f"parameter 'tasks' is a list of names of tasks, not {tasks!r}")
-    run = str(parameters.get("run", known_parameters(PER_TASK[0])["run"]["default"]))
-    parameters = whole_paths(parameters)
-    known = {notebook: known_parameters(notebook) for notebook in notebooks}
-    subsets = check_names({**parameters, "run": run, "task": tasks[0]}, notebooks, known)
-    check_values(subsets, tasks, known)
+    run = str(parameters.get("run", first["run"]["default"]))
+    parameters = notebooks.whole_paths(parameters)
+    known = {notebook: notebooks.known_parameters(notebook) for notebook in names}
+    subsets = notebooks.check_names({**parameters, "run": run, "task": tasks[0]}, names, known)
+    notebooks.check_values(subsets, tasks, known)
     check_models(parameters)
-    methods = parameters.get("methods", known_parameters(STUDENTS).get("methods", {}).get("default", []))
-    soft = [LENS] if any(get_method(method).soft_labels for method in methods) else []
+    methods = parameters.get(
+        "methods", notebooks.known_parameters(notebooks.STUDENTS).get("methods", {}).get("default", [])
+    )
+    soft = [notebooks.LENS] if any(get_method(method).soft_labels for method in methods) else []
     jobs = []
     for task in tasks:
-        for notebook in (*PER_TASK, STUDENTS, *soft):
+        for notebook in (*notebooks.PER_TASK, notebooks.STUDENTS, *soft):
             jobs.append(
                 Job(notebook, task_folder(run, task), {**subsets[notebook], "task": task}, f"{task}/{notebook}")
             )
-    last = {**subsets[CHART], "tasks": list(tasks)}
+    last = {**subsets[notebooks.CHART], "tasks": list(tasks)}
     last.pop("task", None)
-    return [*jobs, Job(CHART, reports_root() / run, last, CHART)]
+    return [*jobs, Job(notebooks.CHART, reports_root() / run, last, notebooks.CHART)]
 
 
 def _fingerprint(job: Job, before: str) -> str:
@@ -74,7 +66,7 @@ def _fingerprint(job: Job, before: str) -> str:
     files = [data, *(str(job.parameters.get(name, "")) for name in named)]
     return digest(
         {
-            "notebook": sha256(NOTEBOOKS / f"{job.notebook}.ipynb"),
+            "notebook": sha256(notebooks.NOTEBOOKS / f"{job.notebook}.ipynb"),
             "parameters": job.parameters,
             "code": code_hash(),
             "before": before,
@@ -116,9 +108,11 @@ def run(parameters: dict, say: Callable[[str], None] = print) -> Path:
 
 def run_one(notebook: str, parameters: dict, say: Callable[[str], None] = print) -> Path:
     """Execute one notebook outside the story's order; its task's folder. Raises RunFailed where it fails."""
-    known, parameters = known_parameters(notebook), whole_paths(parameters)
+    known, parameters = notebooks.known_parameters(notebook), notebooks.whole_paths(parameters)
     given = {name: parameters.get(name, known[name]["default"]) for name in ("run", "task")}
-    job = Job(notebook, task_folder(**given), check_names(parameters, (notebook,))[notebook] | given, notebook)
+    job = Job(
+        notebook, task_folder(**given), notebooks.check_names(parameters, (notebook,))[notebook] | given, notebook
+    )
     say(f"{notebook} for {given['task']} ...")
     job.folder.mkdir(parents=True, exist_ok=True)
     with _alone(job.folder):
@@ -139,7 +133,9 @@ def _run_jobs(jobs: list[Job], state_file: Path, cell_minutes: float, say: Calla
         write_json(state_file, state)
 
     for number, job in enumerate(jobs, 1):
-        mark = _fingerprint(job, "".join(before.values()) if job.notebook == CHART else before.get(job.folder, ""))
+        mark = _fingerprint(
+            job, "".join(before.values()) if job.notebook == notebooks.CHART else before.get(job.folder, "")
+        )
         before[job.folder] = mark
         executed = job.folder / "notebooks" / f"{job.notebook}.ipynb"
         known = state.get(job.key, {})

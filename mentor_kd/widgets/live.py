@@ -1,11 +1,11 @@
-"""Training watched live: loss parts and dev accuracy in one picture that is updated in place, and a stop that works.
+"""Watch training live: loss parts and dev accuracy in one picture that is updated in place, and a stop button.
 
-    show = live.Live("The mentor")
-    manifest = await show.train(steps.train_mentor, folder, mentor, settings, max_length)
+    show = Live("The mentor")
+    manifest = await show.train(train_mentor, folder, mentor, settings, max_length)
 
-The training runs in a thread and the cell awaits it, for no click is delivered to a cell that blocks. Stopped by the
-button, by the kernel's interrupt or by SIGTERM, it leaves a checkpoint; the same cell goes on from there. Without a
-front-end (papermill, nbconvert) the same lines train to the end and leave the last picture.
+Training runs in a thread and the cell awaits it, because a blocked cell receives no clicks. When stopped by the button,
+the kernel's interrupt or SIGTERM, it leaves a checkpoint, and the same cell resumes from it. Without a front end
+(papermill, nbconvert) the same lines train to the end and leave the last picture.
 """
 
 import asyncio
@@ -28,20 +28,20 @@ from ..report.charts import METRICS
 from ..report.figures import BLUE, GREY, INK, ORANGE, PALE, VERMILLION, Chart
 from ..signals import asked_to_stop
 
-EVERY = 0.5  # seconds between two pictures at the least
-SHARE = 0.02  # of the time, for drawing, at the most
-PARTS = {"loss": (INK, "-"), "ce": (BLUE, "--"), "kl": (VERMILLION, "-.")}  # no part by colour alone
+EVERY = 0.5  # minimum seconds between two pictures
+SHARE = 0.02  # maximum share of the time spent on drawing
+PARTS = {"loss": (INK, "-"), "ce": (BLUE, "--"), "kl": (VERMILLION, "-.")}  # distinguished by more than colour
 
 
 class Stopped(KeyboardInterrupt):
-    """A training was stopped and left a checkpoint; a notebook shows its message instead of a traceback."""
+    """Training was stopped and left a checkpoint; notebooks show the message instead of a traceback."""
 
     def _render_traceback_(self) -> list[str]:
         return [str(self)]
 
 
 class StopButton(anywidget.AnyWidget):
-    """A button that asks once; `asked` is true from the click on."""
+    """A button that can be clicked once; `asked` is true after the click."""
 
     _esm = Path(__file__).with_name("stop.js")
     label = traitlets.Unicode("Stop").tag(sync=True)
@@ -53,20 +53,20 @@ class StopButton(anywidget.AnyWidget):
 
 
 class Live:
-    """What several trainings show while they run, one after another; `rows` holds each one's metrics so far."""
+    """Shows several trainings that run one after another; `rows` holds the metrics of each so far."""
 
     def __init__(self, title: str):
         self.title = title
         self.rows: dict[str, list[dict]] = {}
-        self.drawn = 0  # rows in the last picture
-        self.next = 0.0  # time of the next picture at the earliest
-        self.seconds = 0.0  # spent on drawing
+        self.drawn = 0  # number of rows in the last picture
+        self.next = 0.0  # earliest time of the next picture
+        self.seconds = 0.0  # total time spent on drawing
         self.handles: dict[str, object] = {}
 
     async def train(self, step: Callable, *arguments, run: str = "", **named):
-        """What `step(*arguments, stop=..., watch=..., **named)` returns, with its metrics drawn under the name `run`.
+        """Return `step(*arguments, stop=..., watch=..., **named)`, drawing its metrics under the name `run` meanwhile.
 
-        Raises what the step raises, and Stopped where it was asked to stop.
+        Raises whatever the step raises, and Stopped if it was stopped.
         """
         rows = self.rows[run] = []
         button = StopButton()
@@ -76,14 +76,14 @@ class Live:
         self._show("control", button)
         try:
             with asked_to_stop(asked.set):
-                # A copied context takes what the thread prints to this cell. Not a task: one that a KeyboardInterrupt
-                # ends would end the kernel's loop as well.
+                # The copied context sends what the thread prints to this cell. It is not a task, because a
+                # KeyboardInterrupt in a task would also end the kernel's event loop.
                 loop, context = asyncio.get_running_loop(), contextvars.copy_context()
                 future = loop.run_in_executor(None, context.run, work)
                 while not future.done():
                     try:
                         await asyncio.wait([future], timeout=EVERY / 2)
-                    except asyncio.CancelledError:  # the kernel's interrupt, where signals are not ours to handle
+                    except asyncio.CancelledError:  # a kernel interrupt where we cannot handle signals
                         asked.set()
                     self._draw()
             return future.result()
@@ -91,11 +91,11 @@ class Live:
             raise Stopped(str(error)) from None
         finally:
             self._draw(last=True)
-            self._show("control", _html("" if rows else f"{run or self.title}: was trained before"))
+            self._show("control", _html("" if rows else f"{run or self.title}: already trained"))
             button.close()
 
     def _draw(self, last: bool = False) -> None:
-        """Draw what is new, so seldom that it takes no more than its share of the time."""
+        """Draw what is new, but no more often than SHARE of the time allows."""
         known = sum(map(len, self.rows.values()))
         if known == self.drawn or (not last and time.monotonic() < self.next):
             return
@@ -106,7 +106,7 @@ class Live:
         self.seconds += cost
 
     def _show(self, name: str, content: object) -> None:
-        """Show something in this notebook, in the place of what it showed under that name before."""
+        """Show something in this notebook, replacing what was shown under that name before."""
         if not in_notebook():
             return
         from IPython.display import display
@@ -124,9 +124,9 @@ def _html(text: str):
 
 
 def picture(rows: dict[str, list[dict]], title: str = "Training") -> Chart:
-    """Loss parts of the last run that has rows, and the dev accuracy of all; rows are those of metrics.jsonl, by run.
+    """Loss parts of the last run that has rows, and the dev accuracy of all; `rows` has those of metrics.jsonl by run.
 
-    Plain and small, for it is drawn again and again: no layout is computed, as `charts.learning_curve` does.
+    Plain and small because it is redrawn often: unlike `charts.learning_curve`, it computes no layout.
     """
     figure = Chart(figsize=(8, 2.75), dpi=100, facecolor="white")
     figure.subplots_adjust(left=0.065, right=0.985, bottom=0.17, top=0.8, wspace=0.16)
@@ -150,7 +150,7 @@ def picture(rows: dict[str, list[dict]], title: str = "Training") -> Chart:
 
 
 def _parts(panel: Axes, run: str, rows: dict[str, list[dict]]) -> None:
-    """The loss and its parts over the steps; where the loss is the cross-entropy alone, that one line."""
+    """The loss and its parts against the steps; a single line if the loss is cross-entropy alone."""
     frame = pandas.DataFrame(rows.get(run, []), columns=["step", *PARTS]).set_index("step")
     frame = frame.dropna(axis="columns", how="all").dropna(how="all")
     for name in [name for name in PARTS if name in frame and (name != "loss" or "kl" in frame)]:
@@ -158,11 +158,11 @@ def _parts(panel: Axes, run: str, rows: dict[str, list[dict]]) -> None:
         panel.plot(frame.index, frame[name], color=colour, linestyle=dashes, linewidth=1.6, label=METRICS[name])
     if len(frame):
         panel.legend(frameon=False, fontsize=8, handlelength=2.6, borderpad=0, labelspacing=0.2)
-    panel.set_title(f"Loss{f' of {run}' if run else ''} (nats a token)", fontsize=9, loc="left")
+    panel.set_title(f"Loss{f' of {run}' if run else ''} (nats per token)", fontsize=9, loc="left")
 
 
 def _accuracies(panel: Axes, begun: list[str], rows: dict[str, list[dict]]) -> None:
-    """Dev accuracy over the steps: the runs before in grey, the last one in colour."""
+    """Dev accuracy against the steps: earlier runs in grey, the last one in colour."""
     highest = 0.0
     for run in begun:
         found = [(row["step"], row["dev_accuracy"]) for row in rows[run] if "dev_accuracy" in row]
@@ -171,6 +171,6 @@ def _accuracies(panel: Axes, begun: list[str], rows: dict[str, list[dict]]) -> N
         style = {"color": ORANGE if now else "#A9A9A9", "linewidth": 2 if now else 1.2, "zorder": 3 if now else 2}
         panel.plot(steps, values, marker="o", markersize=4 if now else 3, **style)
         highest = max(highest, *values, 0.0)
-    before = f"; grey: {len(begun) - 1} before" if len(begun) > 1 else ""
-    panel.set_title(f"Dev accuracy (%){before}", fontsize=9, loc="left")
+    earlier = f"; grey: {len(begun) - 1} earlier" if len(begun) > 1 else ""
+    panel.set_title(f"Dev accuracy (%){earlier}", fontsize=9, loc="left")
     panel.set_ylim(-0.03 * max(10, highest), 1.1 * max(10, highest))

@@ -101,16 +101,16 @@ def test_the_lens_by_mouse_keys_and_sliders(lab, page, reports):
 
 
 HOSTILE = """
-from mentor_kd import models
-from mentor_kd.lens_widget import Lens
-from mentor_kd.rationales import new_question, new_rationale
+from mentor_kd import Lens
+from mentor_kd.models import loading
+from mentor_kd.data.rationales import new_question, new_rationale
 
 mark = "<script>window.ran = 1</script><img src=x onerror='window.ran = 2'>"
 question = new_question("sandbox-letters", f"{mark} \\u202eabc?", "a")
 sampler = {"model": mark, "temperature": 0.7, "top_k": 50, "seed": 0, "index": 0}
 texts = [f"{mark} \\x00 \\u202ecba \\U0001f600 \\u05e9\\u05dc\\u05d5\\u05dd", "x" * 1_000_000]
 rows = [new_rationale(question, text, "teacher", sampler, prediction="a", correct=True) for text in texts]
-small = models.load("sandbox-small")
+small = loading.load("sandbox-small")
 Lens(rows, small, {mark: small, "after": small})
 """
 

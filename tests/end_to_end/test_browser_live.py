@@ -69,4 +69,4 @@ def test_training_is_stopped_by_the_button_and_goes_on(lab, page, reports):
     logged = [row["step"] for _, row in read_jsonl(work.parent / "metrics.jsonl")]
     assert manifest["training"]["steps"] == logged[-1] > stopped
     assert logged == sorted(logged)
-    assert page.get_by_text("was trained before").is_visible()
+    assert page.get_by_text("already trained").is_visible()

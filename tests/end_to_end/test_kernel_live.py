@@ -5,7 +5,7 @@ from jupyter_client.manager import start_new_kernel
 
 BEGIN = """
 import time
-from mentor_kd import live
+from mentor_kd.widgets import live
 
 def train(stop, watch):
     for step in range(1, 2000):

@@ -113,7 +113,7 @@ def test_a_key_in_place_of_its_name_is_not_repeated(tmp_path, capsys):
     command = ["annotate", str(tmp_path / "t.csv"), "--answer-type", "number", "--model", "m"]
     assert main([*command, "--base-url", "http://127.0.0.1:1/v1", "--key-env", KEY]) == 2
     printed = capsys.readouterr()
-    assert "is the NAME of an environment variable" in printed.err and PART not in printed.err + printed.out
+    assert "must be the NAME of an environment variable" in printed.err and PART not in printed.err + printed.out
 
 
 def test_it_is_sent_nowhere_else_and_not_without_being_asked_for(tmp_path):

@@ -1,5 +1,6 @@
 """A process that is killed outright in the middle of a step: run again, the step ends as if nothing had happened."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -52,9 +53,10 @@ def undisturbed(tmp_path_factory, model):
 def kill_in_the_middle(step, folder, model, pattern):
     """Start the step in a process of its own and kill it as soon as two files of the pattern have been there."""
     log = folder.parent / "log.txt"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}  # the helpers beside conftest.py
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, __file__, step, str(folder), model], stdout=output, stderr=output, cwd=Path.cwd()
+            [sys.executable, __file__, step, str(folder), model], stdout=output, stderr=output, env=environment
         )
         try:
             seen = set()

@@ -72,6 +72,20 @@ def test_every_parameter_has_a_type_and_help_and_means_the_same_everywhere():
             assert seen.setdefault(key, facts["type"]) == facts["type"], key
 
 
+@pytest.mark.parametrize("name", BOOKS)
+def test_papermill_sees_every_parameter(name):
+    """Its inspector is a regular expression: a default or a comment with an equals sign hides the whole line."""
+    cell = next(cell for cell in read(name).cells if "parameters" in cell.metadata.get("tags", []))
+    assert re.findall(r"^(\w+):", cell.source, re.M) == list(notebooks.known_parameters(name))
+
+
+@pytest.mark.parametrize("name", BOOKS)
+def test_a_notebook_imports_the_package_in_one_or_two_lines(name):
+    code = "\n".join(cell.source for cell in read(name).cells if cell.cell_type == "code")
+    lines = re.findall(r"^(?:import mentor_kd|from mentor_kd[\w.]* import).*$", code, re.M)
+    assert 1 <= len(lines) <= 2, lines
+
+
 def test_the_defaults_are_the_smoke_size_that_the_package_uses():
     one = defaults("01_collect_rationales")
     for key in ("train_questions", "dev_questions", "test_questions", "coverage", "error_rate", "rationales"):

@@ -197,7 +197,7 @@ def test_a_chart_of_learning_marks_it_too():
     assert charts.PAPER_MARK not in [text.get_text() for text in plain.texts]
     assert charts.PAPER_MARK in [text.get_text() for text in marked.texts]
     titles = [panel.get_title() for panel in marked.axes]
-    assert "Test accuracy (%), by which the epoch is chosen" in titles and "Dev accuracy (%)" not in titles
+    assert "Test accuracy (%), used to select the epoch" in titles and "Dev accuracy (%)" not in titles
 
 
 def test_students_of_the_other_protocol_are_moved_aside(folder, model):

@@ -1,4 +1,4 @@
-"""Charts: what is drawn is what the table says."""
+"""Charts draw exactly what their tables contain."""
 
 import subprocess
 import sys
@@ -33,7 +33,7 @@ def drawn(panel, gid) -> list:
 
 
 def shown(figure) -> list:
-    """The texts that are visible once the figure is drawn; ticks outside of an axis are not."""
+    """The texts visible in the drawn figure, without ticks outside the axis limits."""
     figure.draw_without_rendering()
     found = [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
     for panel in figure.axes:
@@ -55,14 +55,14 @@ def overlapping(figure) -> list[tuple[str, str]]:
 
 
 def outside(figure) -> list[str]:
-    """Texts that the edge of the figure cuts."""
+    """Texts cut off by the edge of the figure."""
     boxes = [(text.get_text(), text_box(text)) for text in shown(figure)]
     right, top = figure.bbox.max + 1
     return [text for text, box in boxes if min(box.min) < -1 or box.x1 > right or box.y1 > top]
 
 
 def text_box(text):
-    """The box of the letters alone, without the arrow of an annotation."""
+    """The bounding box of the text, without the arrow of an annotation."""
     return Text.get_window_extent(text)
 
 
@@ -95,7 +95,7 @@ def test_accuracy_chart_draws_every_seed_and_the_mean():
         assert [mean.get_offsets()[0].tolist() for mean in drawn(panel, "mean")] == [[41, 0], [51, 1], [61, 2]]
         low, high = panel.lines[0].get_xdata()  # variance 1: 41 +- 4.302653 / sqrt(3)
         assert (low, high) == (pytest.approx(41 - 2.48414, abs=1e-4), pytest.approx(41 + 2.48414, abs=1e-4))
-        assert panel.yaxis_inverted()  # the first method is on top
+        assert panel.yaxis_inverted()  # the first method is at the top
         assert "n = 100" in panel.get_xlabel()
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert names == ["answer-only", "vanilla-kd-step-matched", "mentor-kd"]
@@ -110,13 +110,13 @@ def test_methods_differ_in_colour_and_in_marker():
     assert len({mean.get_paths()[0].vertices.tobytes() for mean in means}) == 3
 
 
-def test_a_single_seed_has_its_wilson_interval():
+def test_a_single_seed_gets_a_wilson_interval():
     figure = charts.accuracy_chart(accuracies(seeds=1))
     assert list(figure.axes[0].lines[0].get_xdata()) == [31, 49]
     assert "Wilson" in texts(figure) and "t interval" not in texts(figure)
 
 
-def test_the_papers_protocol_is_marked():
+def test_the_paper_protocol_is_marked():
     figure = charts.accuracy_chart(accuracies("paper"))
     assert charts.PAPER_MARK in texts(figure) and "Protocol: paper" in texts(figure)
     assert all(to_hex(mean.get_facecolor()[0]) == "#ffffff" for mean in drawn(figure.axes[0], "mean"))
@@ -131,7 +131,7 @@ def test_the_papers_protocol_is_marked():
     assert charts.PAPER_MARK in texts(both)
 
 
-def test_reference_lines_stand_in_their_own_panel():
+def test_reference_lines_are_drawn_in_their_task_panel():
     reference = pandas.DataFrame(
         [["sandbox-sums", "mentor", 70.0], ["sandbox-sums", "untuned student", 69.5]],
         columns=["task", "label", "accuracy"],
@@ -145,7 +145,7 @@ def test_reference_lines_stand_in_their_own_panel():
     assert overlapping(figure) == [] and outside(figure) == []
 
 
-def test_a_method_that_was_not_run_on_a_task_is_said_so():
+def test_a_method_missing_on_a_task_is_labelled_not_run():
     table = accuracies()
     table = table[(table["task"] == "sandbox-sums") | (table["method"] != "mentor-kd")]
     figure = charts.accuracy_chart(table)
@@ -159,7 +159,7 @@ def test_seven_tasks_fit():
     assert len(titles) == 7 and overlapping(figure) == [] and outside(figure) == []
 
 
-def test_learning_curve_draws_each_run_in_each_metric_that_it_has():
+def test_learning_curve_draws_each_run_for_each_of_its_metrics():
     frame = pandas.DataFrame(
         {
             "run": ["mentor-kd"] * 3 + ["vanilla-kd-step-matched"] * 3,
@@ -182,7 +182,7 @@ def test_learning_curve_draws_each_run_in_each_metric_that_it_has():
     assert len(alone.axes[0].lines) == 1 and not alone.axes[0].texts
 
 
-def test_yield_chart_stacks_what_the_table_counts():
+def test_yield_chart_stacks_the_counts_of_the_table():
     table = counts(apply(ROWS, FilterSettings()))
     figure = charts.yield_chart(table)
     (panel,) = figure.axes
@@ -200,7 +200,7 @@ def test_length_histogram_by_source_and_verdict():
     assert [panel.get_title() for panel in figure.axes] == ["teacher", "mentor"]
     assert "correct: 3, median 3 words" in texts(figure) and "wrong: 1, median 1 words" in texts(figure)
     assert overlapping(figure) == []
-    charts.length_histogram(frame[frame["words"] == 3])  # all of one length: one bin
+    charts.length_histogram(frame[frame["words"] == 3])  # all the same length: one bin
 
 
 def test_agreement_counts_questions_by_correct_rationales():
@@ -248,12 +248,12 @@ def test_save_writes_the_picture_and_its_table(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["accuracy.csv", "accuracy.png", "new"]
 
 
-def test_a_wrong_table_is_named():
+def test_an_invalid_table_is_rejected():
     with pytest.raises(InputError, match="no column 'protocol'; its columns: task, method"):
         charts.accuracy_chart(accuracies().drop(columns="protocol"))
     with pytest.raises(InputError, match="no rows"):
         charts.accuracy_chart(accuracies().iloc[:0])
-    with pytest.raises(InputError, match="none of loss, dev_accuracy, ce, kl"):
+    with pytest.raises(InputError, match="at least one of loss, dev_accuracy, ce, kl"):
         charts.learning_curve(pandas.DataFrame({"step": [1]}))
 
 

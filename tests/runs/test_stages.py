@@ -23,6 +23,10 @@ class Watched(dict):
         self.asked.add(name)
         return super().__getitem__(name)
 
+    def get(self, name, default=None):
+        self.asked.add(name)
+        return super().get(name, default)
+
 
 @pytest.fixture
 def called(monkeypatch, tmp_path):

@@ -19,7 +19,7 @@ import pytest
 from rich.console import Console
 
 from mentor_kd.files import InputError, read_json, reports_root
-from mentor_kd.runs import grids, jobs, notebook_html, run, sweep_report, sweeps
+from mentor_kd.runs import grids, jobs, notebook_html, sweep_report, sweeps
 
 GRID = """
 sweep: s
@@ -92,7 +92,7 @@ def replaced(log: Path) -> None:
 @pytest.fixture
 def log(tmp_path, monkeypatch):
     """The scripts' own account: a line at the begin and at the end of each stage."""
-    monkeypatch.setattr(run, "command", jobs.command)
+    monkeypatch.setattr(jobs, "command", jobs.command)
     monkeypatch.setattr(notebook_html, "to_html", notebook_html.to_html)
     replaced(tmp_path / "log.txt")
     return tmp_path / "log.txt"

@@ -1,4 +1,4 @@
-"""The explorer without a browser: its buttons clicked, its sliders moved, its messages sent."""
+"""The explorer without a browser: clicking buttons, moving sliders, sending messages."""
 
 import json
 from pathlib import Path
@@ -39,7 +39,7 @@ def statuses(explorer: Explorer) -> list[str]:
     return [line["status"] for line in explorer.reading.rows.rows]
 
 
-def test_a_click_is_on_disk_at_once_and_the_next_row_is_looked_at(explorer, folder):
+def test_a_click_is_on_disk_at_once_and_selects_the_next_row(explorer, folder):
     explorer.reading.note.value = "clear"
     explorer.reading.buttons["drop"].click()
     assert given(folder) == [("drop", "clear")]
@@ -51,7 +51,7 @@ def test_a_click_is_on_disk_at_once_and_the_next_row_is_looked_at(explorer, fold
     assert read_verdicts(folder / "verdicts.jsonl")[explorer.columns.rows[2].id].verdict == "keep"
 
 
-def test_undo_is_a_row_too_and_brings_the_earlier_verdict_back(explorer, folder):
+def test_undo_appends_a_row_and_restores_the_previous_verdict(explorer, folder):
     press(explorer, "keep")
     press(explorer, "go", row=0)
     press(explorer, "drop")
@@ -77,13 +77,13 @@ def test_withdrawing_and_notes(explorer, folder):
     assert given(folder)[1:] == [("keep", "look again"), ("keep", "good"), ("withdrawn", "")]
 
 
-def test_one_verdict_for_all_that_is_shown_after_a_confirmation_with_the_count(explorer, folder):
+def test_one_verdict_for_all_shown_rows_after_confirmation(explorer, folder):
     explorer.reading.facets.chosen = {"source": ["mentor"]}
     explorer.reading.all["drop"].click()
     assert explorer.reading.asking.layout.display == "" and "3" in explorer.reading.confirm.description
     assert given(folder) == []
     explorer.reading.cancel.click()
-    explorer.reading.confirm.click()  # after No there is nothing to confirm
+    explorer.reading.confirm.click()  # nothing left to confirm
     assert given(folder) == [] and explorer.reading.asking.layout.display == "none"
     explorer.reading.all["drop"].click()
     explorer.reading.facets.chosen = {}  # the question was about other rows: it is closed
@@ -97,7 +97,7 @@ def test_one_verdict_for_all_that_is_shown_after_a_confirmation_with_the_count(e
     assert read_verdicts(folder / "verdicts.jsonl") == {}
 
 
-def test_facets_count_under_the_other_facets(explorer):
+def test_facet_counts_apply_the_other_facets(explorer):
     counts = explorer.view.counts
     assert counts["status"]["kept"] == 3 and counts["status"]["no answer"] == 1 == counts["status"]["wrong answer"]
     explorer.reading.facets.chosen = {"source": ["mentor"], "answer": ["correct"]}
@@ -114,7 +114,7 @@ def test_search_ranges_and_order(explorer):
     assert len(explorer.view.rows) == 1
     explorer.reading.search.value = "nowhere"
     assert len(explorer.view.rows) == 0 and explorer.row is None and explorer.reading.detail.value == ""
-    explorer.reading.buttons["drop"].click()  # on nothing
+    explorer.reading.buttons["drop"].click()  # no row is selected
     explorer.reading.search.value = ""
     explorer.reading.ranges["words"].value = (4, 5)
     assert sorted(explorer.columns.words[explorer.view.rows]) == [4, 5]
@@ -128,7 +128,7 @@ def test_search_ranges_and_order(explorer):
         assert len(explorer.view.rows) == 5
 
 
-def test_only_a_page_goes_to_the_browser(folder):
+def test_only_one_page_is_sent_to_the_browser(folder):
     explorer = make(folder, [rationale(f"text {k}", k) for k in range(3 * PAGE + 1)])
     assert len(explorer.reading.rows.rows) == PAGE
     press(explorer, "last")
@@ -143,7 +143,7 @@ def test_only_a_page_goes_to_the_browser(folder):
 def test_filters_show_what_they_drop_and_the_list_follows(folder):
     explorer = make(folder, confidence={rationale("", k).id: -k / 10 for k in range(2)})
     controls = explorer.panel.controls
-    controls["near duplicates"].value = 0.4  # 4 word triples of 10 are shared
+    controls["near duplicates"].value = 0.4  # 4 of 10 word triples are shared
     assert (
         "near duplicate" in explorer.panel.effect.value
         and "drops <b>1</b>" in explorer.panel.drops["near duplicates"].value
@@ -165,9 +165,9 @@ def test_an_error_in_a_callback_shows_in_the_widget(explorer, folder):
     (folder / "verdicts.jsonl").mkdir()  # nothing can be written there
     explorer.reading.buttons["keep"].click()
     assert "IsADirectoryError" in explorer.problem.value and "role='alert'" in explorer.problem.value
-    explorer.reading.rows._handle_custom_msg({"action": "keep"}, [])  # by key
+    explorer.reading.rows._handle_custom_msg({"action": "keep"}, [])  # by keyboard
     assert "IsADirectoryError" in explorer.problem.value
-    assert explorer.columns.said.sum() == 0  # not shown as given
+    assert explorer.columns.said.sum() == 0  # nothing is shown as given
     (folder / "verdicts.jsonl").rmdir()
     explorer.reading.buttons["keep"].click()
     assert explorer.problem.value == "" and len(given(folder)) == 1
@@ -185,11 +185,11 @@ def test_two_people(folder, tmp_path):
     panel.name.value, panel.file.value = "ben", str(bens)
     panel.merge.click()
     assert "2 verdict(s)" in panel.said.value and "it guesses" in panel.table.value
-    assert statuses(anna)[0] == "○ verdict: drop"  # his was later
+    assert statuses(anna)[0] == "○ verdict: drop"  # the later verdict
     panel.read.click()
     assert list(anna.view.rows) == [0]
     anna.reading.buttons["drop"].click()
-    assert "Nobody disagrees" in anna.people.table.value
+    assert "No disagreements" in anna.people.table.value
     panel.file.value = str(tmp_path / "none.jsonl")
     panel.merge.click()
     assert "no file" in panel.said.value
@@ -198,7 +198,7 @@ def test_two_people(folder, tmp_path):
     assert statuses(anna)[2] == "○ verdict: drop"
 
 
-def test_the_settings_as_yaml_are_the_parameters_of_notebook_04(explorer, folder):
+def test_the_written_yaml_has_the_parameters_of_notebook_04(explorer, folder):
     explorer.panel.controls["near duplicates"].value = 0.8
     explorer.write.click()
     chosen = yaml.safe_load((folder / "chosen_filters.yaml").read_text())
@@ -214,13 +214,13 @@ def test_the_settings_as_yaml_are_the_parameters_of_notebook_04(explorer, folder
         FilterSettings(duplicates=False, conclusion=True, arithmetic=True, max_words=3),
     ],
 )
-def test_settings_given_are_the_settings_of_the_controls(folder, settings):
+def test_the_controls_show_the_given_settings(folder, settings):
     explorer = make(folder, settings=settings, confidence={rationale("", 0).id: -0.5})
     assert explorer.settings == settings and explorer.panel.read() == settings
     assert filters.from_parameters(**filters.parameters(settings)) == settings
 
 
-def test_each_task_has_a_verdict_file_of_its_own(folder, tmp_path):
+def test_each_task_has_a_separate_verdict_file(folder, tmp_path):
     letters = new_question("sandbox-letters", "Take the last letters.", "trl", "train")
     rows = [rationale("so 5", 0), rationale("so trl", 1, question=letters, prediction="trl")]
     columns = Columns(rows)
@@ -236,22 +236,22 @@ def test_each_task_has_a_verdict_file_of_its_own(folder, tmp_path):
     assert len(read_rows(files["sandbox-sums"])) == 1
 
 
-def test_the_twin_has_what_the_widget_shows(explorer):
+def test_the_static_tables_show_the_content_of_the_widget(explorer):
     twin = explorer.twin().data
     for text in ("Ann has 2 pens and gets 3", "It has no end", "no answer", "3 sibling(s)", "gold answer"):
         assert text in twin
 
 
-def test_the_widget_is_named_by_a_line_of_text(explorer):
+def test_the_text_representation_is_one_line(explorer):
     assert repr(explorer) == "The rationale explorer over 5 rationales: run this cell in JupyterLab to use it."
 
 
-def test_a_task_without_a_verdict_file_is_refused():
+def test_a_task_without_a_verdict_file_is_rejected():
     with pytest.raises(InputError, match="no verdict file"):
         Judging(Columns([rationale("a", 0)]), {})
 
 
-def test_what_is_shown_is_what_the_filters_say(folder):
+def test_shown_statuses_equal_those_of_the_filters(folder):
     rows = [rationale("a b c d", 0), rationale("a b c e", 1), rationale("x", 2, question=QUESTION)]
     explorer = make(folder, rows, FilterSettings(near_duplicates=0.3))
     press(explorer, "drop")

@@ -1,4 +1,4 @@
-"""Columns: exactly what filters.apply gives, for any rows, settings and verdicts; similarities and searches by hand."""
+"""Columns give exactly the result of filters.apply for any rows, settings and verdicts; similarity and search cases."""
 
 import numpy
 import pytest
@@ -51,7 +51,7 @@ def made(drawn):
 
 @pytest.fixture(autouse=True, scope="module")
 def small_chunks():
-    """So that a handful of rows is cut as 100,000 are."""
+    """Small chunks, so that a few rows are split the way 100,000 are."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(columns, "CHUNK", 3)
         yield
@@ -59,7 +59,7 @@ def small_chunks():
 
 @settings(max_examples=400)
 @given(ROWS, SETTINGS)
-def test_the_columns_give_what_the_filters_give(drawn, chosen):
+def test_the_columns_give_the_same_reasons_as_the_filters(drawn, chosen):
     rows, said, confidence = made(drawn)
     expected = filters.apply(
         rows, chosen, {key: Verdict(key, value) for key, value in said.items()}, confidence=confidence
@@ -70,7 +70,7 @@ def test_the_columns_give_what_the_filters_give(drawn, chosen):
     assert [REASONS[code] for code in table.reasons(chosen)] == [row.reason or "kept" for row in expected]
 
 
-def test_what_is_near_a_dropped_rationale_only_is_kept():
+def test_a_rationale_similar_only_to_a_dropped_one_is_kept():
     rows = [rationale(text, k) for k, text in enumerate(CHAIN)]
     chosen = FilterSettings(
         near_duplicates=0.5, ngram=2
@@ -81,7 +81,7 @@ def test_what_is_near_a_dropped_rationale_only_is_kept():
 
 
 @given(ROWS, st.integers(1, 4))
-def test_the_pairs_are_all_that_share_an_ngram(drawn, n):
+def test_pairs_are_exactly_those_that_share_an_ngram(drawn, n):
     rows, _, _ = made(drawn)
     first, second, alike, same = Columns(rows).pairs(n)
     found = {frozenset(pair): value for *pair, value in zip(first, second, alike, strict=True)}
@@ -96,7 +96,7 @@ def test_the_pairs_are_all_that_share_an_ngram(drawn, n):
     assert all((rows[i].rationale == rows[j].rationale) == flag for i, j, flag in zip(first, second, same, strict=True))
 
 
-def test_similarity_is_to_the_nearest_sibling_by_hand():
+def test_similarity_is_to_the_most_similar_sibling():
     rows = [rationale("a b c d", 0), rationale("a b c e", 1), rationale("x", 2)]
     table = Columns([*rows, rationale("a b c d", 3, question=OTHER)])
     assert table.similarity.tolist() == pytest.approx([1 / 3, 1 / 3, 0, 0])  # abc bcd, abc bce: 1 of 3
@@ -107,7 +107,7 @@ def test_similarity_is_to_the_nearest_sibling_by_hand():
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("STRASSE", [True, False, False]),  # any case, as casefold has it
+        ("STRASSE", [True, False, False]),  # case-insensitive, by casefold
         ("to  the", [False, True, False]),
         ("pens", [True, True, True]),  # in the question
         ("--> 7", [False, False, True]),  # in the conclusion
@@ -118,7 +118,7 @@ def test_similarity_is_to_the_nearest_sibling_by_hand():
         ("", [True, True, True]),
     ],
 )
-def test_search_by_hand(words, expected):
+def test_search(words, expected):
     rows = [rationale("Straße by the side", 0), rationale("to the \x00 road", 1)]
     odd = rationale("it is 😀", 2)
     rows.append(type(odd)(**{**odd.__dict__, "original": "it is 😀\n--> 7"}))

@@ -1,4 +1,4 @@
-"""Whatever a model, or a person, wrote is shown as text: in the widget, in the twin, in HTML pages."""
+"""Text written by models or people is always shown as text: in the widget, the static tables and HTML pages."""
 
 import re
 import time
@@ -41,7 +41,7 @@ UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f\u200b\u202a-\u202e\u2066-\u2069]")
 
 
 def harmless(html: str) -> None:
-    """Only our own tags, no handler, nothing that cannot be seen."""
+    """Only our own tags, no event handlers, no invisible characters."""
     tags = set(re.findall(r"</?([a-zA-Z][\w-]*)", html))
     assert tags <= SAFE_TAGS, tags - SAFE_TAGS
     assert not re.search(r"<[^>]*\son\w+\s*=", html) and "href" not in re.sub(r">[^<]*<", "><", html)
@@ -66,7 +66,7 @@ def explorer(tmp_path):
     return make(tmp_path, some, who="me")
 
 
-def test_every_row_is_harmless_and_quickly_shown(explorer):
+def test_every_row_is_harmless_and_shown_quickly(explorer):
     for number in range(len(explorer.view.rows)):
         started = time.perf_counter()
         press(explorer, "go", row=number)
@@ -82,10 +82,10 @@ def test_every_row_is_harmless_and_quickly_shown(explorer):
     assert "&lt;script&gt;" in explorer.people.table.value
 
 
-def test_a_million_characters_are_cut_with_a_notice_and_more_on_demand(explorer):
+def test_a_million_characters_are_cut_with_a_notice_and_a_show_more_button(explorer):
     press(explorer, "go", row=hostile.TEXTS.index(hostile.LONG))
     assert "4,000 of 1,000,006 characters are shown" in explorer.reading.detail.value
-    assert "The prediction stands further on" in explorer.reading.detail.value
+    assert "The prediction is further down" in explorer.reading.detail.value
     assert explorer.reading.more.layout.display == ""
     explorer.reading.more.click()
     assert "50,000 of 1,000,006 characters are shown" in explorer.reading.detail.value
@@ -93,7 +93,7 @@ def test_a_million_characters_are_cut_with_a_notice_and_more_on_demand(explorer)
     assert explorer.reading.more.layout.display == "none"
 
 
-def test_the_list_gets_short_visible_texts(explorer):
+def test_the_list_receives_short_visible_texts(explorer):
     for line in explorer.reading.rows.rows:
         assert len(str(line)) < 1200 and not UNSEEN.search(line["text"])
     texts = [line["text"] for line in explorer.reading.rows.rows]
@@ -109,7 +109,7 @@ def test_markup_escapes_any_text(a, b):
         harmless(html)
 
 
-def test_marks_and_steps_by_hand():
+def test_marks_and_steps():
     html = steps("One <b>. Two\n--> 7", marks=[(13, 18, "s")])
     assert re.findall(r"<li>(.*?)</li>", html) == [
         '<bdi dir="auto">One &lt;b&gt;.</bdi>',
@@ -122,7 +122,7 @@ def test_marks_and_steps_by_hand():
     assert visible("a\ud800\u00ad", None) == "a⟨U+D800⟩⟨U+00AD⟩" and visible("abc", 2) == "ab…"
 
 
-def test_differences_by_hand():
+def test_differences():
     html = differences("2 and 3 make 5", "2 and 4 make 5 pens")
     assert re.sub(r' style="[^"]*"', "", html) == (
         '<bdi dir="auto">2 and <del>3</del> <ins>4</ins> make 5 <ins>pens</ins></bdi>'
@@ -130,7 +130,7 @@ def test_differences_by_hand():
     assert "words are compared" in differences("a", "b " * 500) and CUT < 10_000
 
 
-def test_the_html_page_of_a_notebook_shows_them_as_text(explorer, tmp_path):
+def test_the_html_page_of_a_notebook_shows_hostile_texts_as_text(explorer, tmp_path):
     cell = nbformat.v4.new_code_cell("x", execution_count=1)
     data = {"text/html": explorer.twin().data, "text/plain": "a twin"}
     cell.outputs = [nbformat.v4.new_output("display_data", data)]

@@ -1,4 +1,4 @@
-"""The lens's numbers by hand, on models of ten lines, and through real shapes of models and tokenizers."""
+"""The lens's numbers against hand-computed ones on minimal models, and with real model and tokenizer types."""
 
 import math
 from types import SimpleNamespace
@@ -19,12 +19,12 @@ LN2, LN3 = math.log(2), math.log(3)
 
 
 def logits(*rows):
-    """Logits whose softmax at temperature 1 is these probabilities."""
+    """Logits whose softmax at temperature 1 gives these probabilities."""
     return torch.tensor(rows).log()
 
 
 class Letters:
-    """A tokenizer of four letters and an end."""
+    """A tokenizer with four letters and an end token."""
 
     eos_token_id, pad_token_id, all_special_ids = 4, 4, [4]
     pieces = ["a", "b", "c", " ", "</s>"]
@@ -43,7 +43,7 @@ class Letters:
 
 
 class Table(torch.nn.Module):
-    """A model that says at each position what its table says of the token that it reads."""
+    """A model whose logits at each position are the table's row for the token read there."""
 
     device = torch.device("cpu")
 
@@ -67,7 +67,7 @@ MENTOR = logits(EVEN, [0.5, 0.25, 0.25, 1e-9, 1e-9], EVEN, EVEN, [0.1, 0.6, 0.1,
 STUDENT = logits(EVEN, [0.25, 0.5, 0.25, 1e-9, 1e-9], EVEN, EVEN, EVEN)
 
 
-def test_entropy_of_a_coin_of_certainty_and_at_a_temperature():
+def test_entropy_with_and_without_a_temperature():
     one = logits([0.5, 0.5, 0.0], [1.0, 0.0, 0.0], [1 / 3, 1 / 3, 1 / 3])
     assert measures.entropy(one).tolist() == pytest.approx([LN2, 0, LN3])
     # at temperature 2 the probabilities (16, 1) / 17 become (4, 1) / 5
@@ -75,7 +75,7 @@ def test_entropy_of_a_coin_of_certainty_and_at_a_temperature():
     assert measures.entropy(logits([16 / 17, 1 / 17]), 2.0).tolist() == pytest.approx([expected])
 
 
-def test_divergence_is_that_of_the_loss_position_by_position():
+def test_divergence_equals_that_of_the_loss_by_position():
     mentor, student = logits([0.5, 0.25, 0.25], [0.2, 0.3, 0.5]), logits([0.25, 0.5, 0.25], [0.2, 0.3, 0.5])
     assert measures.divergence(mentor, student).tolist() == pytest.approx([0.25 * LN2, 0], abs=1e-6)
     for tau in (0.5, 2.0, 7.0):
@@ -83,12 +83,12 @@ def test_divergence_is_that_of_the_loss_position_by_position():
         assert float(measures.divergence(mentor, student, tau).sum()) == pytest.approx(expected, abs=1e-6)
 
 
-def test_loss_is_that_of_the_training_position_by_position():
+def test_loss_equals_that_of_training_by_position():
     student = logits([0.25, 0.5, 0.25], [0.125, 0.125, 0.75])
     assert measures.loss(student, torch.tensor([1, 0])).tolist() == pytest.approx([LN2, 3 * LN2])
 
 
-def test_what_the_student_is_told():
+def test_the_training_target():
     mentor = logits([16 / 26, 9 / 26, 1 / 26])  # at temperature 2: (4, 3, 1) / 8
     told = measures.mixture(mentor, torch.tensor([1]), LossSettings(0.4, 2.0))[0]
     assert told.tolist() == pytest.approx([0.4 * 0.5, 0.6 + 0.4 * 0.375, 0.4 * 0.125])
@@ -97,7 +97,7 @@ def test_what_the_student_is_told():
 
 @pytest.mark.parametrize("tau", [0.5, 1.0, 2.0, 8.0])
 @pytest.mark.parametrize(("weight", "squared"), [(0.0, True), (0.3, True), (0.3, False), (1.0, True)])
-def test_the_push_is_the_gradient_of_the_real_loss(weight, squared, tau):
+def test_the_push_is_minus_the_gradient_of_the_training_loss(weight, squared, tau):
     torch.manual_seed(0)
     student, mentor, targets = torch.randn(3, 7, requires_grad=True), torch.randn(3, 7), torch.tensor([0, 3, 6])
     settings = LossSettings(weight, tau, tau_squared=squared)
@@ -111,8 +111,8 @@ def test_the_push_is_the_gradient_of_the_real_loss(weight, squared, tau):
 
 
 @pytest.mark.parametrize("encoder_decoder", [False, True])
-def test_a_look_has_a_row_for_each_token_that_is_taught(encoder_decoder):
-    """The first token is predicted by the prompt's last one, or by the start token of an encoder-decoder (here 4)."""
+def test_a_look_has_a_row_for_each_target_token(encoder_decoder):
+    """The first token is predicted from the last prompt token, or from an encoder-decoder's start token (here 4)."""
     mentor, student = (dummy(n, t, encoder_decoder) for n, t in (("mentor", MENTOR), ("student", STUDENT)))
     seen = measures.look(Example("r1", [0, 4], [1, 0, 4]), mentor, {"after": student})
     assert seen.texts == ("b", "a", "</s>") and seen.id == "r1"
@@ -124,10 +124,10 @@ def test_a_look_has_a_row_for_each_token_that_is_taught(encoder_decoder):
     assert table["loss of after"].tolist() == pytest.approx([math.log(5), 2 * LN2, math.log(5)], abs=1e-5)
 
 
-def test_candidates_by_hand():
+def test_candidates():
     seen = measures.look(Example("r1", [4], [1, 0, 4]), dummy("mentor", MENTOR), {"after": dummy("student", STUDENT)})
     table = measures.candidates(seen, 1, LossSettings(0.4, 1.0), count=2).set_index("token").round(4)
-    # after "b" mentor (1/2, 1/4, 1/4), student (1/4, 1/2, 1/4), and "a" is right
+    # after "b": mentor (1/2, 1/4, 1/4), student (1/4, 1/2, 1/4), hard label "a"
     assert list(table.index) == ["a", "b", REST]
     assert table["hard label"].tolist() == [1, 0, 0]
     assert table["mentor"].tolist() == [0.5, 0.25, 0.25]
@@ -147,7 +147,7 @@ def test_the_hard_label_is_among_the_candidates_however_unlikely():
 
 
 @pytest.mark.parametrize("shape", ["llama", "gpt2", "t5"])
-def test_a_look_through_models_of_each_shape(tmp_path, shape):
+def test_a_look_with_each_model_type(tmp_path, shape):
     mentor = loading.load(tiny.SHAPES[shape](tmp_path / "mentor", seed=1))
     student = loading.load(tiny.SHAPES[shape](tmp_path / "student", seed=2))
     example = tiny.examples(mentor, 1)[0]
@@ -160,7 +160,7 @@ def test_a_look_through_models_of_each_shape(tmp_path, shape):
     assert shares[["push on before", "push on after"]].sum().tolist() == pytest.approx([0, 0], abs=1e-5)
 
 
-def test_vocabularies_of_different_padding_are_compared_as_far_as_both_go(tmp_path):
+def test_vocabularies_with_different_padding_are_compared_on_their_shared_part(tmp_path):
     mentor = loading.load(tiny.t5(tmp_path / "mentor", seed=1, beyond=12))
     student = loading.load(tiny.t5(tmp_path / "student", seed=2, beyond=4))
     seen = measures.look(tiny.examples(mentor, 1)[0], mentor, {"after": student})
@@ -168,13 +168,13 @@ def test_vocabularies_of_different_padding_are_compared_as_far_as_both_go(tmp_pa
     measures.candidates(seen, 0, LossSettings(), count=10_000)  # entries beyond the tokenizer have a name as well
 
 
-def test_models_that_cannot_be_compared_are_named(tmp_path):
+def test_models_that_cannot_be_compared_are_rejected_by_name(tmp_path):
     mentor, student = loading.load(tiny.llama(tmp_path / "m")), loading.load(tiny.gpt2(tmp_path / "s"))
-    with pytest.raises(InputError, match="with one tokenizer, but student 'after'"):
+    with pytest.raises(InputError, match="with the same tokenizer, but student 'after'"):
         measures.look(tiny.examples(mentor, 1)[0], mentor, {"after": student})
 
 
-# tokens as people read them
+# readable tokens
 
 
 @pytest.mark.parametrize("tokenizer", [tiny.sandbox_tokenizer, tiny.bpe_tokenizer, tiny.unigram_tokenizer])
@@ -186,7 +186,7 @@ def test_pieces_join_to_the_text(tokenizer):
     assert "\u2423has" in found or "\u2423h" in found
 
 
-def test_the_end_a_lone_byte_and_a_line_break_show_themselves():
+def test_the_end_a_lone_byte_and_a_line_break_are_visible():
     tokenizer = tiny.bpe_tokenizer()
     assert measures.readable(tokenizer, [tokenizer.eos_token_id]) == ["<|endoftext|>"]
     ids = tokenizer("\n\u6f22", add_special_tokens=False)["input_ids"]

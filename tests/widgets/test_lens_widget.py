@@ -1,4 +1,4 @@
-"""The lens's widget and its figures, without a browser."""
+"""The lens widget and its figures, without a browser."""
 
 import re
 import shutil
@@ -28,7 +28,7 @@ TRAINING = TrainSettings(epochs=1, batch_size=4, learning_rate=3e-3, loss=LossSe
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A task's folder with a mentor, a student without soft labels and one with."""
+    """A task folder with a mentor, a student without soft labels and one with them."""
     root = tmp_path_factory.mktemp("lens")
     model, folder = str(tiny.llama(root / "model")), root / TASK
     collect(folder, TASK, CollectSettings(train_questions=12, dev_questions=3, test_questions=5))
@@ -55,21 +55,21 @@ def widget(ours, rows):
     return Lens(rows, ours.mentor, ours.students, ours.settings, ours.max_length)
 
 
-# which models
+# the models
 
 
-def test_the_subjects_are_the_first_student_with_soft_labels_and_what_it_was_made_from(folder, ours):
+def test_the_subjects_are_the_first_student_with_soft_labels_and_its_base_model(folder, ours):
     assert ours.method == "mentor-kd" and list(ours.students) == ["before", "after"]
     assert (ours.settings, ours.max_length) == (LossSettings(0.4, 3.0), 300)
     assert ours.students["before"].name == read_json(folder / "students/mentor-kd-seed0/manifest.json")["base"]
     assert measures.subjects(folder, "vanilla-kd-seed0").method == "vanilla-kd"
 
 
-def test_a_student_that_is_not_there_is_named_and_those_that_are(folder, tmp_path):
-    with pytest.raises(InputError, match="no student 'mentor-kd-seed7'; trained are mentor-kd-seed0, vanilla-kd-seed0"):
+def test_a_missing_student_is_named_with_the_trained_ones(folder, tmp_path):
+    with pytest.raises(InputError, match="no student 'mentor-kd-seed7'; trained: mentor-kd-seed0, vanilla-kd-seed0"):
         measures.subjects(folder, "mentor-kd-seed7")
     shutil.copytree(folder / "students" / "vanilla-kd-seed0", tmp_path / "students" / "vanilla-kd-seed0")
-    with pytest.raises(InputError, match="no student with soft labels; trained are vanilla-kd-seed0"):
+    with pytest.raises(InputError, match="no student with soft labels; trained: vanilla-kd-seed0"):
         measures.subjects(tmp_path)
 
 
@@ -80,7 +80,7 @@ def column(widget, name):
     return next(one for one in widget.bars["columns"] if one["name"] == name)
 
 
-def test_the_widget_opens_at_the_token_of_which_the_mentor_is_least_sure(widget, rows):
+def test_the_widget_opens_at_the_token_with_the_highest_mentor_entropy(widget, rows):
     assert widget.error == "" and widget.count == len(rows)
     assert (widget.temperature, widget.weight) == (3.0, 0.4)
     assert widget.page["id"] == rows[0].id and widget.page["tokens"] == list(widget.seen.texts)
@@ -90,7 +90,7 @@ def test_the_widget_opens_at_the_token_of_which_the_mentor_is_least_sure(widget,
     assert len(widget.strips[0]["faces"]) == len(widget.page["tokens"])
 
 
-def test_a_token_chosen_changes_the_bars(widget):
+def test_selecting_a_token_changes_the_bars(widget):
     first = widget.bars
     widget.token = (widget.token + 1) % len(widget.page["tokens"])
     assert widget.bars != first and widget.bars["title"].startswith(f"Token {widget.token + 1} of ")
@@ -99,7 +99,7 @@ def test_a_token_chosen_changes_the_bars(widget):
     assert column(widget, "mentor")["values"] == expected["mentor"].round(4).tolist()
 
 
-def test_the_sliders_show_the_target_that_the_student_gets(widget):
+def test_the_sliders_change_the_target(widget):
     widget.weight = 0.0
     assert column(widget, "target")["values"] == column(widget, "hard label")["values"]
     widget.weight = 1.0
@@ -111,7 +111,7 @@ def test_the_sliders_show_the_target_that_the_student_gets(widget):
     assert widget.strips != strip
 
 
-def test_before_and_after_stand_side_by_side_on_one_scale(widget):
+def test_before_and_after_share_one_scale(widget):
     widget.measure = "divergence"
     assert [strip["name"] for strip in widget.strips] == ["before", "after"]
     highest = max(max(strip["values"]) for strip in widget.strips)
@@ -121,7 +121,7 @@ def test_before_and_after_stand_side_by_side_on_one_scale(widget):
     assert brightest["faces"][brightest["values"].index(highest)] == widget.legend["ramp"][-1]
 
 
-def test_another_rationale_is_read_by_the_models_when_it_is_looked_at(widget, rows):
+def test_the_models_run_on_another_rationale_when_it_is_selected(widget, rows):
     widget.index = 3
     assert widget.page["id"] == rows[3].id and widget.error == ""
     widget.index = 10_000  # beyond the end is the end
@@ -133,10 +133,10 @@ def test_another_rationale_is_read_by_the_models_when_it_is_looked_at(widget, ro
     [
         ("temperature", -1.0, "InputError: soft_label_temperature .tau. must be a number > 0, got -1.0"),
         ("weight", 2.0, "InputError: soft_label_weight .lambda. must be a number >= 0 and <= 1, got 2.0"),
-        ("measure", "beauty", "InputError: the lens colours by one of entropy, divergence, loss, not 'beauty'"),
+        ("measure", "beauty", "InputError: measure must be one of entropy, divergence, loss, got 'beauty'"),
     ],
 )
-def test_an_error_shows_in_the_widget_and_goes_when_it_is_mended(widget, name, value, words):
+def test_an_error_shows_in_the_widget_until_it_is_fixed(widget, name, value, words):
     before = getattr(widget, name)
     setattr(widget, name, value)
     assert re.search(words, widget.error)
@@ -144,7 +144,7 @@ def test_an_error_shows_in_the_widget_and_goes_when_it_is_mended(widget, name, v
     assert widget.error == ""
 
 
-def test_a_rationale_that_is_too_long_says_so_and_leaves_nothing_of_the_one_before(ours, rows):
+def test_a_rationale_that_is_too_long_gives_an_error_and_clears_the_previous_one(ours, rows):
     widget = Lens(rows, ours.mentor, ours.students, ours.settings, max_length=5)
     assert f"rationale {rows[0].id} is longer than 5 tokens" in widget.error
     assert (widget.page["tokens"], widget.strips, widget.bars) == ([], [], {})
@@ -152,7 +152,7 @@ def test_a_rationale_that_is_too_long_says_so_and_leaves_nothing_of_the_one_befo
     assert widget.error == "" and widget.page["id"] == rows[1].id and widget.bars["tokens"]
 
 
-def test_a_model_that_fails_shows_its_error_in_the_widget(widget, monkeypatch):
+def test_an_error_of_a_model_shows_in_the_widget(widget, monkeypatch):
     def fails(*arguments):
         raise RuntimeError("out of memory")
 
@@ -161,8 +161,8 @@ def test_a_model_that_fails_shows_its_error_in_the_widget(widget, monkeypatch):
     assert widget.error == "RuntimeError: out of memory"
 
 
-def test_no_rationale_is_an_error_with_the_remedy(ours):
-    with pytest.raises(InputError, match="no rationale to look at.*notebook 04"):
+def test_no_rationale_is_an_error_that_says_how_to_fix_it(ours):
+    with pytest.raises(InputError, match="at least one rationale.*notebook 04"):
         Lens([], ours.mentor, ours.students)
 
 
@@ -171,13 +171,13 @@ def test_markup_and_directions_reach_the_page_as_text(ours):
     sampler = {"model": "m", "temperature": 0.7, "top_k": 50, "seed": 0, "index": 0}
     row = new_rationale(question, f"{HARD} \x00 \u202ecba \U0001f600", "teacher", sampler, prediction="a", correct=True)
     widget = Lens([row], ours.mentor, ours.students)
-    assert widget.error == "" and "<script>" in "".join(widget.page["tokens"])  # whole: the page sets it as text
+    assert widget.error == "" and "<script>" in "".join(widget.page["tokens"])  # unescaped: the page sets it as text
     assert "\u202e" not in widget.page["question"] + "".join(widget.page["tokens"])
     code = Path(lens_widget.__file__).with_name("lens.js").read_text()
     assert "innerHTML" not in code and "insertAdjacentHTML" not in code
 
 
-def test_where_no_widget_lives_there_are_words(widget):
+def test_pages_without_widgets_show_a_text(widget):
     bundle = widget._repr_mimebundle_()
     data = bundle[0] if isinstance(bundle, tuple) else bundle
     assert "run this cell in JupyterLab" in data["text/plain"]
@@ -186,7 +186,7 @@ def test_where_no_widget_lives_there_are_words(widget):
 # the figures
 
 
-def test_a_strip_has_a_coloured_box_for_each_token_and_a_strip_for_each_student(ours, widget):
+def test_there_is_a_strip_for_each_student_with_a_coloured_box_for_each_token(ours, widget):
     frame = measures.tokens(widget.seen, 2.0)
     for measure, panels in (("entropy", 1), ("divergence", 2), ("loss", 2)):
         figure = charts.token_strip(frame, measure, marked=3)
@@ -196,23 +196,23 @@ def test_a_strip_has_a_coloured_box_for_each_token_and_a_strip_for_each_student(
             assert [text.get_text() for text in strip.texts] == list(frame["token"])
             assert len(strip.patches) == len(frame) + 1  # and the mark
         assert report_charts.png(figure).startswith(b"\x89PNG")
-    with pytest.raises(InputError, match="not 'beauty'"):
+    with pytest.raises(InputError, match="got 'beauty'"):
         charts.token_strip(frame, "beauty")
 
 
-def test_a_strip_breaks_its_lines_between_tokens_and_after_line_breaks():
+def test_a_strip_wraps_between_tokens_and_after_line_breaks():
     frame = pandas.DataFrame({"token": ["a" * 50, "b" * 50, "c\u21b5", "d"], "entropy": [0.0, 1.0, 0.5, 0.2]})
     places = list(charts._places(frame["token"]))
     assert [line for _, line, _ in places] == [0, 1, 1, 2]
     assert all(start + width <= charts.LINE for start, _, width in places)
 
 
-def test_ink_can_be_read_on_every_colour():
+def test_the_text_colour_is_readable_on_every_colour():
     assert charts.colour(0.0, 1.0)[1] == "#ffffff" and charts.colour(1.0, 1.0)[1] == "#000000"
-    assert charts.colour(0.0, 0.0)[1] == "#ffffff"  # a scale of nothing
+    assert charts.colour(0.0, 0.0)[1] == "#ffffff"  # an empty scale
 
 
-def test_bars_have_a_panel_for_each_column_and_say_their_numbers(widget):
+def test_bars_have_a_panel_for_each_column_with_its_values(widget):
     frame = measures.candidates(widget.seen, 2, LossSettings(0.3, 2.0))
     figure = charts.token_bars(frame, "A $token$ with <markup>")
     titles = [panel.get_title() for panel in figure.axes]
@@ -223,8 +223,8 @@ def test_bars_have_a_panel_for_each_column_and_say_their_numbers(widget):
 
 
 @pytest.mark.parametrize(
-    ("value", "signed", "said"),
+    ("value", "signed", "text"),
     [(0.0, False, "0"), (0.004, False, "~0"), (0.125, False, "0.12"), (-0.5, True, "-0.50")],
 )
-def test_numbers_as_people_read_them(value, signed, said):
-    assert charts.number(value, signed) == said
+def test_numbers_are_formatted_for_reading(value, signed, text):
+    assert charts.number(value, signed) == text

@@ -1,4 +1,4 @@
-"""Training watched live, without a browser: what is drawn and how often, stops, errors, and going on."""
+"""Live training without a browser: what is drawn and how often, stops, errors, and resuming."""
 
 import asyncio
 import os
@@ -24,7 +24,7 @@ ACCURATE = {"step": 4, "dev_accuracy": 25.0, "time": 0.0}
 
 @pytest.fixture
 def shown(monkeypatch):
-    """What a notebook would show: for each display its contents, one after another."""
+    """What a notebook would show: for each display, its successive contents."""
     import IPython.display
 
     displays = []
@@ -44,7 +44,7 @@ def button(shown):
 
 
 def until_stopped(stop, watch):
-    """A training that goes on until it is stopped, and says so as the steps do."""
+    """A training that runs until it is stopped, with a message like that of the real steps."""
     for row in ROWS:
         watch(row)
     while not stop():
@@ -56,7 +56,7 @@ def run(step, *arguments, show=None, **named):
     return asyncio.run((show or Live("Training")).train(step, *arguments, **named))
 
 
-def test_a_training_runs_beside_the_cell_and_gives_its_result(shown):
+def test_a_training_runs_in_a_thread_and_returns_its_result(shown):
     threads, show = [], Live("Training")
 
     def step(a, b, stop, watch, c=0):
@@ -70,19 +70,19 @@ def test_a_training_runs_beside_the_cell_and_gives_its_result(shown):
     assert show.rows == {"first": ROWS}
 
 
-def test_the_last_picture_stays_in_the_one_place_and_the_button_goes(shown):
+def test_the_picture_is_updated_in_place_and_the_button_disappears(shown):
     show = Live("Training")
     for name in ("first", "second"):
         run(lambda stop, watch: [watch(row) for row in ROWS], show=show, run=name)
     control, drawn = shown
     assert [type(one).__name__ for one in control] == ["StopButton", "HTML"] * 2
     assert control[-1].data == "<pre style='margin:0'></pre>"
-    assert drawn[-1].axes[0].get_title(loc="left") == "Loss of second (nats a token)"
+    assert drawn[-1].axes[0].get_title(loc="left") == "Loss of second (nats per token)"
 
 
-def test_what_was_trained_before_says_so_and_escapes_its_name(shown):
+def test_a_finished_training_is_reported_with_its_name_escaped(shown):
     assert run(lambda stop, watch: "manifest", run="<b>") == "manifest"
-    assert shown[0][-1].data == "<pre style='margin:0'>&lt;b&gt;: was trained before</pre>" and len(shown) == 1
+    assert shown[0][-1].data == "<pre style='margin:0'>&lt;b&gt;: already trained</pre>" and len(shown) == 1
 
 
 def test_the_button_stops(shown):
@@ -100,7 +100,7 @@ def test_the_button_stops(shown):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_however_often_it_comes(number):
+def test_a_repeated_signal_stops_the_training(number):
     before = signal.getsignal(number)
 
     def step(stop, watch):
@@ -115,7 +115,7 @@ def test_a_signal_stops_however_often_it_comes(number):
 
 
 def test_a_cancelled_cell_waits_for_the_checkpoint(shown):
-    """What the kernel's interrupt does where another holds the signals."""
+    """The effect of a kernel interrupt where something else handles the signals."""
 
     async def cancel():
         training = asyncio.ensure_future(Live("Training").train(until_stopped))
@@ -132,7 +132,7 @@ def test_a_cancelled_cell_waits_for_the_checkpoint(shown):
 
 def test_a_stop_shows_its_message_instead_of_a_traceback():
     assert Stopped("stopped at step 3")._render_traceback_() == ["stopped at step 3"]
-    assert issubclass(Stopped, KeyboardInterrupt)  # so that no `except Exception` takes it for an error
+    assert issubclass(Stopped, KeyboardInterrupt)  # so that no `except Exception` catches it
 
 
 def test_an_error_comes_with_the_traceback_of_the_training(shown):
@@ -146,8 +146,8 @@ def test_an_error_comes_with_the_traceback_of_the_training(shown):
     assert not [one for display in shown for one in display[-1:] if isinstance(one, StopButton)]
 
 
-def test_pictures_are_no_more_frequent_than_their_cost_allows(monkeypatch):
-    """A picture of 0.1 s may come every 5 s, one that costs nothing every half second."""
+def test_the_cost_of_a_picture_limits_how_often_it_is_drawn(monkeypatch):
+    """A picture that takes 0.1 s is drawn every 5 s at most, one that costs nothing every 0.5 s."""
     clock = SimpleNamespace(now=100.0, cpu=0.0)
     monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=lambda: clock.now, thread_time=lambda: clock.cpu))
     for cost, expected in ((0.1, 5.0), (0.0, 0.5)):
@@ -169,7 +169,7 @@ def test_pictures_are_no_more_frequent_than_their_cost_allows(monkeypatch):
         assert show.seconds <= 0.02 * 30 + 0.1
         known = len(drawn)
         show._draw()
-        show._draw(last=True)  # at the end whatever is new is drawn at once, and nothing twice
+        show._draw(last=True)  # at the end, new rows are drawn at once, and nothing twice
         show._draw(last=True)
         assert len(drawn) == known + (clock.now != drawn[known - 1])
 
@@ -182,20 +182,20 @@ def test_the_picture_has_the_parts_of_the_loss_and_every_accuracy():
     assert legend == ["Loss", "Cross-entropy", "Divergence from the mentor"]
     assert len({(line.get_linestyle(), line.get_color()) for line in loss.lines}) == 3
     assert [list(line.get_ydata()) for line in accuracy.lines] == [[25.0], [25.0]]
-    assert accuracy.get_title(loc="left") == "Dev accuracy (%); grey: 1 before"
+    assert accuracy.get_title(loc="left") == "Dev accuracy (%); grey: 1 earlier"
     assert figure._repr_png_().startswith(b"\x89PNG")
     hard = picture({"": ROWS})
     assert [text.get_text() for text in hard.axes[0].get_legend().get_texts()] == ["Cross-entropy"]
-    assert len(picture({}).axes) == 2  # nothing yet is no error
+    assert len(picture({}).axes) == 2  # no rows yet is not an error
 
 
-# stopping a real training, and going on
+# stopping a real training and resuming
 
 TRAINING = TrainSettings(epochs=3, batch_size=4, learning_rate=3e-3)
 
 
-def test_a_training_stopped_and_run_again_ends_as_one_that_was_not(tmp_path):
-    """Dropout is on, so that the state of the random numbers matters; the stop comes in another thread than usual."""
+def test_a_stopped_and_resumed_training_equals_an_uninterrupted_one(tmp_path):
+    """Dropout is on, so that the random state matters; the stop request comes from another thread than usual."""
     model = str(tiny.gpt2(tmp_path / "model"))
     folders = [tmp_path / name / "sandbox-letters" for name in ("undisturbed", "stopped")]
     for folder in folders:

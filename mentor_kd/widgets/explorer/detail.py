@@ -1,4 +1,4 @@
-"""One rationale looked at: question, answers, the text by steps, what people said, and its siblings beside it."""
+"""The details of one rationale: question, answers, the text by steps, verdicts, and its siblings."""
 
 import html
 from collections.abc import Mapping
@@ -12,13 +12,13 @@ from .table import Columns
 
 SIBLINGS = 8
 LEFT = "text-align:left;vertical-align:top"
-LONG = 100_000  # characters; in a longer text no sums are looked for while somebody waits
+LONG = 100_000  # characters; longer texts are not checked for wrong sums, which would take too long
 
 
 def detail(
     columns: Columns, row: int, reason: str, people: Mapping[str, tuple[str, str]] | None = None, limit: int = CUT
 ) -> str:
-    """The row as HTML: at the left the rationale, its prediction marked where it was found; at the right siblings."""
+    """The row as HTML: at the left the rationale, with its prediction highlighted; at the right its siblings."""
     one = columns.rows[row]
     facts = [
         ("gold answer", f"<b>{escaped(one.answer, 200)}</b>"),
@@ -45,7 +45,7 @@ def _prediction(one) -> str:
 
 
 def text(columns: Columns, row: int, limit: int = CUT) -> str:
-    """The rationale with its conclusion, by steps; the prediction is marked, and so are sums that do not compute."""
+    """The rationale with its conclusion, by steps; the prediction and wrong sums are highlighted."""
     one = columns.rows[row]
     whole = one.original
     found = extract(columns.tasks.get(one.task, one.task), whole, one.question)
@@ -53,7 +53,7 @@ def text(columns: Columns, row: int, limit: int = CUT) -> str:
     if found.value is not None and found.value == one.prediction:
         marks.append((found.start, found.end, MARK))
         if found.start >= limit:
-            beyond = f"<p>The prediction stands further on: {around(whole, found.start, found.end)}</p>"
+            beyond = f"<p>The prediction is further down: {around(whole, found.start, found.end)}</p>"
     if len(whole) <= LONG:
         place = 0
         for step in wrong_steps(whole):
@@ -63,7 +63,7 @@ def text(columns: Columns, row: int, limit: int = CUT) -> str:
 
 
 def siblings(columns: Columns, row: int) -> str:
-    """The other rationales of the question, the most similar first, with what differs from this one marked."""
+    """The other rationales of the question, most similar first, with their differences from this one marked."""
     others = columns.siblings(row)
     first, second, alike, _ = columns.pairs(columns.ngram)
     similarity = numpy.zeros(len(columns))
@@ -76,15 +76,15 @@ def siblings(columns: Columns, row: int) -> str:
     for other in others[:SIBLINGS]:
         sibling = columns.rows[other]
         answer = f"{'✓' if sibling.correct else '✗'} {escaped(sibling.prediction or 'none', 60)}"
-        title = f"<b>{sibling.source}</b> {answer} <i>similar {similarity[other]:.2f}</i>"
+        title = f"<b>{sibling.source}</b> {answer} <i>similarity {similarity[other]:.2f}</i>"
         cards.append(f'<div class="mkd-card">{title}<br>{differences(one.rationale, sibling.rationale)}</div>')
     more = f"<p>and {len(others) - SIBLINGS:,} more</p>" if len(others) > SIBLINGS else ""
-    legend = "<i>underlined: only here · struck through: only in the rationale looked at</i>"
+    legend = "<i>underlined: only in the sibling · struck through: only in the selected rationale</i>"
     return f"<h4>{len(others):,} sibling(s)</h4>{legend if cards else ''}{''.join(cards)}{more}"
 
 
 def twin(heads: list, rows: list[dict], counts: Mapping[str, Mapping[str, int]], looked_at: str) -> str:
-    """What the explorer shows, as plain tables for where no widget runs: facets, a page of rows, the row looked at."""
+    """The explorer's content as plain tables, for pages without widgets: facets, a page of rows, the selected row."""
     facets = "".join(
         f"<tr><th style='{LEFT}'>{name}</th><td style='{LEFT}'>"
         + ", ".join(f"{escaped(label)} {n:,}" for label, n in labels.items() if n)

@@ -1,11 +1,12 @@
 """The rationale explorer: read, judge and filter rationales in JupyterLab, by mouse or by keyboard alone.
 
-`explore(folder)` returns the widget of notebook 04; `twin` shows the same story where no widget can. Verdicts are on
-disk before the page shows them. Text of models only passes through `markup`, or is set as text by the browser.
+`explore(folder)` returns the widget of notebook 04; `twin` gives the same content as tables. Verdicts are on disk
+before the page shows them. Model-written text reaches the page only through `markup` or as plain text.
 """
 
 import functools
 import html
+import os
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ from .table import CODE, REASONS, Columns
 from .view import View
 
 PAGE = 12
-MORE = 50_000  # characters of a text that "show more" shows
+MORE = 50_000  # characters of a text shown after "Show more of the text"
 
 
 def explore(
@@ -37,11 +38,11 @@ def explore(
     confidence: Mapping[str, float] | None = None,
     who: str = "",
 ) -> "Explorer":
-    """The explorer of one task's folder, or of several, at these filter settings; verdicts are given as `who`.
+    """The explorer of one or several task folders with these filter settings; verdicts are recorded under `who`.
 
-    Reads collected/teacher.jsonl and augmented/mentor.jsonl where they are, and verdicts.jsonl, which it appends to.
+    Reads collected/teacher.jsonl and augmented/mentor.jsonl if they exist, and verdicts.jsonl, to which it appends.
     """
-    folders = [Path(folder)] if isinstance(folder, str | Path) else [Path(one) for one in folder]
+    folders = [Path(folder)] if isinstance(folder, str | os.PathLike) else [Path(one) for one in folder]
     rows: list[Rationale] = []
     for one in folders:
         written = one / "augmented" / "mentor.jsonl"
@@ -53,17 +54,17 @@ def explore(
 
 
 def guarded(method: Callable) -> Callable:
-    """A callback whose errors show in the widget, for a page shows no print and no traceback of a callback."""
+    """A callback whose errors show in the widget: the page shows neither its prints nor its traceback."""
 
     @functools.wraps(method)
     def call(self: "Explorer", *given: object) -> None:
-        if self.guarding:  # one callback calls another: the outer one shows the error
+        if self.guarding:  # called by another callback, which shows the error
             return method(self, *given)
         self.guarding = True
         try:
             method(self, *given)
             self.problem.value = ""
-        except Exception as error:  # whatever it is, the person at the page must see it
+        except Exception as error:  # the user must see every error
             text = html.escape("".join(traceback.format_exception(error)))
             what = html.escape(f"{type(error).__name__}: {error}")
             self.problem.value = (
@@ -76,7 +77,7 @@ def guarded(method: Callable) -> Callable:
 
 
 class Explorer(ipywidgets.VBox):
-    """The widget. `view` is what is shown, `judging` keeps the verdicts, `settings` are the filters chosen by hand."""
+    """The widget. `view` is what is shown, `judging` keeps the verdicts, `settings` are the current filters."""
 
     def __init__(self, columns: Columns, judging: Judging, settings: FilterSettings, folders: Sequence[Path]):
         self.columns, self.judging, self.folders = columns, judging, list(folders)
@@ -98,25 +99,25 @@ class Explorer(ipywidgets.VBox):
         return f"The rationale explorer over {len(self.columns):,} rationales: run this cell in JupyterLab to use it."
 
     def twin(self) -> HTML:
-        """What the widget shows now, as tables: for GitHub, HTML exports and headless runs, which show no widget."""
+        """What the widget shows now, as tables, for GitHub, HTML exports and headless runs, which show no widget."""
         read, row = self.reading, self.row
         looked_at = "" if row is None else detail.detail(self.columns, row, REASONS[self.view.reasons[row]])
         return HTML(detail.twin(read.rows.heads, read.rows.rows, self.view.counts, looked_at))
 
     @property
     def settings(self) -> FilterSettings:
-        """The filters as they stand."""
+        """The current filter settings."""
         return self.panel.settings
 
     @property
     def row(self) -> int | None:
-        """The number of the row that is looked at; None where nothing is shown."""
+        """The number of the selected row; None if no row is shown."""
         shown = self.view.rows
         return int(shown[self.cursor]) if len(shown) else None
 
     def _filtering(self) -> ipywidgets.Widget:
         self.write = ipywidgets.Button(
-            description="Write settings", icon="save", tooltip="as YAML that papermill runs to the same rows"
+            description="Write settings", icon="save", tooltip="as YAML, to run notebook 04 on with papermill"
         )
         self.written = ipywidgets.HTML()
         return ipywidgets.VBox([self.panel, ipywidgets.HBox([self.write, self.written])])
@@ -148,7 +149,7 @@ class Explorer(ipywidgets.VBox):
     # Showing
 
     def refresh(self) -> None:
-        """Show everything anew after the view, the filters or the verdicts have changed."""
+        """Redraw everything after a change of the view, the filters or the verdicts."""
         self.view.reasons = self.panel.reasons
         self.view.update()
         self.cursor = max(0, min(self.cursor, len(self.view.rows) - 1))
@@ -168,11 +169,11 @@ class Explorer(ipywidgets.VBox):
         self.show_page()
 
     def _offered(self, facet: str, label: str, count: int) -> bool:
-        """Whether a label is worth a line: the reasons that no row has are left out."""
+        """Whether a label is listed: a status that no row has is left out."""
         return facet != "status" or count > 0 or label in self.view.chosen.get(facet, ())
 
     def show_page(self) -> None:
-        """Show the page with the row that is looked at, and that row."""
+        """Show the page that contains the selected row, and that row."""
         shown, page = self.view.rows, self.cursor // PAGE
         lines = [self._line(int(row)) for row in shown[page * PAGE : (page + 1) * PAGE]]
         pages = max(1, -(-len(shown) // PAGE))
@@ -180,7 +181,7 @@ class Explorer(ipywidgets.VBox):
         with self.reading.rows.hold_sync():
             self.reading.rows.rows, self.reading.rows.cursor = lines, self.cursor % PAGE
             self.reading.rows.order, self.reading.rows.falling = self.view.order, self.view.falling
-            self.reading.rows.where = place if len(shown) else "no rationale is shown: tick less, or press Show all"
+            self.reading.rows.where = place if len(shown) else "no rationale matches: untick a box or press Show all"
         self.show_detail()
 
     def _line(self, row: int) -> dict:
@@ -201,7 +202,7 @@ class Explorer(ipywidgets.VBox):
         }
 
     def show_detail(self) -> None:
-        """Show the row that is looked at, whole, beside its siblings."""
+        """Show the selected row in full, next to its siblings."""
         row = self.row
         self.reading.more.layout.display = "none"
         if row is None:
@@ -214,7 +215,7 @@ class Explorer(ipywidgets.VBox):
         self.reading.detail.value = detail.detail(self.columns, row, reason, self.judging.people(row), self.limit)
 
     def go(self, cursor: int) -> None:
-        """Look at another of the rows that are shown."""
+        """Select another of the shown rows."""
         self.cursor, self.limit = max(0, min(cursor, len(self.view.rows) - 1)), CUT
         self.show_page()
 
@@ -222,7 +223,7 @@ class Explorer(ipywidgets.VBox):
 
     @guarded
     def on_message(self, widget: ipywidgets.Widget, message: dict, buffers: list) -> None:
-        """A key or a click in the list."""
+        """A key or click in the list."""
         action, size = message.get("action"), len(self.view.rows)
         moves = {"next": 1, "previous": -1, "page down": PAGE, "page up": -PAGE, "first": -size, "last": size}
         if action in moves:
@@ -242,20 +243,20 @@ class Explorer(ipywidgets.VBox):
 
     @guarded
     def on_judge(self, verdict: str, button: object = None) -> None:
-        """The verdict and the note on the row that is looked at; then the next row."""
+        """Record the verdict and the note for the selected row, then select the next row."""
         if (row := self.row) is not None:
             self.judging.give([row], verdict, "" if verdict == WITHDRAWN else self.reading.note.value)
             self._judged(row)
 
     @guarded
     def on_note(self, text: str) -> None:
-        """A note on the row that is looked at, with the verdict that it has, else as unsure."""
+        """Record a note for the selected row, with its current verdict or else as unsure."""
         if (row := self.row) is not None:
             self.judging.give([row], NAMES[self.judging.mine[row]] or "unsure", text)
             self._judged(row)
 
     def _judged(self, row: int) -> None:
-        """After a verdict: show its effect and look at the row after the one judged, wherever that is now."""
+        """Show the effect of a verdict and select the row that followed the judged one, wherever it is now."""
         before = self.view.rows
         following = before[self.cursor + 1] if self.cursor + 1 < len(before) else row
         self.panel.update()
@@ -266,7 +267,7 @@ class Explorer(ipywidgets.VBox):
 
     @guarded
     def on_undo(self, button: object = None) -> None:
-        """Take the last click back and look at its row."""
+        """Undo the last action and select its row."""
         rows = self.judging.undo()
         if rows is None:
             return
@@ -278,15 +279,15 @@ class Explorer(ipywidgets.VBox):
 
     @guarded
     def on_ask(self, verdict: str, button: object = None) -> None:
-        """Ask before one verdict is given to all rows shown."""
+        """Ask for confirmation before giving one verdict to all shown rows."""
         self.wanted, n = verdict, len(self.view.rows)
-        self.reading.question.value = f"Give <b>{verdict}</b> to all {n:,} rationales shown? Undo takes it back."
+        self.reading.question.value = f"Set <b>{verdict}</b> for all {n:,} rationales shown? Undo reverts it."
         self.reading.confirm.description = f"Yes, {verdict} {n:,}"
         self.reading.asking.layout.display = ""
 
     @guarded
     def on_confirm(self, button: object = None) -> None:
-        """Give the verdict that was asked about to all rows shown."""
+        """Give the confirmed verdict to all shown rows."""
         if self.wanted and len(self.view.rows):
             self.judging.give(self.view.rows, self.wanted, self.reading.note.value)
             self.panel.update()
@@ -296,16 +297,16 @@ class Explorer(ipywidgets.VBox):
 
     @guarded
     def on_cancel(self, button: object = None) -> None:
-        """Close the question; nothing is given."""
+        """Close the question without giving a verdict."""
         self.wanted, self.reading.asking.layout.display = "", "none"
 
     @guarded
     def on_choice(self, change: object = None) -> None:
-        """Facets, search and ranges."""
+        """Apply facets, search and ranges."""
         self.view.chosen = {name: set(labels) for name, labels in self.reading.facets.chosen.items() if labels}
         self.view.ranges = {n: s.value for n, s in self.reading.ranges.items() if tuple(s.value) != (s.min, s.max)}
         self.view.text, self.cursor = self.reading.search.value, 0
-        self.on_cancel()  # it asked about other rows
+        self.on_cancel()  # the question was about other rows
         self.refresh()
 
     @guarded
@@ -319,13 +320,13 @@ class Explorer(ipywidgets.VBox):
 
     @guarded
     def on_filter(self, change: object = None) -> None:
-        """A filter was moved."""
+        """Apply the filters after a change of a control."""
         self.panel.update()
         self.refresh()
 
     @guarded
     def on_people(self, rows: Sequence[int] | None) -> None:
-        """Verdicts were merged, or rows on which people disagree are to be read (None: all rows)."""
+        """Show only these rows, on which people disagree, or all rows (None) after files were merged or reloaded."""
         self.view.only, self.cursor = None if rows is None else numpy.asarray(rows), 0
         self.panel.update()
         self.refresh()
@@ -338,7 +339,7 @@ class Explorer(ipywidgets.VBox):
 
     @guarded
     def on_write(self, button: object = None) -> None:
-        """Write the settings as YAML into each task's folder."""
+        """Write the settings as YAML into each task folder."""
         paths = [write_parameters(folder, self.settings) for folder in self.folders]
         shown = "<br>".join(
             html.escape(f"papermill notebooks/04_inspect_and_filter.ipynb … -f {path}") for path in paths

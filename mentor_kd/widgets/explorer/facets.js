@@ -1,4 +1,4 @@
-// Facets as checkboxes with counts. All text is set as text, never as HTML.
+// Facets as checkboxes with counts. All text is set as textContent, never as HTML.
 function render({ model, el }) {
   el.classList.add("mkd-facets");
   function draw() {

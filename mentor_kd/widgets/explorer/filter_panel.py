@@ -1,4 +1,4 @@
-"""The filters as sliders and checkboxes, with what each would drop at once: counts, a yield chart, examples."""
+"""The filters as sliders and checkboxes that show their effect immediately: counts, a yield chart, examples."""
 
 import html
 from collections.abc import Callable
@@ -20,7 +20,7 @@ WIDE = ipywidgets.Layout(width="350px")
 
 
 def write_parameters(folder: Path, settings: FilterSettings) -> Path:
-    """Write chosen_filters.yaml into a task's folder: what `papermill notebooks/04_inspect_and_filter.ipynb` takes."""
+    """Write chosen_filters.yaml into a task folder: parameters for papermill and 04_inspect_and_filter.ipynb."""
     folder = Path(folder).resolve()
     chosen = {"run": folder.parent.name, "task": folder.name, **parameters(settings)}
     write_text(folder / "chosen_filters.yaml", yaml.safe_dump(chosen, sort_keys=False))
@@ -28,7 +28,7 @@ def write_parameters(folder: Path, settings: FilterSettings) -> Path:
 
 
 class FilterPanel(ipywidgets.HBox):
-    """Controls at the left, their effect at the right. `settings` and `reasons` are what they stand at."""
+    """Controls at the left, their effect at the right. `settings` and `reasons` are the current ones."""
 
     def __init__(self, columns: Columns, settings: FilterSettings, changed: Callable[[], None]):
         self.columns, self.changed = columns, changed
@@ -52,9 +52,9 @@ class FilterPanel(ipywidgets.HBox):
     def _controls(self, now: FilterSettings) -> dict[str, ipywidgets.Widget]:
         c, style = self.columns, {"description_width": "130px"}
         longest = int(c.words.max(initial=1))
-        usual = int(3 * numpy.quantile(c.words, 0.95)) if len(c) else 1  # one endless text leaves the slider usable
+        usual = int(3 * numpy.quantile(c.words, 0.95)) if len(c) else 1  # so one very long text has no effect
         given = 1 + max(now.min_words or 0, now.max_words or 0)
-        self.top = max(min(longest, usual), given)  # where the slider ends: no limit
+        self.top = max(min(longest, usual), given)  # the end of the slider means no limit
         sure = numpy.zeros(1) if c.confidence is None else c.confidence[~numpy.isnan(c.confidence)]
         self.floor = min(float(numpy.floor(20 * sure.min(initial=-0.05)) / 20), now.min_confidence or 0)
         slider = {"continuous_update": True, "style": style}
@@ -71,23 +71,23 @@ class FilterPanel(ipywidgets.HBox):
                 **slider,
             ),
             "conclusion": ipywidgets.Checkbox(
-                now.conclusion, description="the rationale's own conclusion agrees", indent=False
+                now.conclusion, description="the conclusion agrees with the answer", indent=False
             ),
-            "arithmetic": ipywidgets.Checkbox(now.arithmetic, description="every sum computes", indent=False),
+            "arithmetic": ipywidgets.Checkbox(now.arithmetic, description="every sum is correct", indent=False),
             "confidence": ipywidgets.FloatSlider(
                 now.min_confidence or self.floor,
                 min=self.floor,
                 max=-0.001,
                 step=0.001,
                 readout_format=".3f",
-                description="confidence from",
+                description="confidence at least",
                 disabled=c.confidence is None,
                 **slider,
             ),
         }
 
     def read(self) -> FilterSettings:
-        """The settings that the controls stand at."""
+        """The settings that the controls show."""
         c = {name: control.value for name, control in self.controls.items()}
         low, high = c["words"]
         confidence = round(c["confidence"], 4)
@@ -103,17 +103,17 @@ class FilterPanel(ipywidgets.HBox):
         )
 
     def update(self) -> None:
-        """Take the controls' settings, or the verdicts given since, and show their effect."""
+        """Apply the controls' settings and any new verdicts, and show their effect."""
         self.settings, self.before = self.read(), self.reasons
         self.reasons = self.columns.reasons(self.settings)
         self.show()
 
     def alone(self, **one: object) -> int:
-        """How many right rationales a filter would drop, were it the only one."""
+        """How many correct rationales a filter would drop if it were the only one."""
         asked = tuple(one.items())
-        if asked not in self.known:  # verdicts play no part in it, so it need not be counted again
-            nobody = numpy.zeros_like(self.columns.said)
-            reasons = self.columns.reasons(FilterSettings(**{"duplicates": False} | one), nobody)
+        if asked not in self.known:  # does not depend on verdicts, so it is computed once
+            no_verdicts = numpy.zeros_like(self.columns.said)
+            reasons = self.columns.reasons(FilterSettings(**{"duplicates": False} | one), no_verdicts)
             self.known[asked] = int(((reasons != 0) & self.columns.correct).sum())
         return self.known[asked]
 
@@ -133,7 +133,7 @@ class FilterPanel(ipywidgets.HBox):
         for name, (on, one, reasons) in trials.items():
             alone = self.alone(**one) if on or True in one.values() else 0
             now = sum(int((self.reasons == CODE[reason]).sum()) for reason in reasons)
-            text = f"drops <b>{now:,}</b>, alone {alone:,}" if on else f"off, would drop {alone:,}" if alone else "off"
+            text = f"drops <b>{now:,}</b> ({alone:,} alone)" if on else f"off, would drop {alone:,}" if alone else "off"
             self.drops[name].value = f"<span>{text}</span>"
         self.effect.value = yield_chart(self.columns, self.reasons) + self._examples()
 
@@ -142,10 +142,10 @@ class FilterPanel(ipywidgets.HBox):
         was, now = (numpy.array(list(kept.values()))[some] for some in (self.before, self.reasons))
         lost, won = numpy.flatnonzero(was & ~now), numpy.flatnonzero(~was & now)
         if len(lost) or len(won):
-            title = f"The last change drops {len(lost):,} more and lets {len(won):,} through, for example:"
+            title = f"The last change drops {len(lost):,} more and keeps {len(won):,} more, for example:"
             shown = [*lost[: EXAMPLES - min(len(won), 1)], *won[:1]]
         else:
-            title, dropped = "Examples of what is dropped:", numpy.flatnonzero(~now)
+            title, dropped = "Examples of dropped rationales:", numpy.flatnonzero(~now)
             shown = [dropped[self.reasons[dropped] == code][0] for code in numpy.unique(self.reasons[dropped])][
                 :EXAMPLES
             ]
@@ -158,7 +158,7 @@ class FilterPanel(ipywidgets.HBox):
 
 
 def yield_chart(columns: Columns, reasons: numpy.ndarray) -> str:
-    """Kept and dropped rationales as a bar of HTML for each source, with a legend that has the numbers."""
+    """Kept and dropped rationales as one HTML bar per source, with a legend of counts."""
     reasons = numpy.where(reasons == CODE["verdict: keep"], 0, reasons)
     table = numpy.zeros((2, len(REASONS)), dtype="int64")
     numpy.add.at(table, (columns.source.codes, reasons), 1)

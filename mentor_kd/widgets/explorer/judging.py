@@ -1,4 +1,4 @@
-"""Judging: one person's verdicts on the rows of the columns; on disk before anything shows them, undone by rows too."""
+"""One person's verdicts on the rows: on disk before they are shown, and undone by appending further rows."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,25 +10,25 @@ from ...files import InputError
 from ...filtering.verdicts import VERDICTS, WITHDRAWN, Verdict, add_verdicts, by_person, read_rows, settled
 from .table import SAID, Columns
 
-NAMES = ("", *VERDICTS)  # of SAID's numbers
+NAMES = ("", *VERDICTS)  # by SAID's codes
 
 
 class Judging:
-    """What people said of the rows, from each task's verdict file, and what `who` says of them now.
+    """Everyone's verdicts on the rows, from each task's verdict file, and the new ones of `who`.
 
-    Sets `said` of the columns to the verdict that counts on each row. Each call of `give` and `undo` is one append for
-    each task, waited for until it is on disk. Rows of the files that the columns lack are left as they are.
+    Sets `said` of the columns to the verdict that counts for each row. Each call of `give` and `undo` is one append per
+    task and returns once it is on disk. Verdicts on rationales that the columns do not have are left untouched.
     """
 
     def __init__(self, columns: Columns, files: Mapping[str, Path], who: str = ""):
         self.columns, self.files, self.who = columns, {name: Path(path) for name, path in files.items()}, who
-        self.past: list[tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]] = []  # rows, verdicts and notes before
+        self.past: list[tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]] = []  # rows, earlier verdicts and notes
         if missing := set(columns.task.categories) - set(self.files):
-            raise InputError(f"no verdict file is given for {', '.join(sorted(missing))}")
+            raise InputError(f"no verdict file for {', '.join(sorted(missing))}; pass one file for each task")
         self.read()
 
     def read(self) -> None:
-        """Read the files afresh, for somebody else may have written to them; what could be undone is forgotten."""
+        """Read the files again, since others may have written to them; this clears the undo history."""
         n = len(self.columns)
         self.mine, self.note = numpy.zeros(n, "int8"), numpy.full(n, "", dtype=object)
         self.others: dict[int, dict[str, Verdict]] = {}
@@ -46,7 +46,10 @@ class Judging:
                     self.others[row] = people
 
     def give(self, rows: Sequence[int], verdict: str, note: str = "") -> None:
-        """One verdict ("keep", "drop", "unsure", "withdrawn") on all these rows. InputError before any is written."""
+        """Give one verdict ("keep", "drop", "unsure", "withdrawn") to all these rows.
+
+        Raises InputError before anything is written.
+        """
         rows = numpy.asarray(rows, dtype="int64")
         before = (rows, self.mine[rows], self.note[rows])
         code = 0 if verdict == WITHDRAWN else SAID.get(verdict, 0)
@@ -55,7 +58,7 @@ class Judging:
         self.past.append(before)
 
     def undo(self) -> numpy.ndarray | None:
-        """Take the last `give` back, by rows that say what `who` had said before; its rows, or None."""
+        """Undo the last `give` by appending the previous verdicts of `who`; returns its rows, or None."""
         if not self.past:
             return None
         rows, codes, notes = self.past[-1]
@@ -69,16 +72,16 @@ class Judging:
         return rows
 
     def people(self, row: int) -> dict[str, tuple[str, str]]:
-        """Verdict and note of each person who judged this row, `who` first."""
+        """Verdict and note of everyone who judged this row, `who` first."""
         said = {self.who: (NAMES[self.mine[row]], self.note[row])} if self.mine[row] else {}
         return said | {name: (one.verdict, one.note) for name, one in self.others.get(row, {}).items()}
 
     def disputed(self) -> list[int]:
-        """The rows on which people's verdicts differ."""
+        """The rows on which verdicts differ."""
         return [row for row in self.others if len({verdict for verdict, _ in self.people(row).values()}) > 1]
 
     def _write(self, rows: numpy.ndarray, given: Mapping[tuple[str, str], numpy.ndarray]) -> None:
-        """Append each task's share; `given` maps (verdict, note) to places in `rows`."""
+        """Append each task's part; `given` maps (verdict, note) to positions in `rows`."""
         tasks = self.columns.task.codes[rows]
         for code in numpy.unique(tasks):
             mine = {said: self.columns.ids[rows[places[tasks[places] == code]]] for said, places in given.items()}
@@ -87,7 +90,7 @@ class Judging:
 
     def _set(self, rows: numpy.ndarray, codes: numpy.ndarray, notes: numpy.ndarray) -> None:
         self.mine[rows], self.note[rows] = codes, notes
-        self.columns.said[rows] = codes  # mine is the latest; where I have none, that of the others counts
+        self.columns.said[rows] = codes  # the new verdict is the latest; without one, the others' counts
         for row in rows[codes == 0].tolist() if self.others else ():
             if row in self.others:
                 self.columns.said[row] = SAID[settled(self.others[row]).verdict]

@@ -1,7 +1,7 @@
-"""Texts that models wrote, as HTML that shows them and does nothing else.
+"""Model-written text as HTML that displays it and does nothing else.
 
-Everything here escapes. What cannot be seen, or would turn the text around it, is shown by a sign: control characters
-as ␀, marks of direction and zero width by their code. Long texts are cut, and a notice says how much is missing.
+Everything here escapes its input. Characters that are invisible or change the text direction are replaced by visible
+signs: control characters as ␀, direction and zero-width marks by their code point. Long texts are cut, with a notice.
 """
 
 import difflib
@@ -9,8 +9,8 @@ import html
 import re
 from collections.abc import Iterable
 
-CUT = 4_000  # characters of a text that are shown at first
-COMPARED = 400  # words that are compared with a sibling's
+CUT = 4_000  # characters of a text shown at first
+COMPARED = 400  # words compared with a sibling
 _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
@@ -24,7 +24,7 @@ NOTICE = "color:#6B6B6B;font-style:italic"
 
 
 def visible(text: str, limit: int | None = None) -> str:
-    """The text with a sign for every character that cannot be seen, cut at `limit` characters. Not escaped."""
+    """The text with a visible sign for every invisible character, cut at `limit` characters. Not escaped."""
     cut = text if limit is None or len(text) <= limit else text[:limit] + "…"
     return _HIDDEN.sub(_sign, cut)
 
@@ -37,19 +37,19 @@ def _sign(match: re.Match) -> str:
 
 
 def escaped(text: object, limit: int | None = None) -> str:
-    """The visible text, escaped for HTML (in an element or a quoted attribute), isolated from its surroundings."""
+    """The visible text, escaped for HTML (element or quoted attribute) and isolated from the text around it."""
     return f'<bdi dir="auto">{html.escape(visible(str(text), limit))}</bdi>'
 
 
 def cut_notice(text: str, limit: int) -> str:
-    """A line that says how much of a text is not shown; empty if all of it is."""
+    """A notice of how much of a text is shown; empty if all of it is."""
     if len(text) <= limit:
         return ""
     return f'<div style="{NOTICE}">Cut here: {limit:,} of {len(text):,} characters are shown.</div>'
 
 
 def steps(text: str, limit: int = CUT, marks: Iterable[tuple[int, int, str]] = ()) -> str:
-    """A text by its steps (sentences or lines) as a numbered list; `marks` are (start, end, style) spans of it."""
+    """A text as a numbered list of its steps (sentences or lines), with spans (start, end, style) highlighted."""
     shown, marks, items = text[:limit], sorted(marks), []
     cuts = [0, *_cuts(shown), len(shown)]
     for start, end in zip(cuts, cuts[1:], strict=False):
@@ -60,12 +60,12 @@ def steps(text: str, limit: int = CUT, marks: Iterable[tuple[int, int, str]] = (
 
 
 def _cuts(text: str) -> list[int]:
-    """Where steps begin: at the points of a list (1. ... 2. ...) where there is one, else at sentences and lines."""
+    """Where steps begin: at the items of a list (1. ... 2. ...) if there is one, else at sentences and lines."""
     points, expected = [], 1
     for match in _POINT.finditer(text):
         if match[1] is None:
             points.append(match.end())
-        elif int(match[1]) == expected:  # counting up, so that "= 5. Then" is no point
+        elif int(match[1]) == expected:  # counting up, so that "= 5. Then" is not an item
             points.append(match.start())
             expected += 1
     return points if expected > 2 else [match.end() for match in _SENTENCE.finditer(text)]
@@ -83,14 +83,14 @@ def _marked(text: str, start: int, end: int, marks: list[tuple[int, int, str]]) 
 
 
 def around(text: str, start: int, end: int, width: int = 60) -> str:
-    """A span of a text, marked, with a little of what stands around it."""
+    """A highlighted span of a text with a little context."""
     before, after = visible(text[max(0, start - width) : start]), visible(text[end : end + width])
     inner = html.escape(visible(text[start:end], 200))
     return f'<bdi dir="auto">…{html.escape(before)}<mark style="{MARK}">{inner}</mark>{html.escape(after)}</bdi>'
 
 
 def differences(text: str, other: str) -> str:
-    """The other text's words: those that `text` lacks are underlined, those that only `text` has are struck through."""
+    """The words of `other`: those not in `text` are underlined, those only in `text` are struck through."""
     a, b = text.split(maxsplit=COMPARED), other.split(maxsplit=COMPARED)
     a, b = a[:COMPARED], b[:COMPARED]
     parts = []
@@ -104,7 +104,7 @@ def differences(text: str, other: str) -> str:
         if added:
             parts.append(f'<ins style="{ADDED}">{added}</ins>')
     shown = len(" ".join(b))
-    notice = (
-        f'<div style="{NOTICE}">The first {COMPARED} words are compared.</div>' if shown < len(other.strip()) else ""
-    )
+    notice = ""
+    if shown < len(other.strip()):
+        notice = f'<div style="{NOTICE}">Only the first {COMPARED} words are compared.</div>'
     return f'<bdi dir="auto">{" ".join(parts)}</bdi>{notice}'

@@ -1,4 +1,4 @@
-"""Verdicts of several people: merge their files, see where they disagree, read those rationales again."""
+"""Verdicts of several people: merge their files, list disagreements, and read those rationales again."""
 
 import html
 from collections.abc import Callable, Sequence
@@ -19,16 +19,14 @@ class PeoplePanel(ipywidgets.VBox):
     def __init__(self, judging: Judging, changed: Callable[[Sequence[int] | None], None]):
         self.judging, self.changed = judging, changed
         wide = ipywidgets.Layout(width="420px")
-        self.name = ipywidgets.Text(placeholder="a name")
-        self.file = ipywidgets.Text(placeholder="path of that person's verdicts.jsonl", layout=wide)
+        self.name = ipywidgets.Text(placeholder="name")
+        self.file = ipywidgets.Text(placeholder="path to their verdicts.jsonl", layout=wide)
         self.task = ipywidgets.Dropdown(options=list(judging.files))
         self.merge = ipywidgets.Button(description="Merge", tooltip="append their verdicts to this run's file")
         self.read = ipywidgets.Button(
             description="Read disagreements", tooltip="show only these rationales in the list"
         )
-        self.again = ipywidgets.Button(
-            description="Read files again", tooltip="somebody else may have judged meanwhile"
-        )
+        self.again = ipywidgets.Button(description="Reload files", tooltip="to see verdicts that others have added")
         self.said, self.table = ipywidgets.HTML(), ipywidgets.HTML()
         one_task = len(judging.files) == 1
         fields = [self.name, self.file, *([] if one_task else [self.task]), self.merge]
@@ -40,17 +38,17 @@ class PeoplePanel(ipywidgets.VBox):
         self.show()
 
     def on_merge(self, button: object = None) -> None:
-        """Merge a file; what is wrong with it is said here."""
+        """Merge a file; problems with it are shown in the panel."""
         try:
             added = merge(self.judging.files[self.task.value], {self.name.value.strip(): self.file.value.strip()})
         except (InputError, OSError) as error:
             self.said.value = f"<div class='mkd-problem' role='alert'>{html.escape(str(error))}</div>"
             return
-        self.said.value = f"{added:,} verdict(s) of {escaped(self.name.value.strip())} were added."
+        self.said.value = f"{added:,} verdict(s) by {escaped(self.name.value.strip())} added."
         self.on_again()
 
     def on_again(self, button: object = None) -> None:
-        """Read the files again."""
+        """Reload the files."""
         self.judging.read()
         self.show()
         self.changed(None)
@@ -61,7 +59,7 @@ class PeoplePanel(ipywidgets.VBox):
         self.read.disabled = not rows
         if not rows:
             self.table.value = (
-                "<p>Nobody disagrees: each rationale has the verdict of one person, or of people who agree.</p>"
+                "<p>No disagreements: each rationale was judged by one person at most, or by people who agree.</p>"
             )
             return
         lines = "".join(
@@ -70,7 +68,7 @@ class PeoplePanel(ipywidgets.VBox):
         )
         more = f"<p>and {len(rows) - LISTED:,} more</p>" if len(rows) > LISTED else ""
         self.table.value = (
-            f"<p><b>{len(rows):,}</b> rationale(s) with different verdicts; the latest counts until it is settled.</p>"
+            f"<p><b>{len(rows):,}</b> rationale(s) with different verdicts; the latest counts until you settle it.</p>"
             f"<table class='mkd-voices'>{lines}</table>{more}"
         )
 

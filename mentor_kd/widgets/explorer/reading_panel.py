@@ -1,4 +1,4 @@
-"""What one reads and judges with: facets, the list, buttons, the text looked at. What they do is in explorer.py."""
+"""The panel for reading and judging: facets, list, buttons and the selected text. explorer.py connects them."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ HELP = (
 
 
 class Facets(anywidget.AnyWidget):
-    """Checkboxes with counts, by group."""
+    """Checkboxes with counts, in groups."""
 
     _esm = HERE / "facets.js"
     groups = traitlets.List().tag(sync=True)  # {"name": ..., "labels": [[label, count], ...]}
@@ -28,7 +28,7 @@ class Facets(anywidget.AnyWidget):
 
 
 class Rows(anywidget.AnyWidget):
-    """A page of rows, and the keys of the whole explorer."""
+    """A page of rows; it also handles the keys of the whole explorer."""
 
     _esm = HERE / "rows.js"
     _css = HERE / "explorer.css"
@@ -41,7 +41,7 @@ class Rows(anywidget.AnyWidget):
 
 
 class ReadingPanel(ipywidgets.HBox):
-    """Facets at the left; the list, the judging and the text at the right."""
+    """Facets at the left; the list, the verdict buttons and the text at the right."""
 
     def __init__(self, columns: Columns):
         self.search = _classed(ipywidgets.Text(placeholder="search questions and rationales"), "mkd-search")
@@ -53,11 +53,11 @@ class ReadingPanel(ipywidgets.HBox):
         }
         self.clear = _button("Show all", "clear search, facets and ranges")
         self.buttons = {name: _button(MARKS[name], f"key {name[0]}", STYLES[name]) for name in NAMES[1:]}
-        self.withdraw = _button("Withdraw", "take your verdict on this rationale back: key w")
-        self.undo = _button("↶ Undo", "take your last click back: key z")
-        self.note = _classed(ipywidgets.Text(placeholder="a note, with the verdict"), "mkd-note")
-        self.save = _button("Save note", "as unsure, if there is no verdict yet")
-        self.all = {name: _button(f"{name} all…", f"{name} every rationale that is shown") for name in NAMES[1:]}
+        self.withdraw = _button("Withdraw", "withdraw your verdict on this rationale (key w)")
+        self.undo = _button("↶ Undo", "undo your last action (key z)")
+        self.note = _classed(ipywidgets.Text(placeholder="note to store with the verdict"), "mkd-note")
+        self.save = _button("Save note", "stored as unsure if there is no verdict yet")
+        self.all = {name: _button(f"{name} all…", f"give {name} to every rationale shown") for name in NAMES[1:]}
         self.question, self.confirm, self.cancel = ipywidgets.HTML(), _button("Yes", "", "danger"), _button("No", "")
         self.detail = ipywidgets.HTML()
         self.more = _button("Show more of the text", "")
@@ -81,7 +81,7 @@ def _heads(columns: Columns) -> list:
     heads += [["words", "words", "words"], ["similarity", "similar", "similarity"]]
     if columns.confidence is not None:
         heads.append(["confidence", "confident", "confidence"])
-    return [*heads, ["verdict", "verdict", "verdict"], ["text", "rationale, by question", "question"]]
+    return [*heads, ["verdict", "verdict", "verdict"], ["text", "rationale (by question)", "question"]]
 
 
 def _range(name: str, values: numpy.ndarray) -> ipywidgets.Widget:

@@ -1,4 +1,4 @@
-// A page of rationales, and the explorer's keys. All text is set as text, never as HTML.
+// A page of rationales, and the explorer's keys. All text is set as textContent, never as HTML.
 const JUDGE = { k: "keep", d: "drop", u: "unsure", w: "withdrawn", z: "undo" };
 const MOVE = { ArrowDown: "next", ArrowUp: "previous", PageDown: "page down", PageUp: "page up", Home: "first", End: "last" };
 const FIELD = { n: ".mkd-note input", "/": ".mkd-search input" };
@@ -84,18 +84,18 @@ function render({ model, el }) {
     event.stopPropagation();
   }
 
-  // JupyterLab's command mode (x cuts the cell!) gets no key from here. Its selectors match what has the focus before
-  // they look at what is around it, so the mark must stand on the focused element itself.
+  // No key may reach JupyterLab's command mode from here (x cuts the cell!). JupyterLab's selectors match the focused
+  // element before its ancestors, so the attribute must be set on the focused element itself.
   const ours = (event) => (event.target.dataset.lmSuppressShortcuts = "true");
 
   let root = null;
   let gone = false;
-  (function attach() {  // the widget around this one comes into the page a little later
+  (function attach() {  // the enclosing widget is added to the page a little later
     if (gone) return;
     root = el.closest(".mkd-explorer");
     if (!root) return void requestAnimationFrame(attach);
     root.addEventListener("focusin", ours);
-    root.addEventListener("keydown", onKey, true);  // before a text field, which passes none of its keys on
+    root.addEventListener("keydown", onKey, true);  // capture: text fields do not pass their keys on
   })();
   box.addEventListener("click", () => box.focus({ preventScroll: true }));
   for (const name of ["rows", "cursor", "heads", "where"]) model.on(`change:${name}`, draw);

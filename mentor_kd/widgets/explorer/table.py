@@ -1,7 +1,7 @@
-"""Rationales as columns, so that filters, facets and searches over 100,000 of them are answered in milliseconds.
+"""Rationales as columns, so that filters, facets and searches over 100,000 of them take milliseconds.
 
-Whatever does not depend on a setting is computed once, when the columns are made: lengths, wrong steps, contradictions,
-and the similarity of every two rationales of a question. `reasons` then gives exactly what `filters.apply` gives.
+Whatever does not depend on a setting is computed once, by the constructor: lengths, wrong steps, contradictions, and
+the similarity of each pair of rationales of a question. `reasons` gives exactly the result of `filters.apply`.
 """
 
 import bisect
@@ -20,17 +20,17 @@ from ...filtering.arithmetic import wrong_steps
 from ...filtering.filters import FilterSettings
 from ...filtering.verdicts import VERDICTS
 
-REASONS = ("kept", *filters.REASONS, "verdict: keep")  # the codes of `reasons` are positions here
+REASONS = ("kept", *filters.REASONS, "verdict: keep")  # the codes of `reasons` are indices into this
 CODE = {name: number for number, name in enumerate(REASONS)}
 SAID = {name: number for number, name in enumerate(("", *VERDICTS))}
-CHUNK = 5_000  # rows whose words are in memory at once
+CHUNK = 5_000  # rows whose words are held in memory at once
 
 
 class Columns:
-    """The columns of a list of rationales; row numbers are positions in that list, all arrays are [N].
+    """The columns of a list of rationales; row numbers are positions in that list, and all arrays are [N].
 
-    `tasks` has the tasks that are one's own, by name; `confidence` what `confidence.confidences` gives. A person's
-    verdicts are set by the caller in `said`.
+    `tasks` has your own tasks by name, `confidence` is the result of `confidence.confidences`. The caller sets the
+    verdicts in `said`.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Columns:
         self.confidence = None
         if confidence is not None:
             self.confidence = numpy.fromiter((confidence.get(row.id, numpy.nan) for row in self.rows), "float64", n)
-        self.said = numpy.zeros(n, dtype="int8")  # SAID of the verdict that counts on each row
+        self.said = numpy.zeros(n, dtype="int8")  # SAID code of the verdict that counts for each row
         self._pairs: dict[int, tuple] = {}
         first, second, alike, _ = self.pairs(self.ngram)
         self.similarity = numpy.zeros(n)  # to the most similar other rationale of the same question
@@ -66,9 +66,9 @@ class Columns:
         return len(self.rows)
 
     def pairs(self, ngram: int) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray, numpy.ndarray]:
-        """Every two rationales of a question that share an n-gram: row numbers, Jaccard similarity, same text or not.
+        """All pairs of a question's rationales that share an n-gram: row numbers, Jaccard similarity, equal or not.
 
-        Sorted by similarity, the most similar first. Computed once for each n.
+        Sorted by similarity, most similar first. Computed once for each n.
         """
         if ngram not in self._pairs:
             first, second, alike = _similar([row.rationale for row in self.rows], self.question, ngram)
@@ -76,21 +76,21 @@ class Columns:
         return self._pairs[ngram]
 
     def siblings(self, row: int) -> numpy.ndarray:
-        """The numbers of the other rationales of the row's question."""
+        """The row numbers of the other rationales of the row's question."""
         same = numpy.flatnonzero(self.question == self.question[row])
         return same[same != row]
 
     def search(self, words: str) -> numpy.ndarray:
-        """Which rows have these words, as they stand and in any case, in question, rationale or conclusion; bool."""
+        """Which rows contain this phrase in question, rationale or conclusion, ignoring case; bool."""
         return self._search.having(words)
 
     # Filters
 
     def own_reasons(self, settings: FilterSettings) -> numpy.ndarray:
-        """The code of the first check that each row fails by itself; 0 for none."""
+        """The code of the first filter that each row fails regardless of other rows; 0 for none."""
         low, high, limit = settings.min_words, settings.max_words, settings.min_confidence
         if limit is not None and self.confidence is None:
-            raise InputError("filter min_confidence: the mentor's confidence was not computed")
+            raise InputError("filter min_confidence: the mentor's confidence is missing; pass it as `confidence`")
         checks = [
             ("no answer", ~self.correct & ~self.answered),
             ("wrong answer", ~self.correct),
@@ -101,13 +101,13 @@ class Columns:
             ("low confidence", None if limit is None else self.confidence < limit),
         ]
         found = numpy.zeros(len(self), dtype="int8")
-        for name, fails in reversed(checks):  # the first that holds is written last
+        for name, fails in reversed(checks):  # reversed, so that the first failing one is written last
             if fails is not None:
                 found[fails] = CODE[name]
         return found
 
     def reasons(self, settings: FilterSettings, said: numpy.ndarray | None = None) -> numpy.ndarray:
-        """The code of each row's reason under the settings and the verdicts `said`, by default those of the columns."""
+        """The code of each row's reason under the settings and the verdicts `said` (by default the columns')."""
         said = self.said if said is None else said
         keep, drop = said == SAID["keep"], said == SAID["drop"]
         reason = self.own_reasons(settings)
@@ -120,8 +120,8 @@ class Columns:
     def _duplicates(self, reason: numpy.ndarray, keep: numpy.ndarray, drop: numpy.ndarray, settings: FilterSettings):
         """Write the duplicates among the rows without a reason into `reason`.
 
-        `filters.apply` goes through the rows in order of priority. Here each round settles all rows that wait for no
-        open one; there are as many rounds as links in the longest chain of likenesses, which is a few.
+        `filters.apply` goes through the rows in order of priority. Here each round decides all rows that depend on no
+        undecided one; the number of rounds is the length of the longest chain of similar texts, which is small.
         """
         first, second, alike, same = self.pairs(settings.ngram)
         if settings.near_duplicates is not None:
@@ -134,7 +134,7 @@ class Columns:
         priority = (2 * ~keep + (self.source.codes != 0)) * len(self) + numpy.arange(len(self))
         ahead = priority[first] < priority[second]
         source, target = numpy.where(ahead, first, second), numpy.where(ahead, second, first)
-        # a text that a person dropped makes copies duplicates, but is no kept text that others could be near
+        # exact copies of a text that a person dropped are duplicates; texts merely similar to it are not
         matters = (reason[source] == 0) & (reason[target] == 0) & ~keep[target] & (same | ~drop[source])
         source, target, same = source[matters], target[matters], same[matters]
         copies, blocked = (source[same], target[same]), numpy.zeros(len(self), dtype=bool)
@@ -155,7 +155,7 @@ def _codes(values) -> numpy.ndarray:
 
 
 def _similar(texts: list[str], question: numpy.ndarray, n: int) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
-    """Row numbers and Jaccard similarity of all pairs of one question that share an n-gram, the most similar first."""
+    """Row numbers and Jaccard similarity of all pairs of one question that share an n-gram, most similar first."""
     order = numpy.argsort(question, kind="stable")
     ends = numpy.flatnonzero(numpy.diff(question[order], append=-1)) + 1  # where a question's rows end
     found, start = [], 0
@@ -170,20 +170,20 @@ def _similar(texts: list[str], question: numpy.ndarray, n: int) -> tuple[numpy.n
 
 
 def _similar_in(texts: list[str], question: numpy.ndarray, rows: numpy.ndarray, n: int) -> tuple:
-    """`_similar` for some of the rows: a sparse matrix of rows by n-grams times itself counts what they share."""
+    """`_similar` for some of the rows: a sparse rows-by-n-grams matrix times its transpose counts shared n-grams."""
     words = [texts[row].casefold().split() for row in rows]
     lengths = numpy.array([max(len(some), n) for some in words])
-    codes = numpy.zeros(lengths.sum(), dtype="int64")  # 0 fills up a text of fewer than n words
+    codes = numpy.zeros(lengths.sum(), dtype="int64")  # 0 pads texts of fewer than n words
     real = numpy.arange(len(codes)) < numpy.repeat(numpy.cumsum(lengths) - lengths + [len(w) for w in words], lengths)
     codes[real] = _codes(itertools.chain.from_iterable(words)) + 1
     owner = numpy.repeat(numpy.arange(len(rows)), lengths)
     begins = numpy.flatnonzero(numpy.arange(len(codes)) <= numpy.repeat(numpy.cumsum(lengths) - n, lengths))
-    grams = question[rows][owner[begins]].astype("int64")  # an n-gram counts within a question only
+    grams = question[rows][owner[begins]].astype("int64")  # n-grams match only within a question
     for place in range(n):
         grams = pandas.factorize(grams * (codes.max() + 1) + codes[begins + place])[0]
     shape = (len(rows), int(grams.max(initial=-1)) + 1)
     table = sparse.csr_matrix((numpy.ones(len(grams), dtype="int32"), (owner[begins], grams)), shape)
-    table.data[:] = 1  # an n-gram that comes twice counts once
+    table.data[:] = 1  # a repeated n-gram counts once
     sizes = numpy.diff(table.indptr)
     shared = sparse.triu(table @ table.T, k=1).tocoo()
     alike = shared.data / (sizes[shared.row] + sizes[shared.col] - shared.data)
@@ -191,7 +191,7 @@ def _similar_in(texts: list[str], question: numpy.ndarray, rows: numpy.ndarray, 
 
 
 class _Texts:
-    """All texts in two strings of bytes, one of the rationales and one of the questions, to be searched in one go."""
+    """All texts in two byte strings, one of rationales and one of questions, each searched in a single pass."""
 
     def __init__(self, rows: list[Rationale], question: numpy.ndarray):
         self.question = question
@@ -210,7 +210,7 @@ def _whole(row: Rationale) -> str:
 
 
 class _Joined:
-    END = b"\xff"  # a byte that UTF-8 never has
+    END = b"\xff"  # a byte that never occurs in UTF-8
 
     def __init__(self, texts):
         parts = [_folded(text) for text in texts]
@@ -221,10 +221,10 @@ class _Joined:
         wanted, ends, find = _folded(normalise(words)), self.ends, self.bytes.find
         hits, row, place = [], 0, find(wanted)
         while 0 <= place < len(self.bytes):
-            if place >= ends[row]:  # else the next row has it too
+            if place >= ends[row]:  # otherwise this row itself has the hit
                 row = bisect.bisect_right(ends, place, row)
             hits.append(row)
-            place = find(wanted, ends[row])  # one find is enough for a row
+            place = find(wanted, ends[row])  # one hit per row is enough
             row += 1
         found = numpy.zeros(len(ends), dtype=bool)
         found[hits] = True

@@ -1,4 +1,4 @@
-"""What is shown of the columns: facets with live counts, ranges, a search and an order."""
+"""Which rows of the columns are shown: facets with live counts, ranges, search and order."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,10 +11,10 @@ from .table import REASONS, Columns
 
 @dataclass
 class View:
-    """Which rows are shown, in which order. Change a field or `reasons`, then call `update`.
+    """Which rows are shown, and in which order. Change a field or `reasons`, then call `update`.
 
-    `chosen` maps a facet to the labels that are let through; a facet without any lets all through. `ranges` maps words,
-    similarity or confidence to (low, high), both included; a row without a confidence is outside no range.
+    `chosen` maps a facet to its selected labels; a facet without any passes all rows. `ranges` maps words, similarity
+    or confidence to (low, high), both inclusive; a row without a confidence passes every range.
     """
 
     columns: Columns
@@ -22,7 +22,7 @@ class View:
     chosen: dict[str, set[str]] = field(default_factory=dict)
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
     text: str = ""
-    only: numpy.ndarray | None = None  # row numbers to which the view is confined
+    only: numpy.ndarray | None = None  # the only row numbers that may be shown
     order: str = "question"
     falling: bool = False
 
@@ -31,7 +31,7 @@ class View:
         self.update()
 
     def facets(self) -> dict[str, tuple[list[str], numpy.ndarray]]:
-        """For each facet its labels, and the number of each row's label."""
+        """For each facet its labels, and the index of each row's label."""
         c = self.columns
         names = ["kept" if name == "verdict: keep" else name for name in REASONS]
         status = numpy.where(self.reasons == len(REASONS) - 1, 0, self.reasons)
@@ -44,7 +44,7 @@ class View:
         }
 
     def update(self) -> None:
-        """Find the rows, their order, and each facet's counts: how many rows each label would show or shows now."""
+        """Compute the shown rows, their order, and how many rows each label of each facet shows or would show."""
         base, passing = self._base(), {}
         facets = self.facets()
         for name, (labels, codes) in facets.items():
@@ -52,7 +52,7 @@ class View:
                 passing[name] = numpy.isin(labels, list(wanted))[codes]
         self.counts: dict[str, Mapping[str, int]] = {}
         for name, (labels, codes) in facets.items():
-            others = base.copy()  # a facet's counts are those under all other facets
+            others = base.copy()  # a facet's counts apply all other facets
             for other, passes in passing.items():
                 if other != name:
                     others &= passes

@@ -1,4 +1,4 @@
-"""The lens on paper: the figures that tell without a kernel what the lens tells in JupyterLab."""
+"""Static figures with the content of the lens, for pages without a kernel."""
 
 import itertools
 import unicodedata
@@ -11,25 +11,27 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_hex
 from matplotlib.patches import Rectangle
 
-from ...files import InputError
+from ...checks import require_choice
 from ...report.figures import BLUE, GREEN, GREY, INK, ORANGE, PALE, SKY, VERMILLION, Chart
 from .measures import MEASURES
 
-COLOURS = colormaps["cividis"]  # dark to bright, the same to every colour vision
-LINE = 88  # letters in a line of a strip
+COLOURS = colormaps["cividis"]  # dark to bright, for any colour vision
+LINE = 88  # characters in a line of a strip
 UNIT = "nats"
 
 
 def colour(value: float, highest: float) -> tuple[str, str]:
-    """A token's colour on a scale from 0 to `highest`, and the ink that is read on it."""
+    """A token's colour on a scale from 0 to `highest`, and a text colour that is readable on it."""
     red, green, blue, _ = COLOURS(value / highest if highest > 0 else 0.0)
     return to_hex((red, green, blue)), "#000000" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "#ffffff"
 
 
 def scale(frame: pandas.DataFrame, measure: str) -> tuple[dict[str, str], float]:
-    """The columns of a measure by the name of their strip, and the upper end of the scale that they share."""
-    if measure not in MEASURES:
-        raise InputError(f"the lens colours by one of {', '.join(MEASURES)}, not {measure!r}")
+    """The columns of a measure by the name of their strip, and the upper end of their shared scale.
+
+    Raises InputError for an unknown measure.
+    """
+    require_choice("measure", measure, MEASURES)
     columns = {name.removeprefix(f"{measure} of "): name for name in frame if name.split(" of ")[0] == measure}
     names = {"mentor" if short == measure else short: name for short, name in columns.items()}
     return names, max(1e-3, float(frame[list(columns.values())].max().max()))
@@ -38,7 +40,7 @@ def scale(frame: pandas.DataFrame, measure: str) -> tuple[dict[str, str], float]
 def token_strip(frame: pandas.DataFrame, measure: str = "entropy", title: str = "", marked: int | None = None) -> Chart:
     """A rationale token by token, coloured by a measure; one strip for the mentor or for each student.
 
-    `frame` is `lens.tokens`; all strips share one scale, in nats. The token at position `marked` gets a frame.
+    `frame` is `measures.tokens`. All strips share one scale, in nats. The token at position `marked` is framed.
     """
     names, highest = scale(frame, measure)
     places = list(_places(frame["token"]))
@@ -51,7 +53,7 @@ def token_strip(frame: pandas.DataFrame, measure: str = "entropy", title: str = 
         panel.set_xlim(-0.3, LINE + 0.3)
         panel.set_ylim(lines - 0.35, -0.65)
         panel.set_axis_off()
-        panel.set_title(f"{name}: {frame[column].mean():.2f} {UNIT} a token", loc="left", fontsize=9, color=INK)
+        panel.set_title(f"{name}: {frame[column].mean():.2f} {UNIT} per token", loc="left", fontsize=9, color=INK)
         for position, (token, value, (start, line, width)) in enumerate(
             zip(frame["token"], frame[column], places, strict=True)
         ):
@@ -72,7 +74,7 @@ def token_strip(frame: pandas.DataFrame, measure: str = "entropy", title: str = 
 
 
 def _places(tokens: pandas.Series) -> Iterator[tuple[float, int, float]]:
-    """Start, line and width of each token, in letters and lines; a line break ends its line."""
+    """Start, line and width of each token, in characters and lines; a line break ends its line."""
     start, line = 0.0, 0
     for token in tokens:
         letters = sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in token)
@@ -86,9 +88,9 @@ def _places(tokens: pandas.Series) -> Iterator[tuple[float, int, float]]:
 
 
 def token_bars(frame: pandas.DataFrame, title: str = "One token") -> Chart:
-    """What hard label, mentor, target and students say of the likeliest tokens, and where the loss pushes the students.
+    """Probabilities of the likeliest tokens under hard label, mentor, target and students, and the loss's pushes.
 
-    `frame` is `lens.candidates`: shares from 0 to 1; pushes are those on the logits, blue up and orange down.
+    `frame` is `measures.candidates`: probabilities from 0 to 1, and pushes on the logits, blue up and orange down.
     """
     columns = [name for name in frame if name != "token"]
     pushes = [name for name in columns if name.startswith("push on ")]
@@ -118,7 +120,7 @@ def token_bars(frame: pandas.DataFrame, title: str = "One token") -> Chart:
 
 
 def number(value: float, signed: bool) -> str:
-    """A share, or a push with its sign, in two decimals; what is not quite nothing says so."""
+    """A probability, or a push with its sign, to two decimals; "~0" for a small value other than 0."""
     if abs(value) < 0.005:
         return "0" if value == 0 else "~0"
     return f"{value:+.2f}" if signed else f"{value:.2f}"

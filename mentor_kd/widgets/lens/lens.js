@@ -1,5 +1,5 @@
-// The soft-label lens. Python computes; this draws what it sends and sends what is chosen. Every text from a model or a
-// data set is set as textContent, never as HTML. Whatever can have the focus takes its keys from JupyterLab's.
+// The soft-label lens. Python computes; this file draws and reports the user's choices. Text from models and data is set
+// as textContent, never as HTML. Elements that can have the focus keep their keys from JupyterLab's shortcuts.
 
 function make(tag, className, parent, text) {
   const node = document.createElement(tag);
@@ -14,7 +14,7 @@ function ours(node) {
   return node;
 }
 
-// spaces and line breaks are shown, but pale
+// spaces and line breaks are shown, but dimmed
 function write(node, token) {
   node.replaceChildren();
   for (const letter of token) {
@@ -87,9 +87,9 @@ function render({ model, el }) {
   const legend = make("div", "lens-legend", root);
   const strips = make("div", "lens-strips", root);
   const bars = make("div", "lens-bars", root);
-  make("div", "lens-note", root, "Bars: shares at the temperature τ, as the loss compares them. Target: (1 − λ) · hard " +
-    "label + λ · mentor. Push: minus the gradient of the loss, (1 − λ)(hard label − student at 1) + λ τ (mentor − " +
-    "student at τ); blue raises a logit, orange lowers it. Tokens: mouse, or ← → ↑ ↓ Home End.");
+  make("div", "lens-note", root, "Bars: probabilities at temperature τ, as in the loss. Target: (1 − λ) · hard label + " +
+    "λ · mentor. Push: minus the gradient of the loss, (1 − λ)(hard label − student at τ = 1) + λ τ (mentor − student " +
+    "at τ); blue raises a logit, orange lowers it. Select a token with the mouse or ← → ↑ ↓ Home End.");
 
   const numbers = () => {
     which.value = model.get("index") + 1;
@@ -111,7 +111,7 @@ function render({ model, el }) {
       strip.setAttribute("aria-activedescendant", chosen.id);
     }
   };
-  // the nearest token of the line above or below
+  // the nearest token in the line above or below
   const across = (strip, down) => {
     const nodes = [...strip.children];
     const now = nodes[model.get("token")];
@@ -143,7 +143,7 @@ function render({ model, el }) {
     const page = model.get("page");
     question.replaceChildren();
     make("span", "", question, page.question);
-    if (page.source) make("span", "lens-source", question, ` (rationale of the ${page.source})`);
+    if (page.source) make("span", "lens-source", question, ` (${page.source} rationale)`);
     root.classList.remove("lens-busy");
     numbers();
   };

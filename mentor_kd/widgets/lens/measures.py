@@ -1,7 +1,7 @@
-"""The soft-label lens: mentor and students on one rationale, token by token; numbers for figures and for the widget.
+"""Numbers of the soft-label lens: mentor and students on one rationale, token by token, for figures and the widget.
 
-`look` runs the models once; everything else is a function of their logits. All are [T, V]: a row for each token that
-the student is taught, EOS included. Entropies, divergences and losses are in nats, as the training's are.
+`look` runs the models once; everything else is a function of their logits [T, V], one row per target token, EOS
+included. Entropies, divergences and losses are in nats, as in training.
 """
 
 from dataclasses import dataclass
@@ -30,11 +30,11 @@ MEASURES = {
 
 @dataclass(frozen=True)
 class Look:
-    """One rationale under the lens: its tokens as people read them, and what each model says in their places."""
+    """One rationale under the lens: its tokens as readable text, and each model's logits at their positions."""
 
     id: str
     targets: Tensor  # [T], the hard labels
-    texts: tuple[str, ...]  # T of them
+    texts: tuple[str, ...]  # length T
     mentor: Tensor  # logits [T, V]
     students: dict[str, Tensor]  # logits [T, V] by the student's name
     tokenizer: PreTrainedTokenizerBase
@@ -42,7 +42,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Subjects:
-    """What the lens looks through: a mentor, its student before and after distillation, and how it was distilled."""
+    """The models to compare: a mentor, its student before and after distillation, and the settings of distillation."""
 
     method: str
     mentor: Loaded
@@ -54,7 +54,7 @@ class Subjects:
 def subjects(folder: Path, student: str = "") -> Subjects:
     """A task's mentor and one of its students; `student` names a folder in students/, "" the first with soft labels.
 
-    Raises InputError that lists the students where there is none such.
+    Raises InputError that lists the trained students if there is no such student.
     """
     folder = Path(folder)
     manifests = {path.parent.name: read_json(path) for path in sorted(folder.glob("students/*-seed*/manifest.json"))}
@@ -62,7 +62,7 @@ def subjects(folder: Path, student: str = "") -> Subjects:
     name = student or next(iter(taught), "")
     if name not in manifests:
         missing = f"no student {student!r}" if student else "no student with soft labels"
-        raise InputError(f"{folder}: there is {missing}; trained are {', '.join(manifests) or 'none'} (notebook 06)")
+        raise InputError(f"{folder}: there is {missing}; trained: {', '.join(manifests) or 'none'} (notebook 06)")
     facts = manifests[name]
     begun = folder / "students" / facts["starts_from"] if "starts_from" in facts else facts["base"]
     pair = {"before": loading.load(begun), "after": loading.load(folder / "students" / name)}
@@ -72,40 +72,41 @@ def subjects(folder: Path, student: str = "") -> Subjects:
 
 
 def entropy(logits: Tensor, temperature: float = 1.0) -> Tensor:
-    """Entropy of each position's distribution at a temperature, [T], in nats; 0 is certainty, ln V knows nothing."""
+    """Entropy of each position's distribution at a temperature, [T], in nats, from 0 (certain) to ln V (uniform)."""
     log_p = F.log_softmax(logits.float() / temperature, dim=-1)
-    return -(log_p.exp() * log_p).nan_to_num(0.0).sum(-1)  # a token ruled out, at minus infinity, adds nothing
+    return -(log_p.exp() * log_p).nan_to_num(0.0).sum(-1)  # a logit of -inf contributes nothing
 
 
 def divergence(mentor: Tensor, student: Tensor, temperature: float = 1.0) -> Tensor:
-    """KL(mentor || student) of each position at a temperature, [T], in nats; without the factor tau squared."""
+    """KL(mentor || student) at each position at a temperature, [T], in nats, without the factor tau squared."""
     log_m = F.log_softmax(mentor.float() / temperature, dim=-1)
     log_s = F.log_softmax(student.float() / temperature, dim=-1)
     return F.kl_div(log_s, log_m, reduction="none", log_target=True).sum(-1)
 
 
 def loss(student: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy of each position's hard label, [T], in nats."""
+    """Cross-entropy of the hard label at each position, [T], in nats."""
     return F.cross_entropy(student.float(), targets, reduction="none")
 
 
 def softened(logits: Tensor, temperature: float) -> Tensor:
-    """Probabilities at a temperature, of the same shape as the logits."""
+    """Probabilities at a temperature, in the shape of the logits."""
     return torch.softmax(logits.float() / temperature, dim=-1)
 
 
 def mixture(mentor: Tensor, targets: Tensor, settings: LossSettings) -> Tensor:
-    """What the student is told at each position, [T, V]: (1-lambda) one-hot of the target + lambda softened mentor."""
+    """The training target at each position, [T, V]: (1-lambda) one-hot of the hard label + lambda softened mentor."""
     weight, temperature = settings.soft_label_weight, settings.soft_label_temperature
     hard = F.one_hot(targets, mentor.shape[-1]).float()
     return (1 - weight) * hard + weight * softened(mentor, temperature)
 
 
 def push(student: Tensor, mentor: Tensor, targets: Tensor, settings: LossSettings) -> Tensor:
-    """Where the loss pushes the student's logits, [T, V]: minus the gradient of a position's loss, above 0 is up.
+    """Minus the gradient of each position's loss with respect to the student's logits, [T, V]; > 0 raises a logit.
 
-    (1-lambda) (one-hot - s_1) + lambda tau (m_tau - s_tau): the divergence's gradient has 1/tau, the loss tau squared
-    (or not, where the settings leave it out). At tau = 1 this is the mixture minus the student. Each row sums to 0.
+    (1-lambda) (one-hot - s_1) + lambda tau (m_tau - s_tau): the divergence's gradient has the factor 1/tau, the loss
+    has tau squared (unless the settings leave it out). At tau = 1 this is the mixture minus the student. Each row sums
+    to 0.
     """
     weight, temperature = settings.soft_label_weight, settings.soft_label_temperature
     hard = F.one_hot(targets, student.shape[-1]).float() - softened(student, 1.0)
@@ -115,15 +116,16 @@ def push(student: Tensor, mentor: Tensor, targets: Tensor, settings: LossSetting
 
 @torch.no_grad()
 def look(example: Example, mentor: Loaded, students: dict[str, Loaded]) -> Look:
-    """Run mentor and students on one rationale. InputError for a student whose tokenizer is not the mentor's.
+    """Run mentor and students on one rationale.
 
-    Families pad their vocabularies to different sizes beyond the shared tokenizer: what all have is compared.
+    Models of one family may pad the vocabulary of their shared tokenizer to different sizes; only the entries that all
+    have are compared. Raises InputError for a student of another type or with another tokenizer than the mentor.
     """
     for name, student in students.items():
         if student.encoder_decoder != mentor.encoder_decoder or not same_tokenizer(student.tokenizer, mentor.tokenizer):
             raise InputError(
-                f"the lens compares models of one kind with one tokenizer, but student {name!r} ({student.name}) and "
-                f"mentor {mentor.name} differ; take a pair of one family"
+                f"the lens requires models of the same type with the same tokenizer, but student {name!r} "
+                f"({student.name}) and mentor {mentor.name} differ; choose both from one model family"
             )
 
     def run(loaded: Loaded) -> Tensor:
@@ -138,9 +140,10 @@ def look(example: Example, mentor: Loaded, students: dict[str, Loaded]) -> Look:
 
 
 def tokens(seen: Look, temperature: float = 1.0) -> pandas.DataFrame:
-    """A row for each token: position, token, the mentor's entropy, and each student's divergence and loss.
+    """One row per token: position, token, the mentor's entropy, and each student's divergence and loss.
 
-    Entropy and divergence are at the temperature; columns "divergence of <student>", "loss of <student>".
+    Entropy and divergence are at the temperature. The students' columns are "divergence of <student>" and "loss of
+    <student>".
     """
     table = {"position": range(len(seen.texts)), "token": seen.texts, "entropy": entropy(seen.mentor, temperature)}
     for name, logits in seen.students.items():
@@ -150,12 +153,12 @@ def tokens(seen: Look, temperature: float = 1.0) -> pandas.DataFrame:
 
 
 def candidates(seen: Look, position: int, settings: LossSettings, count: int = 8) -> pandas.DataFrame:
-    """The likeliest tokens of a position, and what hard label, mentor, target and students say of each.
+    """The likeliest tokens at a position, with their probabilities under hard label, mentor, target and students.
 
-    Rows: the hard label's token, then those that mentor or a student finds likeliest, in the mentor's order, then
-    everything else as one; tau and lambda do not change them. Columns: token, hard label, mentor, target, then for
-    each student its name (its share at tau) and "push on <name>" (the logit's, by the loss). Shares of a column sum
-    to 1, pushes to 0.
+    Rows: the hard label's token, then the likeliest under mentor or students in the mentor's order, then all others as
+    one row; they do not depend on tau or lambda. Columns: token, hard label, mentor, target, then for each student its
+    name (probability at tau) and "push on <name>" (of the loss on the logit). Probabilities of a column sum to 1,
+    pushes to 0.
     """
     here = slice(position, position + 1)
     mentor, target = seen.mentor[here], seen.targets[here]
@@ -178,31 +181,31 @@ def candidates(seen: Look, position: int, settings: LossSettings, count: int = 8
     return pandas.concat([table, pandas.DataFrame([{"token": REST, **rest}])], ignore_index=True)
 
 
-# Tokens as people read them
+# Readable tokens
 
 
 def readable(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[str]:
-    """Each token as text that shows itself: a space is an open box, a line break an arrow, a lone byte its number.
+    """Each token as visible text: a space is an open box, a line break an arrow, a lone byte its hexadecimal value.
 
-    A token is decoded behind another one, for at a text's beginning many tokenizers swallow its space.
+    Each token is decoded after another one, because many tokenizers drop the space at the start of a text.
     """
     return [_readable(tokenizer, one) for one in ids]
 
 
 def _readable(tokenizer: PreTrainedTokenizerBase, one: int) -> str:
     piece = tokenizer.convert_ids_to_tokens(one)
-    if one in tokenizer.all_special_ids or piece is None:  # None: beyond the tokenizer, where vocabularies are padded
+    if one in tokenizer.all_special_ids or piece is None:  # None: an entry that only pads the vocabulary
         return visible(piece or f"<{one}>")
     before = tokenizer("a", add_special_tokens=False)["input_ids"]
     options = {"skip_special_tokens": False, "clean_up_tokenization_spaces": False}
     text = tokenizer.decode([*before, one], **options)[len(tokenizer.decode(before, **options)) :]
-    if "\ufffd" in text or not text:  # a part of a character
+    if "\ufffd" in text or not text:  # part of a multi-byte character
         text = " ".join(f"<{byte:02X}>" for byte in _bytes(piece)) or piece
     return visible(text)
 
 
 def _bytes(piece: str) -> list[int]:
-    """The bytes of a byte-level piece, whose letters stand for bytes as GPT-2's do; none if it is not such a piece."""
+    """The bytes of a byte-level piece, whose characters encode bytes as in GPT-2; empty for other pieces."""
     printed = [*range(33, 127), *range(161, 173), *range(174, 256)]
     hidden = [byte for byte in range(256) if byte not in printed]
     letters = {chr(byte): byte for byte in printed} | {chr(256 + i): byte for i, byte in enumerate(hidden)}
@@ -213,7 +216,7 @@ SHOWN = {" ": "\u2423", "\u00a0": "\u237d", "\n": "\u21b5", "\t": "\u21e5", "\r"
 
 
 def visible(text: str) -> str:
-    """Text with everything that would not show made to show: spaces, breaks, control and direction characters."""
+    """The text with visible signs for spaces, breaks, control and direction characters."""
 
     def show(letter: str) -> str:
         if letter in SHOWN:

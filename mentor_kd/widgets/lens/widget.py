@@ -1,9 +1,9 @@
-"""The soft-label lens in JupyterLab: rationales token by token, and what mentor, hard label and students say of each.
+"""The soft-label lens in JupyterLab: rationales token by token, with the predictions of mentor and students.
 
     Lens(rows, mentor, {"before": untrained, "after": distilled}, settings)
 
-The models run on the rationale that is looked at, and only on that. Tokens are chosen with the mouse or the arrow
-keys. Everything that the page shows is in the widget's traits, so it is tested without a browser.
+The models run only on the rationale that is shown. Tokens are selected with the mouse or the arrow keys. Everything on
+the page is in the widget's traits, so it can be tested without a browser.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from .measures import MEASURES
 
 
 class Lens(anywidget.AnyWidget):
-    """What the page sets: index, token, measure, temperature, weight. What it shows: the others."""
+    """The page sets index, token, measure, temperature and weight, and shows the other traits."""
 
     _esm = Path(__file__).with_name("lens.js")
     _css = Path(__file__).with_name("lens.css")
@@ -53,7 +53,9 @@ class Lens(anywidget.AnyWidget):
         index: int = 0,
     ):
         if not rows:
-            raise InputError("the lens has no rationale to look at; look at the filters' counts in notebook 04")
+            raise InputError(
+                "the lens requires at least one rationale, got none; check the filters' counts in notebook 04"
+            )
         settings = settings or LossSettings()
         self.rows, self.mentor, self.students, self.max_length = list(rows), mentor, students, max_length
         self.seen: lens.Look | None = None
@@ -69,7 +71,7 @@ class Lens(anywidget.AnyWidget):
         self._look_at_another()
 
     def _repr_mimebundle_(self, **kwargs) -> dict | tuple | None:
-        """The view, and words for where no widget lives."""
+        """The widget, with a text for pages that cannot show widgets."""
         bundle = super()._repr_mimebundle_(**kwargs)
         data = bundle[0] if isinstance(bundle, tuple) else bundle
         if data:
@@ -78,7 +80,7 @@ class Lens(anywidget.AnyWidget):
 
     @contextlib.contextmanager
     def _said(self) -> Iterator[None]:
-        """Send what changes at once, and show an error in the widget: what a callback prints or raises is lost."""
+        """Send all changes together, and show errors in the widget: what a callback prints or raises is lost."""
         with self.hold_sync():
             try:
                 self.error = ""
@@ -87,25 +89,27 @@ class Lens(anywidget.AnyWidget):
                 self.error = f"{type(error).__name__}: {error}"
 
     def _look_at_another(self, change: object = None) -> None:
-        """Run the models on another rationale and go to the token of which the mentor is least sure."""
+        """Run the models on another rationale and select the token where the mentor's entropy is highest."""
         self.seen = None
         with self._said():
             row = self.rows[min(max(self.index, 0), self.count - 1)]
             examples, too_long = encode(self.mentor, [(row.id, row.question, target(row))], self.max_length)
             if too_long:
-                raise InputError(f"rationale {row.id} is longer than {self.max_length} tokens: no student learns it")
+                raise InputError(
+                    f"rationale {row.id} is longer than {self.max_length} tokens and was left out of training"
+                )
             self.seen = lens.look(examples[0], self.mentor, self.students)
             facts = {"id": row.id, "question": lens.visible(row.question).replace(lens.SHOWN[" "], " ")}
             self.page = {**facts, "source": row.source, "tokens": list(self.seen.texts)}
             self.token = int(lens.entropy(self.seen.mentor).argmax())
-        if self.error:  # nothing of the rationale before stays, or it would be taken for this one
+        if self.error:  # clear the previous rationale, or it would be taken for this one
             self.page, self.strips, self.bars = {"question": "", "tokens": []}, [], {}
             return
         self._colour()
         self._weigh()
 
     def _colour(self, change: object = None) -> None:
-        """The strips: one of the mentor, or one of each student, on one scale."""
+        """Update the strips: one for the mentor, or one for each student, on one scale."""
         if self.seen is None:
             return
         with self._said():
@@ -116,7 +120,7 @@ class Lens(anywidget.AnyWidget):
                 colours = [colour(value, highest) for value in table[column]]
                 faces, inks = map(list, zip(*colours, strict=True))
                 values = table[column].round(4).tolist()
-                mean = f"{table[column].mean():.2f} {UNIT} a token"
+                mean = f"{table[column].mean():.2f} {UNIT} per token"
                 strips.append({"name": name, "mean": mean, "values": values, "faces": faces, "inks": inks})
             self.strips = strips
             ramp = [colour(i, 15)[0] for i in range(16)]
@@ -124,7 +128,7 @@ class Lens(anywidget.AnyWidget):
             self.legend = {"title": title, "high": f"{highest:.2f}", "unit": UNIT, "ramp": ramp}
 
     def _weigh(self, change: object = None) -> None:
-        """The bars of the token chosen."""
+        """Update the bars of the selected token."""
         if self.seen is None:
             return
         with self._said():
@@ -149,7 +153,7 @@ class Lens(anywidget.AnyWidget):
                     [BLUE if v >= 0 else VERMILLION for v in values] if signed else [fills.get(name, SKY)] * len(table)
                 )
                 labels = [number(value, signed) for value in table[name]]
-                note = "its logits, by the loss" if signed else notes.get(name, tau)
+                note = "on its logits, by the loss" if signed else notes.get(name, tau)
                 columns.append(
                     {"name": name, "note": note, "signed": signed, "values": values, "labels": labels, "fill": fill}
                 )
@@ -157,5 +161,5 @@ class Lens(anywidget.AnyWidget):
             self.bars = {"title": title, "tokens": table["token"].tolist(), "columns": columns}
 
     def _settings(self) -> LossSettings:
-        """The sliders as the loss takes them; InputError outside of what it takes."""
+        """The settings chosen by the sliders. Raises InputError for values out of range."""
         return LossSettings(self.weight, self.temperature)
