@@ -10,7 +10,8 @@ reproduce: setup
 	$(BIN)/python -m mentor_kd reproduce
 
 test: setup lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not alone"
+	$(BIN)/python -m pytest -m alone
 
 lab: setup
 	$(BIN)/jupyter lab notebooks/00_tour.ipynb

@@ -4,10 +4,11 @@ The names in `__all__` are the Python API; each is imported when it is first use
 needs no torch. Everything else is reached by its place, such as `mentor_kd.training.losses`.
 """
 
-from collections.abc import Callable
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
+
+from .lazy import submodules
 
 __version__ = "0.2.0"
 
@@ -85,22 +86,6 @@ _PLACES = {
     "Live": "widgets.live",
     "InputError": "files",
 }
-
-
-def submodules(package: str) -> Callable[[str], Any]:
-    """A `__getattr__` for a subpackage: its modules are imported when they are first used (PEP 562)."""
-
-    def get(name: str) -> Any:
-        place = f"{package}.{name}"
-        if not name.startswith("_"):
-            try:
-                return import_module(place)
-            except ModuleNotFoundError as error:
-                if error.name != place:
-                    raise
-        raise AttributeError(f"module {package!r} has no attribute {name!r}")
-
-    return get
 
 
 _modules = submodules(__name__)

@@ -68,7 +68,9 @@ def add_arguments(one: argparse.ArgumentParser) -> None:
     group.add_argument("--budget-money", type=float, default=0.0, metavar="X", help="spend no more, over all runs")
     group.add_argument("--budget-tokens", type=int, default=0, metavar="N", help="use no more, over all runs")
     group.add_argument("--budget-calls", type=int, default=0, metavar="N", help="send no more, over all runs")
-    group.add_argument("--prices", default="", metavar="FILE", help="prices in YAML, as mentor_kd/teacher/prices.yaml has them")
+    group.add_argument(
+        "--prices", default="", metavar="FILE", help="prices in YAML, as mentor_kd/teacher/prices.yaml has them"
+    )
     group.add_argument("--in-flight", type=int, default=where.in_flight, metavar="N", help="requests at once")
     group.add_argument("--requests-per-minute", type=int, default=0, metavar="N")
     group.add_argument("--tokens-per-minute", type=int, default=0, metavar="N")

@@ -28,22 +28,32 @@ def reports(tmp_path_factory, monkeypatch):
     return folder
 
 
-SLOW = (
-    "test_sweeps",
-    "test_runs",
-    "test_notebooks",
-    "test_explorer_runs",
-    "test_chain",
-    "test_endpoint",
+SLOW = ("test_endpoint", "test_sweeps", "test_run", "test_wheel", "test_notebooks", "test_explorer_runs", "test_chain")
+SLOW += (
     "test_served",
+    "test_key",
+    "test_kernel",
+    "test_browser",
+    "test_annotate_kill",
+    "test_kill",
+    "test_sweep_chain",
 )
-SLOW += ("test_key", "test_kernel", "test_browser", "test_annotate_kill", "test_kill", "test_sweep_chain")
+
+
+# What measures time, or watches a process from outside, needs the machine for itself: `make test` runs these last, one
+# at a time, and everything else on two cores.
+ALONE = ("test_explorer_speed", "test_endpoint", "test_rate_limits", "test_kernel_live", "test_browser", "test_kill")
+ALONE += ("test_browser_explorer", "test_browser_lens", "test_browser_live", "test_annotate_kill", "test_sweeps")
+ALONE += ("test_run", "test_loops", "test_sampling", "test_live", "test_served")
 
 
 def pytest_collection_modifyitems(items):
     """Run fast tests first, so that a mistake shows in seconds; notebooks and kill tests run last."""
 
     def rank(item) -> int:
-        return next((i for i, name in enumerate(SLOW, 1) if item.path.stem.startswith(name)), 0)
+        return next((i for i, name in enumerate(SLOW, 1) if (item.path.stem + "_").startswith(name + "_")), 0)
 
+    for item in items:
+        if item.path.stem in ALONE:
+            item.add_marker("alone")
     items.sort(key=rank)

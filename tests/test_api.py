@@ -66,7 +66,7 @@ def test_what_a_module_lacks_itself_is_not_hidden(tmp_path, monkeypatch):
     """A missing dependency of a module is reported as that, not as a missing module."""
     (tmp_path / "lazy_sample").mkdir()
     (tmp_path / "lazy_sample" / "__init__.py").write_text(
-        "from mentor_kd import submodules\n__getattr__ = submodules(__name__)\n"
+        "from mentor_kd.lazy import submodules\n__getattr__ = submodules(__name__)\n"
     )
     (tmp_path / "lazy_sample" / "part.py").write_text("import a_package_that_nobody_has\n")
     monkeypatch.syspath_prepend(tmp_path)

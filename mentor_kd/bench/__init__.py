@@ -1,5 +1,5 @@
 """Measurements of speed and memory for notebook 90."""
 
-from .. import submodules
+from ..lazy import submodules
 
 __getattr__ = submodules(__name__)

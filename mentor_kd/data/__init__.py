@@ -1,5 +1,5 @@
 """Questions, answers and rationales: tasks, answer extraction, row formats, splits, and where data come from."""
 
-from .. import submodules
+from ..lazy import submodules
 
 __getattr__ = submodules(__name__)

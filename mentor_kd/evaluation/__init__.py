@@ -1,5 +1,5 @@
 """Accuracy: predictions, intervals, paired tests, and the paper's published numbers."""
 
-from .. import submodules
+from ..lazy import submodules
 
 __getattr__ = submodules(__name__)

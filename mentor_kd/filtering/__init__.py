@@ -1,5 +1,5 @@
 """Which rationales are kept: filters, people's verdicts, and summaries of what is left."""
 
-from .. import submodules
+from ..lazy import submodules
 
 __getattr__ = submodules(__name__)

@@ -1,5 +1,5 @@
 """Models: loading and saving, batches, generation, LoRA, and CTranslate2 for fast sampling."""
 
-from .. import submodules
+from ..lazy import submodules
 
 __getattr__ = submodules(__name__)

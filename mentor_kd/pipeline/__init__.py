@@ -1,5 +1,5 @@
 """The steps of the story, each from files to files in a task's folder."""
 
-from .. import submodules
+from ..lazy import submodules
 
 __getattr__ = submodules(__name__)

@@ -1,5 +1,5 @@
 """How the sandbox's models were pre-trained (notebook 30)."""
 
-from .. import submodules
+from ..lazy import submodules
 
 __getattr__ = submodules(__name__)

@@ -362,7 +362,7 @@ def pretrain(size: str, folder: Path, work: Path, settings: PretrainSettings) ->
         loaded,
         {
             "name": size,
-            "summary": "A tiny decoder of the Llama shape, pre-trained on generated text for this project's sandbox.",
+            "summary": "A tiny Llama-style decoder, pre-trained on generated text for this project's sandbox.",
             "width": width,
             "layers": layers,
             "heads": heads,

@@ -1,5 +1,5 @@
 """Charts, tables and the HTML report of a run."""
 
-from .. import submodules
+from ..lazy import submodules
 
 __getattr__ = submodules(__name__)

@@ -1,5 +1,5 @@
-"""Headless runs and sweeps of the notebooks, and the studies of the paper's tables and figures."""
+"""Headless runs and sweeps of the notebooks, and studies that reproduce the paper's tables and figures."""
 
-from .. import submodules
+from ..lazy import submodules
 
 __getattr__ = submodules(__name__)

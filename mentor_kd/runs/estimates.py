@@ -1,12 +1,16 @@
-"""Estimates of a stage before it runs: data, steps, memory and time on a named GPU, by formulas that are stated here.
+"""Estimates of a stage before it runs: rationales, optimiser steps, memory and time on a given GPU.
 
-FLOPs: 2 for each weight and token in a forward pass, the encoder's weights times the question's tokens and the
-decoder's times the rationale's, the output layer with the decoder, embeddings left out. Training takes three times a
-forward pass (two with LoRA, whose base has no gradients). Time = FLOPs / (peak x MFU), but no step is faster than
-LAYER_SECONDS for each layer: small models wait for their launches, not for arithmetic. Writing takes for each token of
-the longest text of a batch the time to read the decoder's weights, or TOKEN_SECONDS for each of its layers.
-Memory: weights, gradients and AdamW's two moments in float32 (16 bytes a weight; 4 for what LoRA freezes), and the
-activations of one micro-batch. An estimate is good to a factor of two or three, not better; it is there to plan with.
+FLOPs: 2 per weight and token in a forward pass. The encoder's weights count for the question's tokens, those of the
+decoder and the output layer for the rationale's tokens; embeddings are left out. Training costs three forward passes
+(two with LoRA: the frozen weights get no gradients).
+Training time: FLOPs / (peak x MFU), but at least LAYER_SECONDS per layer and step, because small models are limited by
+kernel launches, not arithmetic.
+Generation time: for each token of the longest text in a batch, the time to read the decoder's weights or TOKEN_SECONDS
+per decoder layer, whichever is longer.
+Memory: weights, gradients and AdamW's two moments in float32 (16 bytes per weight, 4 per weight that LoRA freezes), plus
+the activations of one micro-batch.
+
+Use the estimates for planning: they can be wrong by a factor of two or three.
 """
 
 import csv
@@ -23,32 +27,32 @@ from ..training.methods import METHODS
 from . import notebooks
 from .grids import MENTOR, Stage
 
-MFU = 0.30  # share of the peak that training of a large model reaches
-LAYER_SECONDS = 2e-3  # of a training step, forward and backward and update, at the least
-TOKEN_SECONDS = 1e-3  # for a layer of the decoder and a token that is written, at the least
-LONGEST = 1.6  # tokens of a batch's longest text over the mean
-PADDING = 1.1  # token slots for a real token
-ACTIVATION_BYTES = 34  # for a token, a layer and a unit of its width (Korthikanti et al. 2022)
+MFU = 0.30  # model FLOPs utilisation: share of the peak reached when training a large model
+LAYER_SECONDS = 2e-3  # minimum per layer of a training step: forward, backward and update
+TOKEN_SECONDS = 1e-3  # minimum per generated token and decoder layer
+LONGEST = 1.6  # length of a batch's longest text relative to the mean
+PADDING = 1.1  # token slots per real token
+ACTIVATION_BYTES = 34  # per token, layer and unit of width (Korthikanti et al., 2022)
 NOTEBOOK_SECONDS = 20  # to start a notebook
-LOCAL_TEACHER_GB = 40.0  # of a model of eight billion weights in float32; its time is not estimated
-CONTEXT_GB = 1.0  # what a process holds before any model
+LOCAL_TEACHER_GB = 40.0  # an 8B model in float32; its time is not estimated
+CONTEXT_GB = 1.0  # memory of a process before it loads a model
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A model's weights: all, those of encoder and decoder layers and of the output layer; layers, width."""
+    """A model's numbers of weights (total, encoder layers, decoder layers, output layer), decoder layers and width."""
 
     parameters: int
     encoder: int
     decoder: int
     head: int
-    layers: int  # of the decoder
+    layers: int  # decoder layers
     width: int
 
 
 @dataclass(frozen=True)
 class Size:
-    """A task's data: questions by split, rationales of the teacher and of the mentor that are kept, mean tokens."""
+    """A task's data: questions per split, rationales kept of teacher and mentor, mentor samples, mean lengths in tokens."""
 
     train: int
     dev: int
@@ -63,7 +67,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a stage takes: rationales, optimiser steps, memory in GB, seconds; those of soft labels are shared."""
+    """Cost of a stage: rationales, optimiser steps, memory in GB, seconds. Soft labels are shared, so counted apart."""
 
     model: str
     parameters: int
@@ -76,7 +80,7 @@ class Estimate:
 
 
 def t5_shape(name: str) -> Shape:
-    """The shape of one of the paper's models by arithmetic, so that no hub is needed."""
+    """Shape of one of the paper's models, computed from its configuration without access to the hub."""
     one = T5_SHAPES[name]
     attention, feed = 4 * one.width * one.head_width * one.heads, (3 if one.gated else 2) * one.width * one.inner
     encoder = one.encoder_layers * (attention + feed + 2 * one.width) + one.width + 32 * one.heads
@@ -88,7 +92,7 @@ def t5_shape(name: str) -> Shape:
 
 @functools.cache
 def shape(name: str) -> Shape:
-    """A model's shape, by the paper's or the hub's name, or from its own config. InputError where it is not found."""
+    """Shape of a model given by its name in the paper, hub id or local folder. Raises InputError if it is not found."""
     known = {hub: label for label, hub in MODELS.items()}
     if (label := known.get(name, name)) in T5_SHAPES:
         return t5_shape(label)
@@ -111,7 +115,7 @@ def _published() -> dict[str, dict]:
 
 @functools.cache
 def _sandbox(task: str, model: str) -> tuple[int, int, int, float, float]:
-    """Questions by split and mean tokens, counted on the first hundred."""
+    """Questions per split, and the mean tokens of question and rationale over the first 100 training questions."""
     loaded, questions = loading.outline(model), sandbox.load_questions(task)
     train = [q for q in questions if q.split == "train"]
     texts = [text for *_, text in sandbox.annotate(train[:100], sandbox.TeacherSettings(coverage=1.0, n=1))]
@@ -122,7 +126,7 @@ def _sandbox(task: str, model: str) -> tuple[int, int, int, float, float]:
 
 
 def size(parameters: dict) -> Size | None:
-    """A task's data under these parameters of all notebooks; None for a table of one's own."""
+    """Size of a task's data, given the parameters of all notebooks; None for your own data."""
     task, given = parameters["task"], lambda name, every: min(parameters[name] or every, every)
     if parameters["data"] == "official" and task in _published():
         row = _published()[task]
@@ -137,7 +141,7 @@ def size(parameters: dict) -> Size | None:
         splits = zip(("train_questions", "dev_questions", "test_questions"), counts, strict=False)
         train, dev, test = (given(name, count) for name, count in splits)
         share, kept, source, target = parameters["coverage"] * 0.8, 0.5, counts[3], counts[4]
-        note = "half of the mentor's samples assumed right"
+        note = "assumes that half of the mentor's samples are correct"
     else:
         return None
     used = parameters.get("teacher_share", 1.0)
@@ -148,20 +152,20 @@ def size(parameters: dict) -> Size | None:
 
 
 def forward(one: Shape, rows: float, size: Size) -> float:
-    """FLOPs of one forward pass over so many rationales."""
-    source = one.encoder or one.decoder  # a decoder reads the question by the layers that write the rationale
+    """FLOPs of one forward pass over `rows` rationales."""
+    source = one.encoder or one.decoder  # a decoder-only model reads the question with its decoder layers
     return 2 * rows * (source * size.source + (one.decoder + one.head) * size.target)
 
 
 def writing(one: Shape, texts: int, batch: int, size: Size, gpu: Gpu) -> float:
-    """Seconds to write so many texts."""
+    """Seconds to generate `texts` texts."""
     token = max(TOKEN_SECONDS * one.layers * _slow(gpu), 4 * (one.decoder + one.head) / (gpu.bandwidth * 1e9))
     steps = math.ceil(texts / batch) * LONGEST * size.target
     return max(steps * token, forward(one, texts, size) / (gpu.tflops * 1e12 * MFU))
 
 
 def training(one: Shape, rows: int, epochs: int, batch: int, size: Size, gpu: Gpu, lora: bool) -> tuple[int, float]:
-    """Optimiser steps and seconds of a training, without its evaluations."""
+    """Optimiser steps and seconds of training, evaluations not included."""
     steps = epochs * math.ceil(rows / batch)
     flops = (2 if lora else 3) * forward(one, rows * epochs, size) * PADDING
     layers = one.layers * (2 if one.encoder else 1)
@@ -169,12 +173,12 @@ def training(one: Shape, rows: int, epochs: int, batch: int, size: Size, gpu: Gp
 
 
 def _slow(gpu: Gpu) -> float:
-    """A CPU starts an operation sooner than a GPU does."""
+    """Factor for launch times: a CPU starts an operation faster than a GPU."""
     return 0.2 if gpu.tflops < 1 else 1.0
 
 
 def memory(one: Shape, rows: int, size: Size, rank: int) -> float:
-    """GB to train with micro-batches of so many rows."""
+    """GB to train with micro-batches of `rows` rows; `rank` is LoRA's, 0 for full fine-tuning."""
     adapters = 2 * rank * one.width * 2 * 3 * one.layers
     weights = 4 * one.parameters + 16 * adapters if rank else 16 * one.parameters
     tokens = rows * LONGEST * ((size.source if one.encoder else 0) + size.target * (1.3 if one.encoder else 1))
@@ -182,13 +186,13 @@ def memory(one: Shape, rows: int, size: Size, rank: int) -> float:
 
 
 def estimate(stage: Stage, gpu: Gpu) -> Estimate:
-    """What a stage takes on a GPU; 01 and 04 train nothing. InputError where a model of one's own is not found."""
+    """Cost of a stage on a GPU. Raises InputError if a local model is not found."""
     every = stage.every
     found, notebook = size({"samples": 0} | every), stage.notebook
-    asked = notebook.startswith("01") and every.get("teacher") == "local"  # a model of some billion weights writes
+    asked = notebook.startswith("01") and every.get("teacher") == "local"  # by a model of several billion weights
     nothing = Estimate("", 0, 0, 0, LOCAL_TEACHER_GB if asked else 0.5, NOTEBOOK_SECONDS)
     if found is None:
-        return Estimate("", 0, 0, 0, 4.0, 0.0, note="data of one's own: not estimated")
+        return Estimate("", 0, 0, 0, 4.0, 0.0, note="not estimated for your own data")
     if notebook.startswith("02"):
         return _model(every["mentor"], found.teacher, "mentor_", every, found, gpu)
     if notebook.startswith("03") and every.get("augmenter") not in (None, MENTOR):
@@ -201,12 +205,12 @@ def estimate(stage: Stage, gpu: Gpu) -> Estimate:
     if notebook == notebooks.STUDENTS:
         method = METHODS[every["methods"][0]]
         written = {"teacher": found.teacher, "mentor": found.mentor}
-        rows = sum(written[one] for one in method.sources) or found.train  # without sources it learns bare answers
+        rows = sum(written[one] for one in method.sources) or found.train  # a method without sources trains on bare answers
         epochs = every["epochs"] if method.tuned else 0
         made = _model(every["student"], rows, "", every | {"epochs": epochs}, found, gpu, method.steps_of)
         if not method.soft_labels:
             return made
-        mentor = shape(every["mentor"])  # whoever comes first loads it beside the student
+        mentor = shape(every["mentor"])  # the first student to need the soft labels also loads the mentor
         both = CONTEXT_GB + 4 * (mentor.parameters + made.parameters) / 1e9
         seconds = forward(mentor, rows, found) / (gpu.tflops * 1e12 * MFU)
         return replace(made, memory=max(made.memory, both), soft_label_seconds=seconds)
@@ -214,7 +218,7 @@ def estimate(stage: Stage, gpu: Gpu) -> Estimate:
 
 
 def _model(name: str, rows: int, prefix: str, every: dict, size: Size, gpu: Gpu, steps_of: str = "") -> Estimate:
-    """Training a mentor or a student, with an evaluation on dev after each epoch and one on the test questions."""
+    """Cost of training a mentor or student, with an evaluation on dev after each epoch and one on test."""
     one, epochs, batch = shape(name), every[f"{prefix}epochs"], every[f"{prefix}batch_size"]
     rank = every.get(f"{prefix}lora_rank", 0)
     trained = size.teacher + size.mentor if steps_of in METHODS and "mentor" in METHODS[steps_of].sources else rows
@@ -225,6 +229,6 @@ def _model(name: str, rows: int, prefix: str, every: dict, size: Size, gpu: Gpu,
 
 
 def kind(stage: Stage) -> str:
-    """What a stage makes, in a word or two."""
+    """Short name of what a stage produces."""
     names = {"01": "questions", "02": MENTOR, "03": "mentor's samples", "04": "filtered"}
     return names.get(stage.notebook[:2]) or stage.parameters["methods"][0]

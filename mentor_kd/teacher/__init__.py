@@ -1,5 +1,5 @@
 """The teacher: asking a language model for rationales, and storing every reply that was paid for."""
 
-from .. import submodules
+from ..lazy import submodules
 
 __getattr__ = submodules(__name__)

@@ -1,5 +1,5 @@
 """Training: methods, losses, soft labels, and the trainer of mentors and students."""
 
-from .. import submodules
+from ..lazy import submodules
 
 __getattr__ = submodules(__name__)

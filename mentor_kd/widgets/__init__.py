@@ -1,5 +1,5 @@
 """Notebook widgets: the rationale explorer, the soft-label lens, and the live training view."""
 
-from .. import submodules
+from ..lazy import submodules
 
 __getattr__ = submodules(__name__)

@@ -8,7 +8,7 @@ from browser import needs_browser
 from mentor_kd.files import read_json, read_jsonl
 
 pytestmark = needs_browser
-TRAINING = "await show.train(steps.train_mentor"
+TRAINING = "await show.train(train_mentor"
 
 
 def with_parameters(lab, name, **values):
@@ -69,4 +69,4 @@ def test_training_is_stopped_by_the_button_and_goes_on(lab, page, reports):
     logged = [row["step"] for _, row in read_jsonl(work.parent / "metrics.jsonl")]
     assert manifest["training"]["steps"] == logged[-1] > stopped
     assert logged == sorted(logged)
-    assert page.get_by_text("already trained").is_visible()
+    assert page.get_by_text("Mentor from sandbox-small: already trained").is_visible()

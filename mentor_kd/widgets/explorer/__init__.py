@@ -1,5 +1,5 @@
 """The rationale explorer of notebook 04."""
 
-from ... import submodules
+from ...lazy import submodules
 
 __getattr__ = submodules(__name__)

@@ -1,5 +1,5 @@
 """The soft-label lens of notebook 05."""
 
-from ... import submodules
+from ...lazy import submodules
 
 __getattr__ = submodules(__name__)
