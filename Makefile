@@ -10,7 +10,7 @@ reproduce: setup
 	$(BIN)/python -m mentor_kd reproduce
 
 test: setup lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not alone"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not alone"
 	$(BIN)/python -m pytest -m alone
 
 lab: setup

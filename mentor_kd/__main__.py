@@ -1,9 +1,10 @@
-"""The command line: `python -m mentor_kd COMMAND`, with a --help for each."""
+"""The command line: `python -m mentor_kd COMMAND`. Each command has a --help."""
 
 import argparse
 import os
 import signal
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _shown(path: Path) -> str:
-    """A path as short as it can be said from here."""
+    """The path relative to the working directory, if it is inside it."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative
 
@@ -47,12 +48,12 @@ def _sweep(args: argparse.Namespace) -> int:
 
     gpu = args.gpu or own_gpu()
     if gpu not in GPUS:
-        raise InputError(f"--gpu {gpu}: known are {', '.join(GPUS)}")
+        raise InputError(f"--gpu must be one of {', '.join(GPUS)}, got {gpu!r}")
     if args.workers < 1 or args.memory < 0:
-        raise InputError("--workers is a number from 1, --memory a number of GB from 0")
+        raise InputError(f"--workers must be >= 1 and --memory >= 0, got {args.workers} and {args.memory:g}")
     grid, console = grids.read(Path(args.params), args.parameter), Console()
     if not console.is_terminal:
-        console.width = 150  # a log has room
+        console.width = 150  # not a terminal: do not wrap at 80 columns
     cells = grid.chosen(args.cell) if args.cell else list(grid.cells)
     if args.dry_run:
         sweep_report.show_plan(grid, cells, gpu, console)
@@ -67,12 +68,12 @@ def _sweep(args: argparse.Namespace) -> int:
 
             found = findings.write(grid)
             print(*findings.sentences(found.differences), sep="\n")
-            print(f"beside the paper: {_shown(found.folder / 'chart.png')}")
+            print(f"comparison with the paper: {_shown(found.folder / 'chart.png')}")
     if state and state.failed:
         key, why = next(iter(state.failed.items()))
         raise RunFailed(
-            f"{len(state.failed)} of {len(state.wanted)} stages failed, the first {key}: {why}. Mend it and run the "
-            f"same command: it goes on from there."
+            f"{len(state.failed)} of {len(state.wanted)} stages failed, first {key}: {why}. "
+            f"Fix the cause and run the same command again to resume."
         )
     return 0
 
@@ -119,7 +120,7 @@ def _predict(args: argparse.Namespace) -> int:
     if args.file:
         questions += predict.read_list(Path(args.file))
     if not questions:
-        raise InputError("no question was given; write one behind the model, or name a file with --file")
+        raise InputError("no question was given; write one after the model, or pass a file with --file")
     predict.check_out(args.out)
     predict.write_answers(predict.predict(Path(args.model), questions), Path(args.out) if args.out else None)
     return 0
@@ -134,7 +135,7 @@ def _augment(args: argparse.Namespace) -> int:
     folder = Path(args.folder)
     usual = folder / "mentor" / "manifest.json"
     if not usual.exists():
-        raise InputError(f"{folder}: no mentor/manifest.json there; give reports/<run>/<task> with a trained mentor")
+        raise InputError(f"{folder}: mentor/manifest.json is missing; pass reports/<run>/<task> with a trained mentor")
     sampling = Sampling(
         n=args.samples,
         temperature=args.temperature,
@@ -159,145 +160,175 @@ def _start(args: argparse.Namespace) -> int:
     return 0
 
 
+RAW = argparse.RawDescriptionHelpFormatter
+RESUMES = "Run the same command again to resume; finished work that has not changed is not repeated."
+
+
+def _wrapped(text: str) -> str:
+    """Paragraphs wrapped at 80 columns."""
+    return "\n\n".join(textwrap.fill(part, 80, break_on_hyphens=False) for part in text.split("\n\n"))
+
+
 def parser() -> argparse.ArgumentParser:
-    """The command line's grammar."""
+    """The argument parser with all commands."""
     top = argparse.ArgumentParser(
         prog="python -m mentor_kd",
-        description="A workbench for reasoning distillation: a teacher's rationales train a mentor, the mentor writes "
-        "more rationales and soft labels, and a small student learns from what is left.",
-        epilog="Start with `python -m mentor_kd reproduce`, or open notebooks/00_tour.ipynb in JupyterLab.",
+        description=_wrapped(
+            "A workbench for reasoning distillation. A teacher's rationales train a mentor, the mentor writes more "
+            "rationales and soft labels, and a small student is distilled from what you keep."
+        ),
+        epilog="getting started:\n"
+        "  python -m mentor_kd reproduce         # ten minutes on two cores; no GPU or API key\n"
+        "  jupyter lab notebooks/00_tour.ipynb   # the whole method on one page\n"
+        "  python -m mentor_kd COMMAND --help    # options and examples of a command\n\n"
+        "`mentor-kd` is short for `python -m mentor_kd`.\n"
+        "Exit codes: 0 success, 1 failed or incomplete, 2 invalid input, 130 interrupted.",
+        formatter_class=RAW,
     )
-    top.add_argument("--version", action="version", version=__version__)
-    commands = top.add_subparsers(required=True, metavar="command")
+    top.add_argument("--version", action="version", version=__version__, help="print the version and exit")
+    commands = top.add_subparsers(required=True, title="commands", metavar="COMMAND")
 
-    def add(name: str, function, summary: str, more: str = "") -> argparse.ArgumentParser:
-        made = commands.add_parser(
-            name, help=summary, description=f"{summary} {more}", formatter_class=argparse.RawDescriptionHelpFormatter
-        )
+    def add(name: str, function, summary: str, more="", examples="", to=commands) -> argparse.ArgumentParser:
+        about = _wrapped(f"{summary}\n\n{more}".strip())
+        epilog = examples and f"examples:\n{examples}"
+        made = to.add_parser(name, help=summary, description=about, epilog=epilog, formatter_class=RAW)
         made.set_defaults(function=function)
         return made
 
-    again = "\n\nRun again, it goes on where it was; what is done and unchanged is not computed again."
-    one = add(
-        "run",
-        _run,
-        "Run the notebooks headlessly from a YAML of parameters.",
-        "\n\nRuns 01 to 06 for each task and 07 for all, and writes reports/<run>/index.html."
-        + again
-        + "\n\nexample: python -m mentor_kd run --params notebooks/params/quick.yaml -p run=mine -p seeds=[0,1,2]",
-    )
-    one.add_argument("--params", required=True, help="YAML file of parameters; see notebooks/params/")
-    one.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="override one")
-    one.add_argument("--dry-run", action="store_true", help="check the parameters, print what would run, and stop")
+    def add_override(one: argparse.ArgumentParser) -> None:
+        text = "override one parameter; repeatable"
+        one.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help=text)
 
     one = add(
-        "sweep",
-        _sweep,
-        "Run a grid: methods x tasks x models x seeds, or any parameter, several at a time.",
-        "\n\nWhat cells share (questions, mentor, its samples, its soft labels) is computed once. Results:\n"
-        "reports/<sweep>/results.csv, and a report for each size in reports/<sweep>/charts/."
-        + again
-        + "\n\nexample: python -m mentor_kd sweep --params notebooks/params/paper-table3.yaml --dry-run --gpu h100"
-        "\n         python -m mentor_kd sweep --params notebooks/params/paper-table3.yaml --workers 4",
+        "reproduce",
+        _reproduce,
+        "Run the quick reproduction on the embedded sandbox.",
+        "Two tasks, about ten minutes on two cores; no GPU or API key needed. Writes reports/quick/index.html. Same as "
+        f"`run --params notebooks/params/quick.yaml`.\n\n{RESUMES}",
     )
-    one.add_argument("--params", required=True, help="YAML file of the grid; see notebooks/params/paper-*.yaml")
-    one.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="override one")
-    one.add_argument("--workers", type=int, default=1, help="stages at a time, as far as memory allows (default: 1)")
-    one.add_argument(
-        "--memory", type=float, default=0, metavar="GB", help="to share, on each GPU (default: what it has)"
-    )
-    one.add_argument(
-        "--cell", action="append", default=[], metavar="NAME", help="only this cell, or those whose names begin so"
-    )
-    one.add_argument("--gpu", default="", help="for the estimates: h100, a100-80, a6000, ... (default: this machine's)")
-    one.add_argument("--dry-run", action="store_true", help="check the grid, print the plan and its cost, and stop")
-    one.add_argument("--table", action="store_true", help="print and write what is done so far, run nothing")
-
-    one = add("reproduce", _reproduce, "The quick reproduction on the sandbox: two tasks, minutes on two cores.", again)
-    one.add_argument(
-        "-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="override a parameter"
-    )
-
-    one = add(
-        "bench",
-        _bench,
-        "Measure speed: the paper's loop, ours, and the floor, side by side on this machine.",
-        "\n\nRuns notebook 90 and prints its tables: padding, time, memory, soft-label cache, sampling. Without\n"
-        "--params it takes sandbox models and some minutes; bench-svamp.yaml has the paper's data and true shapes."
-        "\n\nexample: python -m mentor_kd bench --params notebooks/params/bench-svamp.yaml",
-    )
-    sizes = ROOT / "notebooks" / "params" / "bench-sandbox.yaml"
-    one.add_argument("--params", default=str(sizes), help="YAML file of notebook 90's parameters")
-    one.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="override one")
-
-    cli_annotate.add_arguments(add("annotate", cli_annotate.run, cli_annotate.SUMMARY, cli_annotate.MORE))
-
-    one = add(
-        "augment",
-        _augment,
-        "Sample a mentor that is served by vLLM or another OpenAI-compatible server, instead of notebook 03.",
-        again + "\n\nexample: vllm serve reports/mine/gsm8k/mentor --served-model-name mentor\n"
-        "         python -m mentor_kd augment reports/mine/gsm8k --base-url http://127.0.0.1:8000/v1 --model mentor"
-        "\n\nWith the settings that notebook 03 has, it finds its work done.",
-    )
-    one.add_argument("folder", help="the task's folder, reports/<run>/<task>, with a trained mentor")
-    one.add_argument("--base-url", required=True, metavar="URL", help="of the server, such as http://127.0.0.1:8000/v1")
-    one.add_argument("--model", required=True, help="the mentor's name at the server")
-    one.add_argument("--key-env", default="", metavar="NAME", help="environment variable that holds the key, if any")
-    one.add_argument("--samples", type=int, default=3, metavar="N", help="for each training question; default: 3")
-    one.add_argument("--temperature", type=float, default=0.7, help="default: 0.7")
-    one.add_argument("--top-k", type=int, default=50, metavar="K", help="default: 50; 0 where the server knows none")
-    one.add_argument("--top-p", type=float, default=1.0, metavar="P", help="default: 1")
-    one.add_argument("--max-new-tokens", type=int, default=0, metavar="N", help="0 (default): as its training suggests")
-    one.add_argument("--generation-batch", type=int, default=64, help="notebook 03's; it changes nothing here")
-    one.add_argument("--seed", type=int, default=0, help="sampling_seed of notebook 03")
-    one.add_argument("--in-flight", type=int, default=64, metavar="N", help="requests at once; default: 64")
-
-    data = commands.add_parser("data", help="The paper's own data.", description="The paper's own data.")
-    inner = data.add_subparsers(required=True, metavar="command")
-    one = inner.add_parser(
-        "fetch",
-        help="Get the paper's data, verified file by file.",
-        description="Get the paper's data at its pinned commit into data/official/. Each file's git blob hash is "
-        "verified; files already there are kept, so a fetch that broke off is simply run again. Where the data lies "
-        "elsewhere, the environment variable MENTOR_KD_OFFICIAL_DATA names the folder that holds its data/.",
-    )
-    one.add_argument("--from", dest="source", metavar="DIR", help="take a local copy, whole or in part")
-    one.add_argument("--to", metavar="DIR", help="install there instead of data/official/")
-    one.set_defaults(function=_fetch)
+    add_override(one)
 
     one = add(
         "start",
         _start,
-        "Copy notebooks, parameter files and the sandbox into a folder, for an installation without a checkout.",
-        "\n\nCommands that are run in that folder use its notebooks and parameter files, and write reports/ there."
-        "\n\nexample: mentor-kd start my-study",
+        "Create a folder with notebooks, parameter files and sandbox.",
+        "For an installation without a checkout. Commands run in that folder use its notebooks and parameter files, "
+        "and write to its reports/.",
+        "  mentor-kd start my-study && cd my-study",
     )
-    one.add_argument("folder", help="a new folder; nothing that exists is overwritten")
+    one.add_argument("folder", help="folder to create; existing files are never overwritten")
 
-    one = add("report", _report, "Write a run's table, chart and index.html again.")
-    one.add_argument("run", help="name of the run, or its folder")
+    one = add(
+        "run",
+        _run,
+        "Run the notebooks headlessly with parameters from a YAML file.",
+        f"Runs notebooks 01 to 06 for each task and 07 for all, and writes reports/<run>/index.html.\n\n{RESUMES}",
+        "  python -m mentor_kd run --params notebooks/params/quick.yaml --dry-run\n"
+        '  python -m mentor_kd run --params notebooks/params/quick.yaml -p run=mine -p "seeds=[0,1,2]"',
+    )
+    one.add_argument("--params", required=True, metavar="FILE", help="YAML file of parameters; see notebooks/params/")
+    add_override(one)
+    one.add_argument("--dry-run", action="store_true", help="check the parameters, print what would run, and exit")
+
+    one = add(
+        "sweep",
+        _sweep,
+        "Run a grid over methods, tasks, models, seeds or any parameter.",
+        "Work that cells share (questions, mentor, its samples and soft labels) is done once. Writes "
+        f"reports/<sweep>/results.csv, and one report per model size in reports/<sweep>/charts/.\n\n{RESUMES}",
+        "  python -m mentor_kd sweep --params notebooks/params/paper-table3.yaml --dry-run --gpu h100\n"
+        "  python -m mentor_kd sweep --params notebooks/params/paper-table3.yaml --workers 4",
+    )
+    one.add_argument("--params", required=True, metavar="FILE", help="YAML file of the grid; see notebooks/params/")
+    add_override(one)
+    text = "maximum number of concurrent stages; available memory may allow fewer (default: 1)"
+    one.add_argument("--workers", type=int, default=1, metavar="N", help=text)
+    text = "GB to use on each GPU, or on a machine without one (default: nearly all)"
+    one.add_argument("--memory", type=float, default=0, metavar="GB", help=text)
+    text = "run only this cell, or the cells under a prefix (svamp) or matching a pattern with * and ?; repeatable"
+    one.add_argument("--cell", action="append", default=[], metavar="NAME", help=text)
+    text = "GPU to estimate cost for, such as h100, a100-80 or a6000 (default: this machine's)"
+    one.add_argument("--gpu", default="", metavar="NAME", help=text)
+    one.add_argument("--dry-run", action="store_true", help="check the grid, print the plan and its cost, and exit")
+    one.add_argument("--table", action="store_true", help="run nothing; print and write the results so far")
+
+    about = (cli_annotate.SUMMARY, cli_annotate.MORE, cli_annotate.EXAMPLES)
+    cli_annotate.add_arguments(add("annotate", cli_annotate.run, *about))
+
+    one = add(
+        "augment",
+        _augment,
+        "Sample a mentor served by vLLM or any OpenAI-compatible server.",
+        f"Replaces notebook 03. If both use the same sampling settings, the notebook finds its work done.\n\n{RESUMES}",
+        "  vllm serve reports/mine/gsm8k/mentor --served-model-name mentor\n"
+        "  python -m mentor_kd augment reports/mine/gsm8k --base-url http://127.0.0.1:8000/v1 --model mentor",
+    )
+    one.add_argument("folder", help="task folder with a trained mentor, reports/<run>/<task>")
+    one.add_argument("--base-url", required=True, metavar="URL", help="server URL, such as http://127.0.0.1:8000/v1")
+    one.add_argument("--model", required=True, metavar="NAME", help="name of the mentor on the server")
+    one.add_argument("--key-env", default="", metavar="NAME", help="environment variable that holds the key, if any")
+    one.add_argument("--samples", type=int, default=3, metavar="N", help="samples per training question (default: 3)")
+    one.add_argument("--temperature", type=float, default=0.7, metavar="T", help="sampling temperature (default: 0.7)")
+    text = "top-k sampling; 0 if the server does not support it (default: 50)"
+    one.add_argument("--top-k", type=int, default=50, metavar="K", help=text)
+    one.add_argument("--top-p", type=float, default=1.0, metavar="P", help="nucleus sampling (default: 1.0)")
+    text = "token limit of a sample (default: as stored with the mentor)"
+    one.add_argument("--max-new-tokens", type=int, default=0, metavar="N", help=text)
+    text = "batch size of notebook 03; no effect here except that it must match (default: 64)"
+    one.add_argument("--generation-batch", type=int, default=64, metavar="N", help=text)
+    one.add_argument("--seed", type=int, default=0, metavar="N", help="sampling_seed of notebook 03 (default: 0)")
+    one.add_argument("--in-flight", type=int, default=64, metavar="N", help="concurrent requests (default: 64)")
 
     one = add(
         "predict",
         _predict,
-        "Answer new questions with a saved student or mentor.",
-        '\n\nexample: python -m mentor_kd predict reports/quick/sandbox-sums/students/mentor-kd-seed0 "Ann has ..."',
+        "Answer new questions with a trained student or mentor.",
+        examples='  python -m mentor_kd predict reports/quick/sandbox-sums/students/mentor-kd-seed0 "Ann has ..."\n'
+        "  python -m mentor_kd predict reports/quick/sandbox-sums/mentor --file questions.csv --out answers.csv",
     )
     one.add_argument("model", help="folder of the saved model")
-    one.add_argument("question", nargs="*", help="a question; several may be given")
-    one.add_argument("--file", help="questions from a file: .txt (one a line), .csv or .jsonl (column question)")
-    one.add_argument("--out", help="write the answers to this .jsonl or .csv file instead of printing them")
+    one.add_argument("question", nargs="*", help="one or more questions")
+    one.add_argument("--file", help="read questions from .txt (one per line), .csv or .jsonl (column `question`)")
+    one.add_argument("--out", metavar="FILE", help="write the answers to .csv or .jsonl (default: print them)")
+
+    one = add("report", _report, "Rewrite the table, charts and index.html of a run.")
+    one.add_argument("run", help="name of the run, or its folder")
+
+    data = commands.add_parser("data", help="Get the paper's data.", description="Get the paper's data.")
+    one = add(
+        "fetch",
+        _fetch,
+        "Download the paper's data and verify every file.",
+        "Installs the authors' questions and teacher rationales at a pinned commit into data/official/ and checks the "
+        "git blob hash of each file. Files already installed are kept, so run the command again after an interruption. "
+        "To use data stored elsewhere, set MENTOR_KD_OFFICIAL_DATA to the folder that contains its data/.",
+        to=data.add_subparsers(required=True, title="commands", metavar="COMMAND"),
+    )
+    one.add_argument("--from", dest="source", metavar="DIR", help="install from a local copy, complete or partial")
+    one.add_argument("--to", metavar="DIR", help="destination (default: data/official/)")
+
+    one = add(
+        "bench",
+        _bench,
+        "Measure speed and memory of training and sampling.",
+        "Compares the paper's training loop, this project's, and training on cross-entropy alone (the floor). Runs "
+        "notebook 90 and prints its tables: padding, time, memory, soft-label cache, sampling. The default uses "
+        "sandbox models and takes some minutes; bench-svamp.yaml uses the paper's data and real model shapes.",
+        "  python -m mentor_kd bench --params notebooks/params/bench-svamp.yaml",
+    )
+    sizes, text = ROOT / "notebooks" / "params" / "bench-sandbox.yaml", "YAML file of notebook 90's parameters"
+    one.add_argument("--params", default=str(sizes), metavar="FILE", help=f"{text} (default: bench-sandbox.yaml)")
+    add_override(one)
     return top
 
 
 def _interrupt(number, frame):
-    """A polite kill stops the run as Ctrl-C does: the notebook at work saves a checkpoint first."""
+    """Treat SIGTERM like Ctrl-C, so that the running notebook saves a checkpoint first."""
     raise KeyboardInterrupt
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; wrong input gives one clear line and exit code 2, a failed run 1, an interruption 130."""
+    """Run a command; returns its exit code: 1 for a failed run, 2 for invalid input, 130 for an interruption."""
     args = parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -309,7 +340,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:
-        print(f"stopped. {str(error) or 'Run the same command again to go on from here.'}", file=sys.stderr)
+        print(f"stopped. {str(error) or 'Run the same command again to resume.'}", file=sys.stderr)
         return 130
 
 

@@ -1,4 +1,4 @@
-"""The command `python -m mentor_kd annotate`: questions in, a file of rationales out, and nothing paid for twice."""
+"""The command `python -m mentor_kd annotate`: questions in, a file of rationales out, no request paid for twice."""
 
 import argparse
 import os
@@ -10,78 +10,158 @@ from .teacher.ask import ASKED, AskSettings
 from .teacher.connection import ROUTES, EndpointSettings
 from .teacher.prompts import read_prompts
 
-SUMMARY = "Have a language model annotate your questions."
-MORE = """
+SUMMARY = "Have a language model write rationales for your questions."
+MORE = """\
+The questions come from a CSV or JSONL table with the columns `question` and `answer`, and optionally `rationale` and
+`split` (train, dev, test). Only training questions are annotated. If the table has no dev or test questions, a fifth of
+the questions is set aside for each; the split is always the same.
 
-The questions come from a CSV or JSONL table with the columns question and answer (and, where you have them, rationale
-and split: train, dev or test). Only training questions are annotated. Where the table marks no dev or test questions,
-a fifth each is drawn, always the same ones.
-
-Every answer is on disk before the next question is asked. After a crash, Ctrl-C or a budget's end, run the same command
-again: it asks only what it does not have. Say --dry-run first: it prints calls, tokens and money, and sends nothing.
-
-examples:
-  export OPENAI_API_KEY=...      # the key stays in the environment; the command is told the variable's name only
+Every reply is saved as it arrives. After a crash, Ctrl-C or an exhausted budget, the same command requests only what is
+missing. Start with --dry-run: it prints calls, tokens and cost, and sends nothing."""
+EXAMPLES = """\
+  export OPENAI_API_KEY=...    # the key stays in your environment; pass only the variable's name
   python -m mentor_kd annotate my.csv --answer-type number --base-url https://api.openai.com/v1 \\
       --model gpt-4o-mini --key-env OPENAI_API_KEY --budget-money 5 --dry-run
-  python -m mentor_kd annotate my.csv --answer-type number --base-url http://127.0.0.1:8000/v1 --model my-model
-  python -m mentor_kd annotate my.csv --answer-type number --teacher local --model Qwen/Qwen2.5-1.5B-Instruct
-"""
+  python -m mentor_kd annotate my.csv --answer-type number --base-url http://127.0.0.1:8000/v1 \\
+      --model my-model
+  python -m mentor_kd annotate my.csv --answer-type number --teacher local \\
+      --model Qwen/Qwen2.5-1.5B-Instruct"""
 
 
 def add_arguments(one: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
+    """Add the arguments of the command to its parser."""
     ask, where = AskSettings(), EndpointSettings()
-    one.add_argument("data", help="table of questions (.csv or .jsonl), or: sandbox, official")
-    group = one.add_argument_group("the task")
-    group.add_argument("--task", default="", help="its name; default: the name of the table")
-    group.add_argument("--answer-type", default="", help="number, choice, yes/no, text or pattern")
-    group.add_argument("--answer-pattern", default="", metavar="REGEX", help="for pattern: what an answer looks like")
-    group.add_argument("--answer-choices", default="", metavar="LETTERS", help="for choice: its letters, such as ABC")
-    group.add_argument("--questions", type=int, default=0, metavar="N", help="only the first N training questions")
-    group.add_argument("--dev-questions", type=int, default=0, metavar="N", help="dev questions; 0: all, or a fifth")
-    group = one.add_argument_group("the teacher")
-    group.add_argument("--teacher", choices=ASKED, default="endpoint", help="default: endpoint")
-    group.add_argument("--model", required=True, help="its name at the endpoint; for local: a hub id, folder or size")
-    group.add_argument("--base-url", default="", metavar="URL", help="of the endpoint, such as https://host/v1")
-    group.add_argument("--key-env", default="", metavar="NAME", help="environment variable that holds the key")
-    group.add_argument("--route", choices=ROUTES, default=where.route, help="default: chat; completions: raw prompts")
-    group.add_argument("--provider", default="", help="a lasting name for who answers, where the URL may change")
-    group = one.add_argument_group("what is asked")
-    group.add_argument("--prompt", default=ask.prompt, help=f"{', '.join(read_prompts())}, or a YAML file of your own")
-    group.add_argument("--rationales", type=int, default=ask.rationales, metavar="N", help="for each question")
+    one.add_argument("data", help="table of questions (.csv or .jsonl), or `sandbox` or `official`")
+    one.add_argument("--out", default="", metavar="DIR", help="output folder (default: reports/annotations/<task>)")
+    one.add_argument("--dry-run", action="store_true", help="print calls, tokens and cost, send nothing, and exit")
+    group = one.add_argument_group("task")
+    group.add_argument("--task", default="", metavar="NAME", help="task name (default: the table's file name)")
     group.add_argument(
-        "--until-correct", type=int, default=0, metavar="K", help="go on until K are right (and see --most-asked)"
+        "--answer-type",
+        default="",
+        metavar="TYPE",
+        help="number, choice, yes/no, text or pattern; required for a table",
     )
-    group.add_argument("--most-asked", type=int, default=ask.most_asked, metavar="N", help="... or N were asked")
+    group.add_argument(
+        "--answer-pattern", default="", metavar="REGEX", help="what an answer looks like, for type pattern"
+    )
+    group.add_argument(
+        "--answer-choices",
+        default="",
+        metavar="LETTERS",
+        help="letters of the choices, for type choice (default: ABCDE)",
+    )
+    group.add_argument("--questions", type=int, default=0, metavar="N", help="use the first N training questions only")
+    group.add_argument(
+        "--dev-questions",
+        type=int,
+        default=0,
+        metavar="N",
+        help="number of dev questions (default: all marked dev in the table, or a fifth if there are none)",
+    )
+    group = one.add_argument_group("teacher")
+    group.add_argument(
+        "--teacher",
+        choices=ASKED,
+        default="endpoint",
+        help="a model on a server, or on this machine (default: endpoint)",
+    )
+    group.add_argument(
+        "--model", required=True, metavar="NAME", help="model name on the server; for local, a hub id, folder or size"
+    )
+    group.add_argument("--base-url", default="", metavar="URL", help="server URL, such as https://api.openai.com/v1")
+    group.add_argument("--key-env", default="", metavar="NAME", help="environment variable that holds the API key")
+    group.add_argument(
+        "--route",
+        choices=ROUTES,
+        default=where.route,
+        help="completions sends prompts without a chat format (default: chat)",
+    )
+    group.add_argument(
+        "--provider",
+        default="",
+        metavar="NAME",
+        help="name to store replies under if the URL may change (default: the URL)",
+    )
+    group = one.add_argument_group("requests")
+    group.add_argument(
+        "--prompt", default=ask.prompt, help=f"{', '.join(read_prompts())}, or a YAML file (default: {ask.prompt})"
+    )
+    group.add_argument(
+        "--rationales",
+        type=int,
+        default=ask.rationales,
+        metavar="N",
+        help=f"rationales per question (default: {ask.rationales})",
+    )
+    group.add_argument(
+        "--until-correct", type=int, default=0, metavar="K", help="instead, request rationales until K are correct ..."
+    )
+    group.add_argument(
+        "--most-asked",
+        type=int,
+        default=ask.most_asked,
+        metavar="N",
+        help=f"... or N have been requested (default: {ask.most_asked})",
+    )
     group.add_argument(
         "--temperature",
         type=float,
         default=ask.temperature,
-        help=f"default: {ask.temperature}; where a model allows 1 only, take a prompt with one call",
+        metavar="T",
+        help=f"if a model allows only 1, pass 1 and a single-call prompt such as one-call (default: {ask.temperature})",
     )
-    group.add_argument("--max-tokens", type=int, default=ask.max_tokens, metavar="N", help="of an answer")
-    group.add_argument("--limit-field", default=where.limit_field, help="some models want max_completion_tokens")
-    group.add_argument("--seed", type=int, default=ask.seed, help="sent with each request; -1 (default): none")
-    group.add_argument("--extra", default="", metavar="YAML", help="further fields, such as '{top_p: 0.9}'")
-    group = one.add_argument_group("limits")
-    group.add_argument("--budget-money", type=float, default=0.0, metavar="X", help="spend no more, over all runs")
-    group.add_argument("--budget-tokens", type=int, default=0, metavar="N", help="use no more, over all runs")
-    group.add_argument("--budget-calls", type=int, default=0, metavar="N", help="send no more, over all runs")
     group.add_argument(
-        "--prices", default="", metavar="FILE", help="prices in YAML, as mentor_kd/teacher/prices.yaml has them"
+        "--max-tokens",
+        type=int,
+        default=ask.max_tokens,
+        metavar="N",
+        help=f"token limit of a reply (default: {ask.max_tokens})",
     )
-    group.add_argument("--in-flight", type=int, default=where.in_flight, metavar="N", help="requests at once")
-    group.add_argument("--requests-per-minute", type=int, default=0, metavar="N")
-    group.add_argument("--tokens-per-minute", type=int, default=0, metavar="N")
-    group.add_argument("--timeout", type=float, default=where.total_timeout, metavar="S", help="seconds for a request")
-    one.add_argument("--out", default="", metavar="DIR", help="default: annotations/<task> in the reports folder")
-    one.add_argument("--dry-run", action="store_true", help="print what it would cost, send nothing, and stop")
+    group.add_argument(
+        "--limit-field",
+        default=where.limit_field,
+        metavar="NAME",
+        help=f"field of the token limit; some models need max_completion_tokens (default: {where.limit_field})",
+    )
+    group.add_argument(
+        "--seed",
+        type=int,
+        default=ask.seed,
+        metavar="N",
+        help="seed of the requests, plus the sample's index; -1: none (default: -1)",
+    )
+    group.add_argument("--extra", default="", metavar="YAML", help="more request fields, such as '{top_p: 0.9}'")
+    group = one.add_argument_group("limits", "Budgets count all runs into the same output folder; 0 means no limit.")
+    group.add_argument(
+        "--budget-money", type=float, default=0.0, metavar="X", help="maximum cost, in the currency of --prices"
+    )
+    group.add_argument("--budget-tokens", type=int, default=0, metavar="N", help="maximum number of tokens")
+    group.add_argument("--budget-calls", type=int, default=0, metavar="N", help="maximum number of requests")
+    group.add_argument(
+        "--prices", default="", metavar="FILE", help="YAML file of prices (default: mentor_kd/teacher/prices.yaml)"
+    )
+    group.add_argument(
+        "--in-flight",
+        type=int,
+        default=where.in_flight,
+        metavar="N",
+        help=f"concurrent requests (default: {where.in_flight})",
+    )
+    group.add_argument("--requests-per-minute", type=int, default=0, metavar="N", help="rate limit of the server")
+    group.add_argument("--tokens-per-minute", type=int, default=0, metavar="N", help="rate limit of the server")
+    group.add_argument(
+        "--timeout",
+        type=float,
+        default=where.total_timeout,
+        metavar="S",
+        help=f"seconds per request (default: {where.total_timeout:g})",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Annotate, print the counts and the next command; 1 if some rationales did not come."""
-    from .data.rationales import write_rationales  # what --help does not need is imported here
+    """Annotate, then print the counts and the next command; returns 1 if some rationales are missing."""
+    from .data.rationales import write_rationales  # imported here to keep --help fast
     from .pipeline.collect import CollectSettings, make, task_for
     from .teacher import annotate
 
@@ -116,9 +196,9 @@ def run(args: argparse.Namespace) -> int:
     own = args.data not in ("sandbox", "official")
     name = args.task or (re.sub(r"[^a-z0-9]+", "-", Path(args.data).stem.lower()).strip("-") if own else "")
     if not name:
-        raise InputError(f"name the task with --task: which of {args.data}?")
+        raise InputError(f"--task is required with `{args.data}`; pass the name of one of its tasks")
     if own and not args.answer_type:
-        raise InputError("say with --answer-type what an answer is: number, choice, yes/no, text or pattern")
+        raise InputError("--answer-type is required for a table; pass number, choice, yes/no, text or pattern")
     settings = CollectSettings(
         data=args.data,
         answer_type=args.answer_type,
@@ -131,7 +211,7 @@ def run(args: argparse.Namespace) -> int:
     questions, given, _ = make(task, settings)
     train = [question for question in questions if question.split == "train"]
     counts = ", ".join(f"{sum(q.split == split for q in questions)} {split}" for split in ("train", "dev", "test"))
-    print(f"task {name}: {counts} questions; the training questions are annotated")
+    print(f"task {name}: {counts} questions; annotating the train questions")
     folder = Path(args.out) if args.out else reports_root() / "annotations" / name
     what = (folder, task, train, given, args.teacher, ask, endpoint)
     if args.dry_run:
@@ -142,9 +222,9 @@ def run(args: argparse.Namespace) -> int:
     write_rationales(result, rows)
     shown = os.path.relpath(result) if not os.path.relpath(result).startswith("..") else result
     print(annotate.said(facts))
-    print(f"written: {shown} ({len(rows)} rationales), replies.jsonl (what was paid for) and outcomes.jsonl beside it")
+    print(f"written: {shown} ({len(rows)} rationales), with replies.jsonl (every paid reply) and outcomes.jsonl")
     if facts["open"]:
-        print(f"{facts['open']} rationales did not come; run the same command again to ask for them")
+        print(f"{facts['open']} rationales are missing; run the same command again to request them")
         return 1
     if own:
         more = f" -p answer_pattern='{args.answer_pattern}'" if args.answer_pattern else ""

@@ -1,4 +1,4 @@
-"""Figures of the measurements: who is how fast, and how time and memory grow."""
+"""Figures of the measurements: speed of the loops, and growth of time and memory."""
 
 import numpy
 import pandas
@@ -10,7 +10,7 @@ COLOURS = {"paper": VERMILLION, "ours": BLUE, "floor": GREY, "plain": VERMILLION
 
 
 def loops_chart(table: pandas.DataFrame, title: str) -> Chart:
-    """Rationales a second of each loop, medians as bars and rounds as dots."""
+    """Rationales per second of each loop: medians as bars, rounds as dots."""
     figure = Chart(figsize=(7, 2.6), layout="constrained")
     panel = figure.add_subplot()
     loops = list(dict.fromkeys(table["loop"]))
@@ -24,14 +24,14 @@ def loops_chart(table: pandas.DataFrame, title: str) -> Chart:
     panel.set_yticks(range(len(loops)), [NAMES[loop] for loop in loops])
     panel.invert_yaxis()
     panel.set_xlim(0, 1.15 * table["rationales"].max())
-    panel.set_xlabel("rationales a second; bars: medians, dots: rounds")
+    panel.set_xlabel("rationales per second (bars: medians, dots: rounds)")
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     panel.spines[["top", "right"]].set_visible(False)
     return figure
 
 
 def loss_growth_chart(table: pandas.DataFrame, title: str) -> Chart:
-    """Peak memory of one loss and its gradients over the number of positions, for each vocabulary."""
+    """Peak memory of one loss and its gradients by number of positions, one panel per vocabulary size."""
     vocabularies = sorted(set(table["vocabulary"]))
     figure = Chart(figsize=(3.6 * len(vocabularies), 3), layout="constrained")
     panels = figure.subplots(1, len(vocabularies), squeeze=False, sharey=True)[0]
@@ -40,22 +40,22 @@ def loss_growth_chart(table: pandas.DataFrame, title: str) -> Chart:
             rows = table[(table["vocabulary"] == vocabulary) & (table["loss"] == kind)]
             panel.plot(rows["positions"], rows["mb"], mark, color=COLOURS[kind], label=kind)
         panel.set_title(f"vocabulary {vocabulary:,}", fontsize=10)
-        panel.set_xlabel("target positions in a batch")
+        panel.set_xlabel("target positions per batch")
         panel.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("memory of a step (MB)")
+    panels[0].set_ylabel("memory per step (MB)")
     panels[0].legend(frameon=False)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     return figure
 
 
 def cache_chart(table: pandas.DataFrame, title: str) -> Chart:
-    """Time to make the cache, and its size, over the number of target tokens."""
+    """Time to create the soft-label cache, and its size, by number of target tokens."""
     figure = Chart(figsize=(7, 2.8), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.plot(table["tokens"], table["make_seconds"], "o-", color=BLUE)
-    left.set_ylabel("seconds to make")
+    left.set_ylabel("creation time (s)")
     right.plot(table["tokens"], table["tokens"] * table["bytes_per_token"] / 1e6, "s-", color=ORANGE)
-    right.set_ylabel("MB on disk")
+    right.set_ylabel("size on disk (MB)")
     for panel in (left, right):
         panel.set_xlabel("target tokens")
         panel.set_xlim(left=0)

@@ -1,4 +1,4 @@
-"""What soft labels and the loss cost as things grow: rows, vocabulary and length; and what top-k leaves out."""
+"""Cost of soft labels and of the loss by number of rows, vocabulary size and length, and the error of top-k labels."""
 
 import random
 import tempfile
@@ -33,10 +33,10 @@ LOSSES = ("plain", "chunked")
 def cache_growth(
     mentor: str, student: str, examples: list[Example], rows: list[int], settings: BenchSettings, seed: int = 0
 ) -> pandas.DataFrame:
-    """Time to make, bytes, and speed of random reading of the cache, for growing numbers of rows.
+    """Creation time, size and random-read speed of the soft-label cache, for growing numbers of rows.
 
     Columns: rows, tokens (target tokens), make_seconds, bytes_per_token, layer_bytes (the mentor's output layer, or the
-    smaller one beside the likeliest tokens, once for all rows), read_tokens (a second, one thread).
+    smaller tail layer of the top-k form, stored once for all rows), read_tokens (per second, one thread).
     """
     lines, threads = [], torch.get_num_threads()
     for count in rows:
@@ -62,7 +62,7 @@ def cache_growth(
 
 
 def _step(kind: str, vocabulary: int, positions: int, width: int, threads: int) -> tuple[float, float]:
-    """Seconds and peak MB of the loss and its gradients, all logits at once ("plain") or in chunks ("chunked")."""
+    """Seconds and peak MB of the loss and its gradients, with all logits at once ("plain") or in chunks ("chunked")."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     device = loading.best_device()
@@ -90,9 +90,9 @@ def _step(kind: str, vocabulary: int, positions: int, width: int, threads: int) 
 
 
 def loss_growth(vocabularies: list[int], positions: list[int], width: int = 64) -> pandas.DataFrame:
-    """Seconds and memory of one loss with its gradients, in a process of their own.
+    """Time and memory of one loss with its gradients, each measured in a separate process.
 
-    Columns: loss ("plain", "chunked"), vocabulary, positions, seconds, mb (beyond what lay in memory before).
+    Columns: loss ("plain", "chunked"), vocabulary, positions, seconds, mb (increase in peak memory).
     """
     jobs = [(kind, size, count, width) for size in vocabularies for count in positions for kind in LOSSES]
     lines = [[*job[:3], *found] for job, found in zip(jobs, apart(_step, jobs), strict=True)]
@@ -100,7 +100,7 @@ def loss_growth(vocabularies: list[int], positions: list[int], width: int = 64) 
 
 
 def _loss(student: Loaded, examples: list[Example], mentor: Loaded | TopK | Shaped | States, settings: LossSettings):
-    """The loss of a batch without dropout, and its gradient as one vector."""
+    """The loss of a batch without dropout, its divergence per token, and its gradient as one vector."""
     inputs = inputs_on_device(examples, student)
     targets = inputs["labels"][inputs["labels"] != IGNORED]
     student.model.eval()
@@ -122,15 +122,15 @@ def _loss(student: Loaded, examples: list[Example], mentor: Loaded | TopK | Shap
 def fidelity(
     mentor: str, student: str, examples: list[Example], others: list[Example], ks: list[int], settings: BenchSettings
 ) -> pandas.DataFrame:
-    """The loss by cached labels against the dense one of the live mentor, on one batch, in float32 but for what `ours`
-    rounds on this machine.
+    """Compare the loss from cached soft labels with the dense loss of the live mentor, on one batch.
 
-    The directions of the mentor's logits are found on `others`. Columns: form ("exact", k 0, or "top-k"), k, loss_error
-    and divergence_error (relative), cosine (of the gradients). Raises InputError where these are needed and there are
-    none.
+    Computed in float32, except that cached labels are rounded as in training on this machine. The top-k form estimates
+    the tail directions of the mentor's logits from `others`. Columns: form ("exact" for k 0, else "top-<k>"), k,
+    loss_error and divergence_error (relative), cosine (of the gradients). Raises InputError if `others` is needed and
+    empty.
     """
     if any(ks) and not others:
-        raise InputError("there must be more rationales than are compared; take more training questions")
+        raise InputError("top-k labels need more rationales than are compared; increase train_questions")
     taught, learns, lines, loss_settings = loading.load(mentor), loading.load(student), [], settings.loss
     device, tau = learns.model.device, loss_settings.soft_label_temperature
     vocabulary = min(taught.vocabulary, learns.vocabulary)

@@ -1,8 +1,9 @@
-"""Speed of distillation, side by side in one run: the paper's loop, ours, and cross-entropy alone as the floor.
+"""Speed of distillation: the paper's loop, ours, and cross-entropy alone as the floor, compared in one run.
 
-The paper's loop is written here from its description (paper.md, defects 3, 18 and 19): every row padded to the longest
-of the whole set, the mentor's forward at every step, a dense divergence over all positions, padding included. Ours is
-`training.train` itself, timed step by step, so that nothing is measured that a user does not run.
+The paper's loop is reimplemented from the description of the official code (data/paper/defects.md, defects 3, 18 and
+19): every row is padded to the longest of the whole set, the mentor runs a forward pass at every step, and the
+divergence is dense over all positions, padding included. Ours is `training.train` itself, timed step by step, so the
+measured code is the code that users run.
 """
 
 import concurrent.futures
@@ -41,7 +42,7 @@ from ..training.settings import TrainSettings
 from ..training.soft_labels import SoftLabels, SoftLabelSettings, cached, with_temperature
 from ..training.train import plan_batches, train
 
-SHAPES = {  # FlanT5's published sizes, and a tiny one for a CPU
+SHAPES = {  # FlanT5's published sizes, plus a tiny one for CPUs
     "t5-shape-tiny": T5Shape(256, 512, 4, 4, 4),
     **{f"t5-shape-{size}": T5_SHAPES[f"FlanT5-{size}"] for size in ("small", "base", "large")},
 }
@@ -50,25 +51,25 @@ LOOPS = ("paper", "ours", "floor")
 
 @dataclass(frozen=True)
 class BenchSettings:
-    """What is timed: rationales a step, steps, paired rounds, and the official limit of 512 tokens."""
+    """Settings of the timing: batch size, steps, paired rounds, and the official limit of 512 tokens."""
 
     batch_size: int = 8
     steps: int = 12
-    paper_steps: int = 2  # each costs the same, for each has the same shape
+    paper_steps: int = 2  # few are enough: all batches have the same shape, so the same cost
     rounds: int = 3
     max_length: int = 512
     loss: LossSettings = LossSettings()
-    precision: str = "auto"  # of ours and of the floor, as in TrainSettings; the paper's loop is float32 throughout
-    soft_label_k: int = 0  # what ours keeps of the mentor's distribution; 0: all of it, exactly
+    precision: str = "auto"  # for ours and the floor, as in TrainSettings; the paper's loop uses float32
+    soft_label_k: int = 0  # soft labels of our loop: top-k, or 0 for the exact form
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "steps", "paper_steps", "rounds", "max_length"):
             require_integer(name, getattr(self, name), 1)
-        TrainSettings(precision=self.precision, soft_label_k=self.soft_label_k)  # raises for a bad value
+        TrainSettings(precision=self.precision, soft_label_k=self.soft_label_k)  # checks both
 
 
 def random_t5(folder: Path, shape: str, tokenizer: str, vocabulary: int = 32_128, dropout: float = 0.0) -> Path:
-    """A FlanT5-shaped model with random weights, saved with a tokenizer: speed does not depend on what it knows."""
+    """Save a FlanT5-shaped model with random weights (speed does not depend on them) and a tokenizer to `folder`."""
     require_choice("shape", shape, SHAPES)
     one = SHAPES[shape]
     config = T5Config(
@@ -92,9 +93,9 @@ def random_t5(folder: Path, shape: str, tokenizer: str, vocabulary: int = 32_128
 
 
 def spread(examples: list[Example], rows: int, seed: int = 0) -> list[Example]:
-    """Rows spread evenly over the lengths of the whole set, in random order: a small set of the same lengths."""
+    """A sample of rows spread evenly over the lengths of the whole set, in random order."""
     if len(examples) < rows:
-        raise InputError(f"{rows} rationales are needed for this measurement, {len(examples)} are there")
+        raise InputError(f"this measurement needs {rows} rationales, got {len(examples)}; increase train_questions")
     ordered = sorted(examples, key=lambda e: len(e.prompt) + len(e.target))
     chosen = [ordered[round((i + 0.5) * len(ordered) / rows - 0.5)] for i in range(rows)]
     random.Random(seed).shuffle(chosen)
@@ -102,7 +103,7 @@ def spread(examples: list[Example], rows: int, seed: int = 0) -> list[Example]:
 
 
 class PaperLoop:
-    """One optimiser step of the paper's loop; `longest` are the lengths to which every row is padded."""
+    """The training loop of the official code; `longest` are the lengths to which every row is padded."""
 
     def __init__(self, student: Loaded, mentor: Loaded, examples: list[Example], settings: BenchSettings):
         self.student, self.mentor, self.settings = student, mentor, settings
@@ -110,7 +111,7 @@ class PaperLoop:
         self.optimizer = torch.optim.AdamW(student.model.parameters(), lr=1e-4)
 
     def inputs(self, rows: list[Example]) -> dict[str, torch.Tensor]:
-        """A batch padded (or cut) to the longest row of the whole set."""
+        """A batch padded (or truncated) to the longest row of the whole set."""
         found = padded_to(model_inputs(rows, self.student), self.student, self.longest)
         return {name: value.to(self.student.model.device) for name, value in found.items()}
 
@@ -123,7 +124,7 @@ class PaperLoop:
         logits = self.student.model(**inputs).logits
         ce = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
         tau, vocabulary = loss_settings.soft_label_temperature, min(logits.shape[-1], taught.shape[-1])
-        selected = labels != 0  # padding is -100 and no label is 0: this selects everything, padding included
+        selected = labels != 0  # padding is -100, not 0: this selects all positions, padding included
         kl = F.kl_div(
             F.log_softmax(logits[..., :vocabulary][selected] / tau, -1),
             F.softmax(taught[..., :vocabulary][selected] / tau, -1),
@@ -141,7 +142,7 @@ def _wait(device: torch.device) -> None:
 
 
 def paper_seconds(student: str, mentor: str, examples: list[Example], settings: BenchSettings) -> float:
-    """Seconds a rationale of the paper's loop; the first step, which warms up, is not counted."""
+    """Seconds per rationale of the paper's loop, after one warm-up step."""
     loop = PaperLoop(loading.load(student), loading.load(mentor), examples, settings)
     size = settings.batch_size
     batches = itertools.cycle([examples[i : i + size] for i in range(0, len(examples) - size + 1, size)])
@@ -154,7 +155,7 @@ def paper_seconds(student: str, mentor: str, examples: list[Example], settings: 
 
 
 def our_seconds(student: str, labels: SoftLabels | None, examples: list[Example], settings: BenchSettings) -> float:
-    """Seconds a rationale of `training.train` on one epoch of the examples, the first step not counted."""
+    """Seconds per rationale of `training.train` on one epoch of the examples, without the first step."""
     loaded, times = loading.load(student), []
 
     def stamp() -> bool:
@@ -178,7 +179,7 @@ def our_seconds(student: str, labels: SoftLabels | None, examples: list[Example]
 
 
 def labels_of(mentor: str, student: str, examples: list[Example], settings: BenchSettings, folder: Path) -> SoftLabels:
-    """The mentor's soft labels for these examples, under `folder`."""
+    """The mentor's soft labels for these examples, cached in `folder`."""
     vocabulary = min(loading.outline(student).vocabulary, loading.outline(mentor).vocabulary)
     kept = with_temperature(SoftLabelSettings(settings.soft_label_k), settings.loss.soft_label_temperature)
     return cached(folder, loading.identity(mentor), lambda: loading.load(mentor), vocabulary, examples, kept)
@@ -187,14 +188,14 @@ def labels_of(mentor: str, student: str, examples: list[Example], settings: Benc
 def seconds_of(
     loop: str, student: str, mentor: str, examples: list[Example], settings: BenchSettings, labels: SoftLabels
 ) -> float:
-    """Seconds a rationale of one loop: "paper", "ours" or "floor"."""
+    """Seconds per rationale of one loop: "paper", "ours" or "floor"."""
     if loop == "paper":
         return paper_seconds(student, mentor, examples, settings)
     return our_seconds(student, labels if loop == "ours" else None, examples, settings)
 
 
 def flops(loaded: Loaded, examples: list[Example]) -> float:
-    """Useful floating-point operations of training on these examples once: 6 for each weight and real token."""
+    """Useful FLOPs of training on these examples once: 6 per weight and real token."""
     head = loaded.model.get_output_embeddings().weight
     targets, prompts = sum(len(e.target) for e in examples), sum(len(e.prompt) for e in examples)
 
@@ -209,15 +210,15 @@ def flops(loaded: Loaded, examples: list[Example]) -> float:
 
 
 def peak_flops() -> float:
-    """The device's peak in bf16 operations a second where it is known, else NaN: a CPU has no such single figure."""
+    """Peak bf16 FLOP/s of the device; NaN if unknown, as for a CPU, which has no single figure."""
     return 1e12 * GPUS[own_gpu()].tflops if own_gpu() != "cpu" else math.nan
 
 
 def compare(student: str, mentor: str, examples: list[Example], settings: BenchSettings) -> pandas.DataFrame:
-    """Time the three loops in turn, round after round, on the same rows; one line for each loop and round.
+    """Time the three loops in turn, round after round, on the same rows: one line per loop and round.
 
-    Columns: loop, round, seconds (a rationale), rationales (a second), tokens (real target and prompt tokens a
-    second), slots (token slots for each real token), mfu (NaN where the device's peak is not known).
+    Columns: loop, round, seconds (per rationale), rationales (per second), tokens (real prompt and target tokens per
+    second), slots (token slots per real token), mfu (model FLOPs utilisation, NaN if the device's peak is unknown).
     """
     chosen = spread(examples, settings.batch_size * settings.steps)
     loaded = loading.outline(student)
@@ -240,7 +241,7 @@ def compare(student: str, mentor: str, examples: list[Example], settings: BenchS
 
 
 def ratios(table: pandas.DataFrame) -> pandas.DataFrame:
-    """Pairs of each round of `compare`: the paper's loop over ours, and ours over the floor; median, min and max."""
+    """Ratios of seconds, paired by round of `compare`: paper over ours, ours over floor; median, min and max."""
     seconds = table.pivot(index="round", columns="loop", values="seconds")
     pairs = pandas.DataFrame(
         {"paper / ours": seconds["paper"] / seconds["ours"], "ours / floor": seconds["ours"] / seconds["floor"]}
@@ -249,7 +250,7 @@ def ratios(table: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def cost_of_distillation(table: pandas.DataFrame, labels_seconds: float, rows: int, epochs: int) -> pandas.DataFrame:
-    """Seconds of one student's training by each loop: its epochs, and for ours the mentor's one pass before."""
+    """Seconds (and total hours) to train one student with each loop: its epochs, and for ours the mentor's pass."""
     each = table.groupby("loop", sort=False)["seconds"].median()
     total = pandas.DataFrame({"epochs": each * rows * epochs, "mentor's pass": 0.0})
     total.loc["ours", "mentor's pass"] = labels_seconds * rows
@@ -258,10 +259,10 @@ def cost_of_distillation(table: pandas.DataFrame, labels_seconds: float, rows: i
 
 
 def high_water(reset: bool = False) -> float:
-    """The most memory that this process has held, in MB; `reset` starts anew from what it holds, where Linux can."""
+    """Peak memory of this process in MB; on Linux, `reset` restarts the peak from the memory in use."""
     if reset and sys.platform == "linux":
         gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)  # what was freed before must not look like room that was there anyway
+        ctypes.CDLL(None).malloc_trim(0)  # else reuse of freed memory would not be counted
         Path("/proc/self/clear_refs").write_text("5")
     if sys.platform == "linux":
         return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
@@ -269,16 +270,16 @@ def high_water(reset: bool = False) -> float:
 
 
 def _quietly(function: Callable, *arguments):
-    """Call without the progress lines, which would go past a notebook's own to its standard error."""
+    """Call without progress lines, which a subprocess would print outside the notebook's own."""
     with contextlib.redirect_stderr(io.StringIO()):
         return function(*arguments)
 
 
 def apart(function: Callable, jobs: list[tuple]) -> list:
-    """What a function of this package gives for each job, one after another in a fresh process of their own.
+    """Results of a function of this package for each job, run one after another in a separate process.
 
-    Where the system can, it is forked from a process that has imported all this and done nothing else: the import costs
-    seconds, and is paid once.
+    Where the system supports it, the process is forked from a server that has only imported this module, so the slow
+    import happens once.
     """
     forks = "forkserver" in multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if forks else "spawn")
@@ -305,15 +306,15 @@ def _peak(
 
 
 def peak_memory(student: str, mentor: str, examples: list[Example], settings: BenchSettings) -> pandas.Series:
-    """MB that a training by each loop takes beyond what the process held before it; on a GPU, all that torch held."""
+    """Peak memory in MB of training by each loop: the increase of the process, or on a GPU all that torch allocated."""
     found = apart(_peak, [(loop, student, mentor, examples, settings) for loop in LOOPS])
     return pandas.Series(found, index=pandas.Index(LOOPS, name="loop"), name="MB")
 
 
 def distillation_set(folder: Path, data: str) -> list[Rationale]:
-    """The right rationales of teacher and mentor: the run's own, or for data "official" those that were published.
+    """The correct rationales of teacher and mentor; for data "official" the mentor's are the published ones.
 
-    Where no mentor has written any yet, the teacher's alone.
+    Only the teacher's if the mentor has not written any yet.
     """
     task, rows = task_of(folder), [row for row in teacher_rows(folder) if row.correct]
     if data == "official":
@@ -324,7 +325,7 @@ def distillation_set(folder: Path, data: str) -> list[Rationale]:
 
 
 def model_for(name: str, place: Path, tokenizer: str) -> str:
-    """A model by name or path as it is; one of SHAPES is created with random weights under `place` first."""
+    """Return a model's name or path unchanged; one of SHAPES is first created in `place` with random weights."""
     if name not in SHAPES:
         return name
     folder = Path(place) / name
@@ -334,7 +335,7 @@ def model_for(name: str, place: Path, tokenizer: str) -> str:
 
 
 def warmed(model: str, examples: list[Example], steps: int, place: Path, settings: BenchSettings) -> str:
-    """A copy of the model after some optimiser steps on the examples, so that it is no longer flat; its folder."""
+    """Train a copy of the model for some steps, so that its distributions are not flat. Returns the copy's folder."""
     if not steps:
         return model
     loaded = loading.load(model)

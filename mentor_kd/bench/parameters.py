@@ -1,4 +1,4 @@
-"""Notebook 90's parameters as settings: what is timed, and how texts are sampled."""
+"""Notebook 90's parameters as settings for timing the loops and sampling."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,20 +12,20 @@ from .sampling import SamplingBench
 
 
 def bench_settings(given: Mapping[str, Any]) -> BenchSettings:
-    """How the loops are timed."""
+    """Settings for timing the loops."""
     names = {name: name for name in ("batch_size", "paper_steps", "rounds", "precision", "soft_label_k")}
     return build(BenchSettings, given, names | {"steps": "bench_steps"})
 
 
 def sampling_settings(given: Mapping[str, Any]) -> SamplingBench:
-    """How sampling is timed."""
+    """Settings for timing sampling."""
     require_list("backends", given["backends"], str, empty=False)
     names = {"n": "samples", "batch_size": "sample_batch", "length": "text_length", "rounds": "rounds"}
     return build(SamplingBench, given, names, ways=tuple(given["backends"]))
 
 
 def check(given: Mapping[str, Any]) -> None:
-    """InputError for the first of notebook 90's parameters that is wrong."""
+    """Raise InputError for the first invalid parameter of notebook 90."""
     task_folder(given["run"], given["task"])
     require_choice("task", given["task"], TASKS)
     require_choice("data", given["data"], ("sandbox", "official"))

@@ -1,8 +1,8 @@
-"""Speed of sampling, side by side in one run: the paper's way, the reference backend and CTranslate2.
+"""Speed of sampling: the paper's way, the reference backend and CTranslate2, compared in one run.
 
-The paper's way is written here from its description (paper.md, defects 18 and 26; 512 tokens for mentor and student
-alike): questions in the file's order, every prompt padded to the longest of the set, each batch going on until its
-longest text ends, at 512 tokens at the latest. Ours draws as a run does, sorted, capped and shard by shard.
+The paper's way is reimplemented from the description of the official code (data/paper/defects.md, defects 18 and 27;
+512 tokens for mentor and student): questions in file order, every prompt padded to the longest of the set, and each
+batch runs until its longest text ends, at most 512 tokens. Ours samples as a run does: sorted, capped, shard by shard.
 """
 
 import concurrent.futures
@@ -33,10 +33,11 @@ COLUMNS = ["way", "round", "seconds", "texts", "tokens", "length", "unfinished"]
 
 @dataclass(frozen=True)
 class SamplingBench:
-    """What is timed: texts a question, their number at once, their length, paired rounds.
+    """Settings of the timing: texts per question, texts per batch, tokens per text, paired rounds, ways.
 
-    `length` is the number of tokens of every text, so that all ways do the same work. 0 lets texts end by themselves:
-    ours at `cap` at the latest, the paper's way at 512 in all. InputError for a way that this machine has not.
+    With `length` > 0 every text has exactly that many tokens, so all ways do the same work. With 0 texts end at their
+    end token, at the latest after `cap` tokens (paper's way: 512 in total, prompt or start token included). Raises
+    InputError for a way that is not available on this machine.
     """
 
     n: int = 3
@@ -51,7 +52,7 @@ class SamplingBench:
     def __post_init__(self) -> None:
         for name in ("n", "batch_size", "cap", "rounds"):
             require_integer(name, getattr(self, name), 1)
-        require_integer("length", self.length, note="0 for texts that end by themselves")
+        require_integer("length", self.length, note="0: texts end at their end token")
         known = (PAPER, *ct2.BACKENDS)
         if not self.ways:
             raise InputError(f"backends must name at least one of {', '.join(known)}")
@@ -61,7 +62,7 @@ class SamplingBench:
                 ct2.check_backend(way)
 
     def sampling(self, seed: int) -> Sampling:
-        """The same in the words of generation."""
+        """These settings as generation settings."""
         return Sampling(
             n=self.n,
             temperature=self.temperature,
@@ -75,10 +76,10 @@ class SamplingBench:
 
 @torch.inference_mode()
 def paper_way(loaded: Loaded, questions: list[str], sampling: Sampling) -> list[Text]:
-    """Texts in the paper's way: file order, prompts padded to the longest of the set, 512 tokens and no cap.
+    """Sample texts in the paper's way: file order, prompts padded to the longest of the set, up to 512 tokens.
 
-    With `sampling.min_new_tokens` above 0 every text has as many tokens as that. A decoder is given a left-padded
-    batch with an attention mask, which the paper's code lacks: without one its texts would be wrong, not faster.
+    If `sampling.min_new_tokens` is above 0, every text has exactly that many tokens. Decoder-only models get
+    left-padded batches with an attention mask. The official code has no mask, which makes its texts wrong, not faster.
     """
     prompts = [encode_prompt(loaded.tokenizer, loaded.encoder_decoder, question) for question in questions]
     longest, left = max(map(len, prompts)), not loaded.encoder_decoder
@@ -89,7 +90,7 @@ def paper_way(loaded: Loaded, questions: list[str], sampling: Sampling) -> list[
     texts = []
     for start in range(0, len(prompts), sampling.prompts_at_once):
         rows = prompts[start : start + sampling.prompts_at_once]
-        # a row of the longest length, taken off again, pads the others to it
+        # an extra row of the longest length, removed again, pads the others
         ids = pad([*rows, [0] * longest], loaded.tokenizer.pad_token_id, left)[:-1]
         seen = mask([*rows, [0] * longest], left)[:-1]
         written = loaded.model.generate(
@@ -106,7 +107,7 @@ def paper_way(loaded: Loaded, questions: list[str], sampling: Sampling) -> list[
 
 
 def our_way(loaded: Loaded, draw: Draw, questions: list[str], sampling: Sampling) -> list[Text]:
-    """Texts by a backend, shard by shard as a run draws them."""
+    """Sample texts with a backend, shard by shard as in a run."""
     prompts = [encode_prompt(loaded.tokenizer, loaded.encoder_decoder, question) for question in questions]
     texts = []
     for number, shard in enumerate(in_shards(prompts, sampling)):
@@ -116,7 +117,7 @@ def our_way(loaded: Loaded, draw: Draw, questions: list[str], sampling: Sampling
 
 
 def _runner(way: str, model: str | Path, cache: Path) -> Callable[[list[str], Sampling], list[Text]]:
-    """What draws texts for questions in one way, its model loaded and, where need be, converted."""
+    """A function that samples texts in one way; its model is loaded and, if necessary, converted."""
     if way == PAPER:
         return functools.partial(paper_way, loading.load(model))
     loaded = (loading.load if way == ct2.REFERENCE else loading.outline)(model)
@@ -124,17 +125,17 @@ def _runner(way: str, model: str | Path, cache: Path) -> Callable[[list[str], Sa
 
 
 def compare(model: str | Path, questions: list[str], settings: SamplingBench, cache: Path) -> pandas.DataFrame:
-    """Time the ways in turn, round after round, on the same questions; one line for each way and round.
+    """Time the ways in turn, round after round, on the same questions: one line per way and round.
 
-    Columns: way, round, seconds, texts (a second), tokens (a second, end tokens counted), length (mean tokens of a
-    text), unfinished (share of texts that did not end by themselves). Loading and conversion, which a run does once,
-    are not timed; what CTranslate2 loads for each shard is. `cache` keeps the converted models.
+    Columns: way, round, seconds, texts (per second), tokens (per second, end tokens included), length (mean tokens per
+    text), unfinished (share of texts without an end token). Loading and conversion, which a run does once, are not
+    timed; CTranslate2's loading per shard is. Converted models are kept in `cache`.
     """
     if not questions:
-        raise InputError("there is no question to sample for")
+        raise InputError("no questions to sample for: pass at least one")
     run = {way: _runner(way, model, cache) for way in settings.ways}
     lines = []
-    for way in settings.ways:  # first calls build what later ones find
+    for way in settings.ways:  # warm-up: first calls are slower
         run[way](questions[:2], replace(settings.sampling(0), max_new_tokens=2, min_new_tokens=2))
     with Progress("timing", settings.rounds * len(settings.ways), "draws") as progress:
         for number, way in itertools.product(range(settings.rounds), settings.ways):
@@ -151,9 +152,9 @@ def compare(model: str | Path, questions: list[str], settings: SamplingBench, ca
 
 
 def ratios(table: pandas.DataFrame) -> pandas.DataFrame:
-    """Pairs of each round of `compare`, seconds over seconds: median, min and max.
+    """Ratios of seconds, paired by round of `compare`: median, min and max.
 
-    The paper's way over each of ours, and the reference backend over each of CTranslate2's.
+    The paper's way over each backend, and the reference backend over each of CTranslate2's.
     """
     seconds = table.pivot(index="round", columns="way", values="seconds")
     ways = [way for way in (PAPER, *ct2.BACKENDS) if way in seconds]
@@ -174,11 +175,11 @@ def _peak(way: str, model: str, questions: list[str], settings: SamplingBench, c
 
 
 def peak_memory(model: str | Path, questions: list[str], settings: SamplingBench, cache: Path) -> pandas.Series:
-    """The most memory in MB that each way needs, in a process of its own, its libraries counted; Linux only.
+    """Peak memory in MB of each way, measured in a separate process, libraries included; Linux only.
 
-    On a GPU, what torch held there for the paper's way and the reference (CTranslate2 does not tell).
+    On a GPU, the memory allocated by torch for the paper's way and the reference (CTranslate2 does not report its own).
     """
-    for way in settings.ways:  # a conversion needs more than what is measured here
+    for way in settings.ways:  # convert before measuring: conversion needs more memory
         if way != PAPER:
             ct2.get_backend(way, loading.outline(model), cache / way)
     context, found = multiprocessing.get_context("spawn"), {}

@@ -1,4 +1,4 @@
-"""Accuracy: predictions, intervals, paired tests, and the paper's published numbers."""
+"""Evaluation: predictions, accuracies with intervals, paired tests, and the paper's published numbers."""
 
 from ..lazy import submodules
 

@@ -1,7 +1,7 @@
-"""Flips: the test questions that exactly one of two methods answers right, counted, listed and read.
+"""Flips: the test questions that exactly one of two methods answers correctly.
 
-Where both are right or both wrong, a question says nothing about which method is better. All that a paired test has to
-go by are the others, and there are few of them: worth reading one by one.
+Questions that both methods get right, or both wrong, do not show which method is better. A paired test rests on the
+others only, and they are few enough to read one by one.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,10 +22,10 @@ def _by_model(rows: Iterable[Mapping]) -> dict[tuple, list[Mapping]]:
 
 
 def counts(rows: Iterable[Mapping], pairs: Iterable[tuple[str, str, str]]) -> pandas.DataFrame:
-    """McNemar's four counts of each (task, a, b) on each seed that both have, with exact p.
+    """McNemar's four counts of each (task, a, b) on each seed that both methods have, with exact p-values.
 
-    `rows` are predictions as report.predictions gives them. Columns: task, a, b, seed, only a, only b, both, neither
-    (questions right), p, and p_holm, corrected over all rows.
+    `rows` are predictions with task, method and seed, as returned by report.run_report.predictions. Columns: task, a, b,
+    seed, only a, only b, both, neither (numbers of questions right), p, p_holm (Holm-corrected over all rows).
     """
     right = {key: correctness(group) for key, group in _by_model(rows).items()}
     lines = []
@@ -39,11 +39,11 @@ def counts(rows: Iterable[Mapping], pairs: Iterable[tuple[str, str, str]]) -> pa
 
 
 def by_question(rows: Iterable[Mapping], task: str, a: str, b: str) -> pandas.DataFrame:
-    """Each test question that a and b differ on, over the seeds that both have: the ones that b wins first.
+    """The test questions on which a and b differ, over the seeds both have, sorted by the gain of b.
 
-    Columns: id, answer (gold), a right, b right (seeds), gain (b right - a right), flips (seeds on which exactly one is
-    right), seeds. Where the wins and losses of a question balance over its seeds, the gain is 0 and it still flips.
-    Raises InputError where a and b have no seed in common.
+    Columns: id, answer (gold), a right, b right (numbers of seeds), gain (b right - a right), flips (seeds on which
+    exactly one is right), seeds. A question whose wins and losses cancel over the seeds has gain 0 and is listed.
+    Raises InputError if a and b have no seed in common.
     """
     models = {key: group for key, group in _by_model(rows).items() if key[0] == task}
     seeds = sorted({seed for _, m, seed in models if m == a} & {seed for _, m, seed in models if m == b})
@@ -63,10 +63,10 @@ def by_question(rows: Iterable[Mapping], task: str, a: str, b: str) -> pandas.Da
 
 
 def reasoning(rows: Iterable[Mapping], question: str, methods: Iterable[str], seed: int | None = None) -> str:
-    """How students of these methods reasoned about a question (its id), for reading: verdict, answer, and text, quoted.
+    """The students' answers to a question (its id) as plain text: for each method its answer, verdict and reasoning.
 
-    Of one seed, or of the first on which not all of them are right or wrong alike. Plain text: what a model wrote is
-    quoted, never rendered. InputError where the question was not asked.
+    Shows the given seed, or by default the first seed on which the methods differ. Model output is quoted, never
+    rendered. Raises InputError if no common seed has an answer from every method.
     """
     methods = list(methods)
     found: dict[int, dict[str, Mapping]] = {}
@@ -78,7 +78,7 @@ def reasoning(rows: Iterable[Mapping], question: str, methods: Iterable[str], se
         differing = [key for key, group in found.items() if len({_right(row) for row in group.values()}) > 1]
         seed = next(iter(differing or found), None)
     if seed not in found:
-        raise InputError(f"question {question}: {', '.join(methods)} did not all answer it on a common seed")
+        raise InputError(f"question {question}: {', '.join(methods)} must all have answered it on one seed")
     lines = [f"gold answer {found[seed][methods[0]]['answer']!r}, seed {seed}"]
     for method in methods:
         row = found[seed][method]

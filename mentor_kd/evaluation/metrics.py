@@ -1,7 +1,7 @@
-"""Evaluation: accuracies with intervals, paired tests, and the table that the charts draw.
+"""Metrics: accuracies with intervals, paired tests, and the table that the charts show.
 
-Accuracies and their differences are in percent everywhere, intervals are 95%. Test sets of this field are small (111 to
-1221 questions), so no number leaves this module without its interval.
+Accuracies and their differences are in percent; intervals are 95%. Test sets in this field are small (111 to 1221
+questions), so every accuracy comes with an interval.
 """
 
 import math
@@ -28,7 +28,7 @@ STUDENT = re.compile(r"(?P<method>.+)-seed(?P<seed>\d+)")
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with its 95% interval (NaN where there is none) and the number of observations behind it."""
+    """A value with its 95% interval (NaN if there is none) and the number of observations."""
 
     value: float
     low: float
@@ -38,14 +38,14 @@ class Interval:
 
 @dataclass(frozen=True)
 class Difference(Interval):
-    """A mean difference b - a with its 95% interval and two-sided p."""
+    """A mean difference b - a with its 95% interval and two-sided p-value."""
 
     p: float
 
 
 @dataclass(frozen=True)
 class McNemar:
-    """How many questions only a, only b, both or neither got right, and the exact two-sided p."""
+    """The numbers of questions that only a, only b, both or neither got right, and the exact two-sided p-value."""
 
     only_a: int
     only_b: int
@@ -55,27 +55,27 @@ class McNemar:
 
 
 def accuracy(correct: Iterable[bool]) -> Interval:
-    """Accuracy in percent with its Wilson interval; n is the number of questions. Raises InputError for none."""
+    """Accuracy in percent with its Wilson interval; n is the number of questions. Raises InputError if it is 0."""
     correct = [bool(value) for value in correct]
     if not correct:
-        raise InputError("accuracy: there is no prediction; was the evaluation run?")
+        raise InputError("accuracy: no predictions; run the evaluation first")
     low, high = proportion_confint(sum(correct), len(correct), alpha=0.05, method="wilson")
     return Interval(100 * sum(correct) / len(correct), 100 * low, 100 * high, len(correct))
 
 
 @dataclass(frozen=True)
 class DevScore:
-    """Accuracy in percent on dev; with `exact` False it was at most this, for not every question was asked."""
+    """Dev accuracy in percent; with `exact` False an upper bound, as the evaluation ended early."""
 
     accuracy: float
     exact: bool = True
 
 
 def score_while_open(batches: Iterable[list[bool]], questions: int, to_beat: float | None) -> DevScore:
-    """The accuracy of batches of right and wrong answers, drawn only while it can still become more than `to_beat`.
+    """The accuracy over batches of right and wrong answers, consumed only while it can still exceed `to_beat`.
 
-    The epoch is chosen by the highest accuracy, the earlier of equals. So once all remaining answers right would not
-    exceed the best so far, the epoch is out, and what the remaining answers are cannot change the choice.
+    The epoch with the highest accuracy is selected, the earliest of equals. Once an epoch cannot exceed the best so far
+    even if all remaining answers are right, the remaining answers cannot change the selection.
     """
     batches, wrong, seen = iter(batches), 0, 0
     while seen < questions:
@@ -88,18 +88,18 @@ def score_while_open(batches: Iterable[list[bool]], questions: int, to_beat: flo
 
 
 def mean_over_seeds(values: Iterable[float]) -> Interval:
-    """Mean over seeds with its t interval; n is the number of seeds, one seed has no interval (NaN)."""
+    """Mean over seeds with its t interval (NaN for one seed); n is the number of seeds. Raises InputError for none."""
     values = [float(value) for value in values]
     if not values:
-        raise InputError("mean over seeds: there is no value; give one accuracy for each seed")
+        raise InputError("mean over seeds: no values; pass one accuracy per seed")
     mean, half = statistics.fmean(values), _half_width(values)
     return Interval(mean, mean - half, mean + half, len(values))
 
 
 def over_seeds(group: pandas.DataFrame) -> tuple[Interval, str]:
-    """The mean accuracy of a group's rows, one a seed, with its interval, and the kind of that interval.
+    """The mean accuracy of a group with one row per seed, its interval, and the kind of interval.
 
-    It is "t over seeds"; where there is one row, it is the row's own interval (columns low and high), "Wilson".
+    The kind is "t over seeds"; for a single row it is "Wilson", the row's interval (columns low and high).
     """
     mean, first = mean_over_seeds(group["accuracy"]), group.iloc[0]
     if mean.n > 1:
@@ -108,13 +108,13 @@ def over_seeds(group: pandas.DataFrame) -> tuple[Interval, str]:
 
 
 def paired_seeds(a: Mapping[Hashable, float], b: Mapping[Hashable, float]) -> Difference:
-    """Mean of b - a over seeds with the paired t interval and p; a and b map a seed to a value.
+    """Mean of b - a over seeds with the paired t interval and p-value; a and b map a seed to a value.
 
-    With one seed interval and p are NaN; so is p where all differences are the same and not zero, as the t statistic
-    has no finite value there. Raises InputError if the seeds differ.
+    With one seed, interval and p are NaN; p is also NaN if all differences are equal and nonzero, as the t statistic is
+    infinite. Raises InputError if the seeds differ.
     """
     _check_same("seed", a, b)
-    differences = [round(float(b[seed]) - float(a[seed]), 9) for seed in a]  # equal differences shall be equal
+    differences = [round(float(b[seed]) - float(a[seed]), 9) for seed in a]  # so that equal differences compare equal
     mean, half = statistics.fmean(differences), _half_width(differences)
     if half > 0:
         p = float(stats.ttest_1samp(differences, 0).pvalue)
@@ -124,7 +124,7 @@ def paired_seeds(a: Mapping[Hashable, float], b: Mapping[Hashable, float]) -> Di
 
 
 def mcnemar(a: Mapping[str, bool], b: Mapping[str, bool]) -> McNemar:
-    """Exact McNemar test of two models on the same questions; a and b map a question's id to whether it was right.
+    """Exact McNemar test of two models on the same questions; a and b map a question id to whether it was right.
 
     Raises InputError if the questions differ.
     """
@@ -143,13 +143,14 @@ def compare(
     seed: int = 0,
     replicates: int = 5000,
 ) -> Difference:
-    """Difference b - a in accuracy over seeds and questions, with a paired bootstrap interval and p; n is the seeds.
+    """Difference in accuracy b - a over seeds and questions, with a paired bootstrap interval and p-value.
 
-    a and b map a seed to a mapping of question id to whether it was right. What is resampled are the differences of
-    paired answers (same seed, same question): seeds with replacement, and questions with replacement, drawn once per
-    replicate for all its seeds, since all seeds answer the same questions. So the interval speaks of new seeds and of
-    new questions. It is percentile, and narrow for fewer than about five seeds: read it beside `paired_seeds`. p is
-    twice the smaller share of replicates on either side of zero. Raises InputError if seeds or questions differ.
+    a and b map a seed to a mapping of question id to whether it was right; n is the number of seeds. Each replicate
+    resamples the paired differences (same seed, same question): seeds with replacement, and questions with replacement,
+    drawn once for all seeds because all seeds answer the same questions. The interval therefore covers new seeds and
+    new questions. It is a percentile interval, too narrow for fewer than about five seeds; report `paired_seeds` along
+    with it. p is twice the smaller share of replicates on either side of zero. Raises InputError if seeds or questions
+    differ.
     """
     _check_same("seed", a, b)
     questions = list(next(iter(a.values())))
@@ -169,7 +170,7 @@ def compare(
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Holm's correction of a family of p values, by name; a NaN stays NaN and does not count as a test."""
+    """Holm's correction of a family of p-values, by name; a NaN stays NaN and does not count as a test."""
     tested = [name for name, p in p_values.items() if not math.isnan(p)]
     corrected = dict.fromkeys(p_values, math.nan)
     if tested:
@@ -179,7 +180,7 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 
 def holm_column(p_values: Sequence[float]) -> list[float]:
-    """Holm's correction over a column of a table, in its order."""
+    """Holm's correction over a column of p-values, in order."""
     return list(holm({str(number): p for number, p in enumerate(p_values)}).values())
 
 
@@ -187,10 +188,11 @@ def holm_column(p_values: Sequence[float]) -> list[float]:
 
 
 def read_predictions(run_folder: Path) -> list[dict]:
-    """The predictions of a run's mentor and students, each row with its task, method, seed and protocol.
+    """The predictions of a run's mentor and students, each row with task, method, seed and protocol.
 
-    Read are mentor/predictions.jsonl and students/<method>-seed<k>/predictions.jsonl; task, protocol ("sound" if not
-    named) and the mentor's seed (`seed`, 0 if not named) come from params.yaml. What a row says itself goes first.
+    Reads mentor/predictions.jsonl and students/<method>-seed<k>/predictions.jsonl. Task, protocol (default "sound") and
+    the mentor's seed (`seed`, default 0) come from params.yaml; values in a row take precedence. Raises InputError if
+    there are no predictions.
     """
     run_folder = Path(run_folder)
     parameters = read_yaml(run_folder / "params.yaml") or {}
@@ -206,15 +208,17 @@ def read_predictions(run_folder: Path) -> list[dict]:
             about = {"protocol": "sound", **facts, "method": method, "seed": seed}
             rows += [about | row for _, row in read_jsonl(path)]
     if not rows:
-        raise InputError(f"{run_folder}: no predictions.jsonl in mentor/ or students/<method>-seed<k>/; evaluate first")
+        raise InputError(
+            f"{run_folder}: no predictions.jsonl in mentor/ or students/<method>-seed<k>/; run the evaluation first"
+        )
     return rows
 
 
 def correctness(rows: Iterable[Mapping]) -> dict[str, bool]:
-    """Question id -> whether it was right, of one model's test predictions, by the rules of their protocol.
+    """Question id -> whether it was right, for the test predictions of one model, under their protocol.
 
-    Protocol "paper" goes by `paper_correct`, the verdict of the official evaluator's rules. Raises InputError for a
-    question that was answered twice and for a row without the fields.
+    Protocol "paper" uses `paper_correct`, the verdict by the official evaluator's rules. Raises InputError for a
+    question answered twice and for a row with missing or invalid fields.
     """
     right: dict[str, bool] = {}
     for row in rows:
@@ -222,24 +226,29 @@ def correctness(rows: Iterable[Mapping]) -> dict[str, bool]:
             name, split, protocol = row["id"], row["split"], row["protocol"]
             verdict = row["paper_correct" if protocol == "paper" else "correct"]
         except KeyError as error:
-            raise InputError(f"prediction {row.get('id', row)}: field {error} is missing; evaluate again") from None
+            raise InputError(
+                f"prediction {row.get('id', row)}: field {error} is missing; run the evaluation again"
+            ) from None
         if protocol not in PROTOCOLS:
-            raise InputError(f"prediction {name}: protocol {protocol!r} is none of {', '.join(PROTOCOLS)}")
+            raise InputError(f"prediction {name}: protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
         if not isinstance(verdict, bool):
-            raise InputError(f"prediction {name}: whether it is correct is {verdict!r}; it must be true or false")
+            raise InputError(f"prediction {name}: its verdict must be true or false, got {verdict!r}")
         if split != "test":
             continue
         if name in right:
-            raise InputError(f"prediction {name}: the question was answered twice; give one model's predictions")
+            raise InputError(
+                f"prediction {name}: the question was answered twice; pass the predictions of one model only"
+            )
         right[name] = verdict
     return right
 
 
 def accuracy_table(source: os.PathLike | str | Sequence[Mapping]) -> pandas.DataFrame:
-    """Test accuracy of every task, method, seed and protocol in percent, with Wilson intervals.
+    """Test accuracy in percent for each task, method, seed and protocol, with Wilson intervals.
 
-    `source` is a run folder, or prediction rows that carry task, method, seed and protocol as `read_predictions` gives
-    them. Columns: task, method, seed, n, correct, accuracy, low, high, protocol; one row a trained model.
+    `source` is a run folder, or prediction rows with task, method, seed and protocol, as from `read_predictions`.
+    Columns: task, method, seed, n, correct, accuracy, low, high, protocol; one row per trained model. Raises InputError
+    for invalid predictions and for a model without test predictions.
     """
     rows = read_predictions(Path(source)) if isinstance(source, (str, os.PathLike)) else source
     models: dict[tuple, list[Mapping]] = {}
@@ -247,22 +256,26 @@ def accuracy_table(source: os.PathLike | str | Sequence[Mapping]) -> pandas.Data
         try:
             models.setdefault((row["task"], row["method"], row["seed"], row["protocol"]), []).append(row)
         except KeyError as error:
-            raise InputError(f"prediction {row.get('id', row)}: field {error} is missing; name it in params") from None
+            raise InputError(
+                f"prediction {row.get('id', row)}: field {error} is missing; set it in params.yaml"
+            ) from None
     table = []
     for (task, method, seed, protocol), predictions in models.items():
         right = list(correctness(predictions).values())
         if not right:
-            raise InputError(f"{method}, seed {seed}, on {task}: no prediction has the split 'test'; evaluate on it")
+            raise InputError(
+                f"{method}, seed {seed}, on {task}: no predictions with split 'test'; evaluate it on the test questions"
+            )
         found = accuracy(right)
         table.append([task, method, seed, found.n, sum(right), found.value, found.low, found.high, protocol])
     return pandas.DataFrame(table, columns=COLUMNS)
 
 
 def summarise(table: pandas.DataFrame) -> pandas.DataFrame:
-    """Each task, method and protocol of an accuracy table: mean accuracy over its seeds with an interval.
+    """Mean accuracy over seeds, with an interval, for each task, method and protocol of an accuracy table.
 
     Columns: task, method, protocol, seeds, n (questions), accuracy, low, high, interval ("t over seeds", or "Wilson"
-    where there is one seed). The t interval speaks of seeds only, Wilson's of questions only. Order as in the table.
+    for one seed). The t interval covers seeds only, Wilson's covers questions only. Rows keep the order of the table.
     """
     lines = []
     for (task, method, protocol), group in table.groupby(["task", "method", "protocol"], sort=False):
@@ -274,7 +287,7 @@ def summarise(table: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def _half_width(values: Sequence[float]) -> float:
-    """Half the width of the 95% t interval of a mean; NaN for one value."""
+    """Half the width of the 95% t interval of a mean; NaN for a single value."""
     if len(values) < 2:
         return math.nan
     return float(stats.t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
@@ -282,8 +295,8 @@ def _half_width(values: Sequence[float]) -> float:
 
 def _check_same(what: str, a: Mapping, b: Mapping) -> None:
     if not a or not b:
-        raise InputError(f"paired comparison: one side has no {what}; give both sides the same {what}s")
+        raise InputError(f"paired comparison: one side has no {what}; both sides need the same {what}s")
     if odd := sorted(map(str, set(a) ^ set(b))):
         raise InputError(
-            f"paired comparison: {what} {odd[0]} is on one side only ({len(odd)} such); give both the same {what}s"
+            f"paired comparison: {what} {odd[0]} is on one side only ({len(odd)} such); both need the same {what}s"
         )

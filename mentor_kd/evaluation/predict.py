@@ -1,7 +1,7 @@
-"""Predictions: greedy answers to questions, known and new, by the reference backend, and a score on dev.
+"""Predictions: greedy answers to known and new questions with the reference backend, and dev scores.
 
-A dev evaluation costs little: questions are sorted by length, answers are capped a little above what the model was
-taught, and no more questions are asked once the evaluation can no longer be the chosen one.
+A dev evaluation is cheap: questions are sorted by length, answers are capped slightly above the lengths seen in
+training, and the evaluation ends once the epoch can no longer be selected.
 """
 
 import csv
@@ -21,7 +21,7 @@ from .metrics import DevScore, score_while_open
 
 
 def answer_cap(examples: list[Example], longest: int) -> int:
-    """Tokens that an answer may have: a little above the 99.5th percentile of what the model was taught."""
+    """Token limit of an answer: 1.2 times the 99.5th percentile of the training targets plus 4, at most `longest`."""
     lengths = sorted(len(e.target) for e in examples)
     usual = lengths[min(len(lengths) - 1, math.floor(0.995 * len(lengths)))]
     return min(longest, math.ceil(1.2 * usual) + 4)
@@ -44,7 +44,7 @@ def _prediction(question: Question, text: Text, task: Task) -> dict:
 
 
 def predictions(loaded: Loaded, asked: list[Question], task: Task, sampling: Sampling) -> list[dict]:
-    """Prediction rows for questions with known answers, by greedy decoding unless `sampling` says otherwise."""
+    """Prediction rows for questions with known answers; greedy decoding unless `sampling` sets a temperature."""
     texts = generate(loaded, [q.question for q in asked], sampling)
     return [_prediction(q, text[0], task) for q, text in zip(asked, texts, strict=True)]
 
@@ -57,9 +57,9 @@ def dev_score(
     to_beat: float | None = None,
     verdict: str = "correct",
 ) -> DevScore:
-    """Accuracy on dev questions, asked batch by batch as long as an accuracy above `to_beat` is possible.
+    """Accuracy on dev questions, evaluated batch by batch while an accuracy above `to_beat` is still possible.
 
-    `verdict` is what counts as right: "correct", or the official evaluator's "paper_correct".
+    `verdict` is the field that counts as right: "correct", or the official evaluator's "paper_correct".
     """
     prompts = [encode_prompt(loaded.tokenizer, loaded.encoder_decoder, question.question) for question in asked]
     batches = by_length(prompts, sampling.prompts_at_once)
@@ -71,23 +71,29 @@ COLUMNS = ("question", "prediction", "rationale", "miss")
 
 
 def load_student(folder: Path) -> tuple[loading.Loaded, Task, dict]:
-    """A saved model with its task and card; InputError where the folder is none of ours."""
+    """A saved model with its task and model card. Raises InputError if the folder is not a model of this project."""
     folder = Path(folder)
     if not (folder / CARD).exists():
-        raise InputError(f"{folder}: no {CARD} there; give the folder of a student, reports/<run>/<task>/students/...")
+        raise InputError(
+            f"{folder}: {CARD} is missing; pass the folder of a student, reports/<run>/<task>/students/..."
+        )
     card = read_json(folder / CARD)
     if "task" not in card:
-        raise InputError(f"{folder}: its card names no task; it was not trained for one")
+        raise InputError(f"{folder}: the model card has no task; pass a model trained on a task")
     return loading.load(folder.resolve()), Task(**card["task"]), card
 
 
 def predict(folder: Path, questions: list[str], batch_size: int = 64) -> list[dict]:
-    """Greedy answers as rows of question, prediction (None if none was found), rationale and miss (why none)."""
+    """Greedy answers to new questions.
+
+    Rows have question, prediction (None if no answer was found), rationale, and miss (why there is no answer). Raises
+    InputError for an empty question and for a folder that is not a saved model.
+    """
     loaded, task, card = load_student(folder)
     asked = [normalise(question) for question in questions]
     for number, question in enumerate(asked, 1):
         if not question:
-            raise InputError(f"question {number} is empty")
+            raise InputError(f"question {number} is empty; remove it or fill it in")
     texts = generate(loaded, asked, Sampling(max_new_tokens=card["max_new_tokens"], batch_size=batch_size))
     rows = []
     for question, (text,) in zip(asked, texts, strict=True):
@@ -100,26 +106,26 @@ def predict(folder: Path, questions: list[str], batch_size: int = 64) -> list[di
 
 
 def read_list(path: Path) -> list[str]:
-    """Questions from .txt (one a line), or the column `question` of a .csv or .jsonl file."""
+    """Questions from a .txt file (one per line), or from the column `question` of a .csv or .jsonl file."""
     if path.suffix.lower() == ".txt":
         return [line for line in read_text(path).splitlines() if line.strip()]
     rows = table.read_rows(path)
     for line, row in rows:
         if "question" not in row:
-            raise InputError(f"{path}, line {line}: the column 'question' is missing; there are {', '.join(row)}")
+            raise InputError(f"{path}, line {line}: column 'question' is missing, found {', '.join(row)}")
     return [str(row["question"]) for _, row in rows]
 
 
 def check_out(path: str | None) -> None:
-    """InputError where answers could not be written there: said before the work, not after."""
+    """Raise InputError if answers cannot be written to `path`; call before predicting."""
     if path is not None and Path(path).suffix.lower() not in (".csv", ".jsonl"):
-        raise InputError(f"{path}: answers go to .csv or .jsonl, not {Path(path).suffix!r}")
+        raise InputError(f"{path}: the output file must end in .csv or .jsonl, got {Path(path).suffix!r}")
     if path is not None and not Path(path).resolve().parent.is_dir():
-        raise InputError(f"{path}: there is no folder {Path(path).resolve().parent}")
+        raise InputError(f"{path}: folder {Path(path).resolve().parent} does not exist; create it first")
 
 
 def write_answers(rows: list[dict], path: Path | None) -> None:
-    """Print answers, or write them to a .csv or .jsonl file."""
+    """Write answers to a .csv or .jsonl file, or print them if `path` is None."""
     if path is None:
         for row in rows:
             print(f"Q: {row['question']}\n   {row['rationale']}\nA: {row['prediction'] or '? ' + row['miss']}\n")

@@ -1,7 +1,7 @@
-"""The paper's own numbers, to stand beside ours: data/paper/*.csv as tables and as reference lines of charts.
+"""The paper's published numbers (data/paper/*.csv), as tables and as reference lines for charts.
 
-Lee, Kim and Lee, EMNLP 2024 (arXiv 2410.09037), tables 1 to 5 and figures 3 to 7; data/paper/README.md says how they
-were read and what to know before one compares.
+Lee, Kim and Lee, EMNLP 2024 (arXiv 2410.09037), Tables 1 to 5 and Figures 3 to 7. data/paper/README.md describes how
+they were read and what to consider when comparing.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from ..files import DATA, InputError
 from .metrics import accuracy
 
 SOURCES = ("table1", "table2", "table3", "table4", "table5", "figure3", "figure4", "figure5", "figure6", "figure7")
-MODELS = {  # the paper's name of a model -> its name on the hub, as the official code loads it
+MODELS = {  # name in the paper -> name on the hub, as loaded by the official code
     "T5-small": "google-t5/t5-small",
     "T5-base": "google-t5/t5-base",
     "T5-large": "google-t5/t5-large",
@@ -27,21 +27,22 @@ TEXTS = ("task", "model", "mentor", "method", "parameter", "at", "what", "note",
 
 
 def numbers(source: str) -> pandas.DataFrame:
-    """One table or figure ("table3", "figure7"), a row a number in percent; InputError lists the known ones.
+    """One table or figure, such as "table3" or "figure7", with one number in percent per row.
 
-    Columns: task, model, mentor, method, parameter, at, value, n (test questions; NaN where none are), what, note,
-    source. `parameter` and `at` say what a figure varies, and where; they are empty in tables.
+    Columns: task, model, mentor, method, parameter, at, value, n (test questions; NaN if there are none), what, note,
+    source. `parameter` and `at` are the parameter a figure varies and its value; they are empty for tables. Raises
+    InputError for an unknown source.
     """
     if source not in SOURCES:
-        raise InputError(f"the paper has no {source!r} here; there are {', '.join(SOURCES)}")
+        raise InputError(f"source must be one of {', '.join(SOURCES)}, got {source!r}")
     path = DATA / "paper" / f"{source}.csv"
     return pandas.read_csv(path, dtype=dict.fromkeys(TEXTS, str), keep_default_na=False, na_values={"n": [""]})
 
 
 def with_intervals(found: pandas.DataFrame) -> pandas.DataFrame:
-    """The table's test accuracies with their count of right answers and 95% Wilson interval, which the paper lacks.
+    """Test accuracies with the number of right answers and a 95% Wilson interval, neither of which the paper reports.
 
-    Columns added: correct, low, high. Numbers that stand for no count (means over seeds) get the nearest one.
+    Adds the columns correct, low, high. Numbers that match no count (means over seeds) get the nearest one.
     """
     found = found[found["what"] == ACCURACY].astype({"n": int}).reset_index(drop=True)
     correct = [round(value * n / 100) for value, n in zip(found["value"], found["n"], strict=True)]
@@ -53,9 +54,9 @@ def with_intervals(found: pandas.DataFrame) -> pandas.DataFrame:
 def reference(
     tasks: Iterable[str], student: str, methods: Iterable[str] = ("vanilla-kd", "mcc-kd", "mentor-kd")
 ) -> pandas.DataFrame:
-    """The tables' accuracies of a student ("FlanT5-small" or "google/flan-t5-small"), as lines of a chart.
+    """Published accuracies of a student ("FlanT5-small" or "google/flan-t5-small"), as reference lines for a chart.
 
-    Columns task, label, accuracy, as charts.accuracy_chart takes them; without rows where the paper has nothing.
+    Columns: task, label, accuracy, as taken by charts.accuracy_chart. Tasks without published numbers have no rows.
     """
     every = pandas.concat([numbers(source) for source in ("table1", "table2", "table3")])
     hub = every["model"].map(MODELS)

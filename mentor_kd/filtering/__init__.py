@@ -1,4 +1,4 @@
-"""Which rationales are kept: filters, people's verdicts, and summaries of what is left."""
+"""Select rationales: filters, human verdicts, and summaries of a teacher's rationales."""
 
 from ..lazy import submodules
 

@@ -1,6 +1,6 @@
-"""Arithmetic: the steps of a rationale, such as `2 + 3 = 6`, that do not compute.
+"""Find arithmetic errors in a rationale: steps such as `2 + 3 = 6`.
 
-Only what surely is a claim about numbers is judged: in doubt a step passes.
+Only unambiguous claims about numbers are checked; anything doubtful passes.
 """
 
 import itertools
@@ -22,20 +22,20 @@ _SIGNS = {"x": "*", "X": "*", "×": "*", "·": "*", r"\times": "*", r"\cdot": "*
 _SIGNS |= {"−": "-", "–": "-"}
 _OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
 _RANKS = {"+": 1, "-": 1, "*": 2, "/": 2}
-# After or before these words a number is not what it seems: "half of 3 + 1 = ...", "2 + 3 = 5 hundred".
+# After or before these words a number has another meaning: "half of 3 + 1 = ...", "2 + 3 = 5 hundred".
 _BEFORE = frozenset("plus minus times by of over than x step".split())
 _AFTER = frozenset("hundred thousand million billion dozen percent with remainder r".split())
-_LONGEST = 60  # tokens of a side; more is a degenerate text, not a sum
+_LONGEST = 60  # tokens on one side; longer ones are degenerate text
 
 
 def wrong_steps(text: str) -> list[str]:
-    """The steps of a text, such as "2 + 3 = 6", that do not compute.
+    """The incorrect arithmetic steps in a text, such as "2 + 3 = 6".
 
-    Understands + - * / with their signs in print (x between numbers, ×, ÷, –), parentheses, thousands separators,
-    decimals and currency signs before a number; computes exactly. A result with decimals may be rounded or cut to
-    them. Run-on steps (2 + 3 = 5 + 1 = 6) count as the two steps that they mean. Not judged: steps with a letter, a
-    unit between the numbers, a percentage, a power, a mixed number, a date or a time. Units are not converted, so
-    "60 + 60 = 2 hours" is wrong.
+    Supports + - * / and their typographic forms (x between numbers, ×, ÷, –), parentheses, thousands separators,
+    decimals and currency signs before a number. Arithmetic is exact; a result with decimals may be rounded or truncated
+    to them. Run-on steps (2 + 3 = 5 + 1 = 6) are read as two steps. Not checked: steps with a letter, a unit between
+    the numbers, a percentage, a power, a mixed number, a date or a time. Units are not converted, so "60 + 60 = 2
+    hours" is wrong.
     """
     tokens = [(match.lastgroup, match.group(), match.start(), match.end()) for match in _TOKEN.finditer(text)]
     wrong, i = [], 0
@@ -44,7 +44,7 @@ def wrong_steps(text: str) -> list[str]:
         while end < len(tokens) and tokens[end][0] in ("number", "op", "paren", "equals"):
             end += 1
             if end < len(tokens) and tokens[end - 1][0] == tokens[end][0] == "number":
-                break  # two numbers side by side: lines that were joined
+                break  # two adjacent numbers: joined lines
         run = tokens[i:end]
         if any(token[0] == "equals" for token in run):
             pairs = _wrong_pairs(run, tokens[i - 1 : i], tokens[end : end + 1])
@@ -57,14 +57,14 @@ def _wrong_pairs(run: list, before: list, after: list) -> list[tuple]:
     """(first token, last token) of each wrong step in a run of numbers, operators and equals signs."""
     cuts = [-1, *(k for k, token in enumerate(run) if token[0] == "equals"), len(run)]
     sides = [run[start + 1 : end] for start, end in itertools.pairwise(cuts)]
-    unclosed, unopened = _depth(sides[0]), -_depth(sides[-1])  # "(2 + 3 = 5)" stands in parentheses as a whole
+    unclosed, unopened = _depth(sides[0]), -_depth(sides[-1])  # the whole step is in parentheses: "(2 + 3 = 5)"
     while unclosed > 0 and sides[0][0][1] == "(":
         sides[0].pop(0)
         unclosed -= 1
     while unopened > 0 and sides[-1][-1][1] == ")":
         sides[-1].pop()
         unopened -= 1
-    dash = bool(sides[0]) and sides[0][0][1] in "-–−"  # a sign, a list's dash, or "apples - 3 + 1 = ..."
+    dash = bool(sides[0]) and sides[0][0][1] in "-–−"  # a sign, a list item's dash, or "apples - 3 + 1 = ..."
     if dash or (before and _clings(before[0], run[0], _BEFORE)):
         sides[0] = []
     if after and _clings(after[0], run[-1], _AFTER):
@@ -74,11 +74,12 @@ def _wrong_pairs(run: list, before: list, after: list) -> list[tuple]:
         value, claim = _value(left), _value(right)
         if value is None or claim is None or all(token[0] != "op" for token in left + right):
             continue
-        values, claims = [value], [(claim, right)]
-        if k > 0 and len(left) > 2 and left[1][1] in "-–−":  # lines joined by their dashes: 2 + 3 = 5 - 5 + 1 = 6
+        values: list[Fraction | None] = [value]
+        claims = [(claim, right)]
+        if k > 0 and len(left) > 2 and left[1][1] in "-–−":  # list items joined at their dashes: 2 + 3 = 5 - 5 + 1 = 6
             values.append(_value(left[2:]))
-        if right[0][0] == "number":
-            claims.append((_value(right[:1]), right[:1]))
+        if right[0][0] == "number" and (first := _value(right[:1])) is not None:
+            claims.append((first, right[:1]))
         if not any(_agree(v, c, written) for v in values if v is not None for c, written in claims):
             wrong.append((left[0], right[-1]))
     return wrong
@@ -89,7 +90,7 @@ def _depth(side: list) -> int:
 
 
 def _clings(neighbour: tuple, edge: tuple, words: frozenset[str]) -> bool:
-    """Whether what stands beside a run changes what its outermost number means."""
+    """Whether the token next to a run changes the meaning of the run's outermost number."""
     kind, text, start, end = neighbour
     if kind in ("other", "symbol"):
         return True
@@ -98,7 +99,7 @@ def _clings(neighbour: tuple, edge: tuple, words: frozenset[str]) -> bool:
 
 
 def _agree(value: Fraction, claim: Fraction, written: list) -> bool:
-    """Whether a value is the claim, or is rounded or cut to the decimals with which the claim is written."""
+    """Whether a value equals the claim, exactly or rounded or truncated to the decimals of the claim."""
     if value == claim:
         return True
     decimals = [len(token[1].partition(".")[2]) for token in written if "." in token[1]]
@@ -106,7 +107,7 @@ def _agree(value: Fraction, claim: Fraction, written: list) -> bool:
 
 
 def _value(side: list) -> Fraction | None:
-    """The exact value of an expression's tokens, or None where they are none; no eval."""
+    """The exact value of an expression's tokens, without eval; None if they are not an expression."""
     tokens = [_SIGNS.get(token[1], token[1]) for token in reversed(side)]
 
     def operand() -> Fraction:
@@ -126,6 +127,6 @@ def _value(side: list) -> Fraction | None:
 
     try:
         value = expression(0) if len(side) <= _LONGEST else None
-    except (ValueError, IndexError, ZeroDivisionError):  # not an expression, or one that ends too soon
+    except (ValueError, IndexError, ZeroDivisionError):  # not an expression, or an incomplete one
         return None
     return None if tokens else value

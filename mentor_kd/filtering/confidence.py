@@ -1,8 +1,8 @@
-"""The mentor's confidence in a rationale: the mean log-probability that it gives to a token of the training text.
+"""The mentor's confidence in a rationale: the mean log-probability it assigns to a token of the training text.
 
-Computed once, in batches of similar length, and kept in the task's folder as confidence/<mentor>.jsonl: a row has the
-rationale's `id`, a hash of the `text` that was read, and `confidence` (null where the text is too long for the mentor).
-Another mentor has a file of its own; a killed run goes on after the last row.
+Computed once, in batches of similar length, and stored in the task folder as confidence/<mentor>.jsonl. Each row has
+the rationale's `id`, a hash of the scored `text`, and `confidence` (null if the text is too long for the mentor). Each
+mentor has its own file; a killed run resumes after the last row.
 """
 
 import contextlib
@@ -24,9 +24,9 @@ BATCH = 64
 
 
 def confidences(folder: Path, rows: Iterable[Rationale], batch_size: int = BATCH) -> dict[str, float]:
-    """The confidence of the task's mentor in each rationale, by id; at most 0, nearer to 0 is surer.
+    """The confidence of the task's mentor in each rationale, by id: at most 0, and closer to 0 is more confident.
 
-    What the file has is read, the rest is computed and appended. A text that is too long for the mentor has none.
+    Stored values are read; others are computed and appended to the file. Texts too long for the mentor are left out.
     """
     folder, rows = Path(folder), list(rows)
     path = folder / "confidence" / f"{loading.identity(folder / 'mentor')}.jsonl"
@@ -36,7 +36,7 @@ def confidences(folder: Path, rows: Iterable[Rationale], batch_size: int = BATCH
     if missing:
         loaded = loading.load(folder / "mentor")
         longest = read_json(folder / "mentor" / "manifest.json")["max_length"]
-        with Progress("the mentor reads rationales", len(missing), unit="rationales") as progress:
+        with Progress("scoring rationales with the mentor", len(missing), unit="rationales") as progress:
             for batch in scored(loaded, missing, longest, batch_size):
                 lines = [f'{{"id": "{i}", "text": "{texts[i]}", "confidence": {_json(value)}}}\n' for i, value in batch]
                 append_text(path, "".join(lines))
@@ -51,7 +51,7 @@ def _read(path: Path) -> dict[tuple[str, str], float | None]:
         return {}
     rows = {}
     for line in read_text(path).splitlines():
-        with contextlib.suppress(ValueError):  # half a line of a killed run: its rationale is read once more
+        with contextlib.suppress(ValueError):  # cut off by a kill: score its rationale again
             row = json.loads(line)
             rows[row["id"], row["text"]] = row["confidence"]
     return rows
@@ -64,7 +64,7 @@ def _json(value: float | None) -> str:
 def scored(
     loaded: Loaded, rows: list[Rationale], max_length: int, batch_size: int = BATCH
 ) -> Iterator[list[tuple[str, float | None]]]:
-    """Batches of (rationale id, mean log-probability per target token, EOS included); None for a text too long."""
+    """Yield batches of (rationale id, mean log-probability per target token, EOS included); None if too long."""
     examples, too_long = encode(loaded, [(row.id, row.question, target(row)) for row in rows], max_length)
     if too_long:
         yield [(identity, None) for identity in too_long]
@@ -76,7 +76,7 @@ def scored(
 
 @torch.no_grad()
 def mean_log_probabilities(loaded: Loaded, examples: list[Example]) -> list[float]:
-    """The mean log-probability of a target token of each example, in float32, natural logarithm."""
+    """The mean natural log-probability per target token of each example, computed in float32."""
     inputs = inputs_on_device(examples, loaded)
     loaded.model.eval()
     logits = target_logits(loaded, inputs)

@@ -1,19 +1,19 @@
-"""Filters: why a rationale is kept or dropped; every drop has a reason, and a person has the last word.
+"""Filters: keep or drop each rationale, with a reason for every drop; a human verdict overrides them.
 
-`apply` gives each rationale one of these reasons, the first that holds, in this order:
+`apply` gives each rationale the first of these reasons that holds, in this order:
 
-    verdict: keep / verdict: drop   a person said so; overrides every filter below
-    no answer                       wrong, as no answer was found in the text (`miss` of the row says why)
-    wrong answer                    the answer that was found is not the gold answer
-    conclusion                      the rationale itself concludes something else than the gold answer
-    too short / too long            in words
-    arithmetic                      a step such as `2 + 3 = 6` does not compute
-    low confidence                  the mentor's mean log-probability of a token of the training text is below the limit
-    duplicate                       the same text, up to white space, for the same question, from whatever source
+    verdict: keep / verdict: drop   a human verdict; overrides every filter below
+    no answer                       not correct, as no answer was found in the text (see the row's `miss`)
+    wrong answer                    the extracted answer is not the gold answer
+    conclusion                      the rationale itself concludes with another answer than the gold answer
+    too short / too long            length in words
+    arithmetic                      a step such as `2 + 3 = 6` is wrong
+    low confidence                  the mentor's mean log-probability per token of the training text is below the limit
+    duplicate                       same text, up to white space, and same question as another row of any source
     near duplicate                  n-gram Jaccard with a kept rationale of the same question reaches the threshold
 
-A kept rationale has the reason "" or "verdict: keep". The verdict "keep" overrides `correct` too: the training text
-then carries the gold answer after a rationale that argued for another, which is the person's decision to make.
+A kept rationale has the reason "" or "verdict: keep". The verdict "keep" also overrides `correct`: the training text
+then has the gold answer after a rationale for another answer, which is for the annotator to decide.
 """
 
 from collections.abc import Iterable, Mapping
@@ -28,37 +28,37 @@ from ..files import InputError
 from .arithmetic import wrong_steps
 from .verdicts import Verdict
 
-REASONS = ("no answer", "wrong answer", "conclusion", "too short", "too long", "arithmetic", "low confidence")
-REASONS += ("duplicate", "near duplicate", "verdict: drop")
+REASONS: tuple[str, ...] = ("no answer", "wrong answer", "conclusion", "too short", "too long", "arithmetic")
+REASONS += ("low confidence", "duplicate", "near duplicate", "verdict: drop")
 
 
 @dataclass(frozen=True)
 class FilterSettings:
-    """Which filters are on.
+    """Which filters are active. None turns a filter off.
 
-    Raises InputError for a value of the wrong kind, such as the string "false" that papermill's -p makes.
+    Raises InputError for an invalid value, such as the string "false" that papermill's -p can pass.
     """
 
-    correct: bool = True  # not optional (method.md): here so that a parameter file can say it
+    correct: bool = True  # always true (docs/method.md, Filtering); a parameter file may state it
     duplicates: bool = True
-    near_duplicates: float | None = None  # drop at this n-gram Jaccard or above; 0 < threshold <= 1
-    ngram: int = 3  # words in an n-gram of near_duplicates
+    near_duplicates: float | None = None  # drop at this n-gram Jaccard similarity or above, in (0, 1]
+    ngram: int = 3  # n-gram size in words, for near_duplicates
     min_words: int | None = None
     max_words: int | None = None
     conclusion: bool = False
     arithmetic: bool = False
-    min_confidence: float | None = None  # mean log-probability per token under the mentor, at most 0; -0.5 is strict
+    min_confidence: float | None = None  # mean log-probability per token under the mentor, <= 0; -0.5 is strict
 
     def __post_init__(self) -> None:
         for name in ("correct", "duplicates", "conclusion", "arithmetic"):
             require_bool(name, getattr(self, name))
         if not self.correct:
             raise InputError(
-                "the filter `correct` must be true: the training text ends with the gold answer, which a wrong "
-                "rationale contradicts. To keep a single one, give it the verdict 'keep'"
+                "correct must be true: the training text ends with the gold answer, which a wrong rationale "
+                "contradicts. To keep a single wrong rationale, give it the verdict 'keep'"
             )
         if self.near_duplicates is not None:
-            require_number("near_duplicates", self.near_duplicates, above=0, most=1, note="0.8 is usual")
+            require_number("near_duplicates", self.near_duplicates, above=0, most=1, note="0.8 is typical")
         require_integer("ngram", self.ngram, 1)
         for name in ("min_words", "max_words"):
             if getattr(self, name) is not None:
@@ -67,11 +67,11 @@ class FilterSettings:
             note = "a mean log-probability per token, such as -0.5"
             require_number("min_confidence", self.min_confidence, most=0, note=note)
         if self.min_words is not None and self.max_words is not None and self.min_words > self.max_words:
-            raise InputError(f"min_words {self.min_words} must be <= max_words, {self.max_words}")
+            raise InputError(f"min_words must be <= max_words ({self.max_words}), got {self.min_words}")
 
 
 def parameters(settings: FilterSettings) -> dict:
-    """The settings as notebook 04 has them as parameters, where 0 stands for off."""
+    """The settings as parameters of notebook 04, where 0 means off."""
     return {
         "duplicates": settings.duplicates,
         "near_duplicates": float(settings.near_duplicates or 0),
@@ -92,7 +92,7 @@ def from_parameters(
     arithmetic: bool,
     min_confidence: float,
 ) -> FilterSettings:
-    """The settings of notebook 04's parameters; the inverse of `parameters`."""
+    """Settings from the parameters of notebook 04; the inverse of `parameters`."""
     return FilterSettings(
         duplicates=duplicates,
         near_duplicates=near_duplicates or None,
@@ -111,18 +111,19 @@ def apply(
     task: Task | None = None,
     confidence: Mapping[str, float] | None = None,
 ) -> list[Rationale]:
-    """Every row, in the order given, with `kept` and `reason` set as the module's head says.
+    """All rows, in the given order, with `kept` and `reason` set as described in the module docstring.
 
-    Of several equal or similar rationales the one that stays is the one a person kept, else the teacher's, else the
-    first. A text that a person dropped stays dropped: its later copies are duplicates of it. Earlier values of `kept`
-    and `reason` play no part, so that applying the filters twice is the same as once. `conclusion` looks the row's
-    task up by its name; pass `task` for one of your own. `confidence` is what `min_confidence` looks at, by rationale
-    id (mentor_kd.confidence); a rationale that the mentor could not read as a whole has none, and passes.
-    Raises InputError where `min_confidence` is set and no confidence is given.
+    Of several equal or similar rationales, the one with the verdict "keep" is kept, else the teacher's, else the first.
+    Copies of a text with the verdict "drop" are duplicates of it. Existing values of `kept` and `reason` are ignored,
+    so applying the filters twice is the same as once. `conclusion` looks up the task by name; pass `task` for a custom
+    one. `min_confidence` compares `confidence`, by rationale id (see filtering/confidence); rationales too long for the
+    mentor have no confidence and pass. Raises InputError if `min_confidence` is set without `confidence`.
     """
     rows = list(rows)
     if settings.min_confidence is not None and confidence is None:
-        raise InputError("filter min_confidence: the mentor's confidence was not computed; see mentor_kd.confidence")
+        raise InputError(
+            "min_confidence needs the mentor's confidence; pass `confidence`, from filtering.confidence.confidences"
+        )
     confidence = confidence or {}
     said = {key: verdict.verdict for key, verdict in (verdicts or {}).items()}
     reasons = [
@@ -154,13 +155,13 @@ def apply(
 
 
 def contradicts(row: Rationale, task: Task | None = None) -> bool:
-    """Whether the rationale itself, without the conclusion after it, states another answer than the gold answer."""
+    """Whether the rationale itself, without the final answer after it, states another answer than the gold answer."""
     found = extract(task or row.task, row.rationale, row.question).value
     return found is not None and not same_answer(task or row.task, found, row.answer)
 
 
 def _own_reason(row: Rationale, settings: FilterSettings, task: Task | None, confidence: Mapping[str, float]) -> str:
-    """The first check that a rationale fails by itself, without regard to the others; "" for none."""
+    """The first reason to drop a rationale that does not depend on other rationales; "" for none."""
     if not row.correct:
         return "no answer" if row.prediction is None else "wrong answer"
     if settings.conclusion and contradicts(row, task):
@@ -178,27 +179,27 @@ def _own_reason(row: Rationale, settings: FilterSettings, task: Task | None, con
 
 
 def counts(rows: Iterable[Rationale]) -> pandas.DataFrame:
-    """How many rationales each source has: columns `total`, `kept`, and one for each reason that occurs.
+    """Rationales per source: columns `total`, `kept`, and one for each reason that occurs; the index is the source.
 
-    The index is the source. In each row kept and the reasons add up to the total. Raises InputError for a rationale
-    that has not been filtered.
+    In each row, `kept` and the reasons add up to `total`. Raises InputError for a rationale that was not filtered.
     """
     table: dict[str, dict[str, int]] = {}
     for row in rows:
-        if row.kept is None or (not row.kept and row.reason not in REASONS):
-            raise InputError(f"rationale {row.id}: kept is {row.kept}, reason is {row.reason!r}; call filters.apply")
+        reason = row.reason or ""
+        if row.kept is None or (not row.kept and reason not in REASONS):
+            raise InputError(f"rationale {row.id}: kept={row.kept}, reason={row.reason!r}; call filters.apply first")
         line = table.setdefault(row.source, {"total": 0, "kept": 0} | dict.fromkeys(REASONS, 0))
         line["total"] += 1
-        line["kept" if row.kept else row.reason] += 1
+        line["kept" if row.kept else reason] += 1
     frame = pandas.DataFrame.from_dict(table, orient="index", columns=["total", "kept", *REASONS]).rename_axis("source")
     frame = frame.loc[sorted(frame.index, key=lambda source: (source != "teacher", source))]
     return frame[["total", "kept", *(reason for reason in REASONS if frame[reason].any())]]
 
 
 def jaccard(a: str, b: str, n: int) -> float:
-    """Jaccard similarity of the sets of word n-grams of two texts, 0 to 1.
+    """Jaccard similarity of the sets of word n-grams of two texts, from 0 to 1.
 
-    Words are what white space separates, without regard to case. A text of fewer than n words counts as one n-gram.
+    Words are separated by white space and compared without case. A text of fewer than n words is a single n-gram.
     """
     first, second = _ngrams(a, n), _ngrams(b, n)
     return len(first & second) / len(first | second)

@@ -1,7 +1,6 @@
-"""Yields: what a teacher's rationales are worth, by task, by question, and by how often it is asked.
+"""Summaries of rationales: accuracy by task, agreement within a question, and yield by number of samples.
 
-Several rationales of one question are not independent, so questions, not rationales, are counted where an interval is
-given.
+Rationales of the same question are not independent, so intervals are computed over questions, not rationales.
 """
 
 import math
@@ -20,7 +19,7 @@ from .filters import FilterSettings
 
 
 def _by_question(rows: Iterable[Rationale]) -> dict[str, list[Rationale]]:
-    """The rationales of each question in the order in which they were drawn."""
+    """The rationales of each question in sampling order."""
     found: dict[str, list[Rationale]] = {}
     for row in rows:
         found.setdefault(row.question_id, []).append(row)
@@ -28,15 +27,16 @@ def _by_question(rows: Iterable[Rationale]) -> dict[str, list[Rationale]]:
 
 
 def by_task(rows: Mapping[str, Sequence[Rationale]]) -> pandas.DataFrame:
-    """The teacher's accuracy for each task, in percent: the mean over questions of their shares, 95% t interval.
+    """The teacher's accuracy per task in percent: the mean over questions of the share right, with 95% t interval.
 
-    Columns: task, questions, rationales, accuracy, low, high, words (a rationale's median), none_right (questions).
+    Columns: task, questions, rationales, accuracy, low, high, words (median per rationale), none_right (questions
+    without a right rationale). Raises InputError for a task without rationales.
     """
     table = []
     for task, drawn in rows.items():
         shares = [100 * sum(r.correct for r in draws) / len(draws) for draws in _by_question(drawn).values()]
         if not shares:
-            raise InputError(f"task {task}: there is no rationale")
+            raise InputError(f"task {task}: no rationales; pass at least one")
         mean, n = sum(shares) / len(shares), len(shares)
         spread = math.sqrt(sum((share - mean) ** 2 for share in shares) / (n - 1) / n) if n > 1 else math.nan
         half = stats.t.ppf(0.975, n - 1) * spread if n > 1 else math.nan
@@ -49,10 +49,9 @@ def by_task(rows: Mapping[str, Sequence[Rationale]]) -> pandas.DataFrame:
 
 
 def votes(rows: Iterable[Rationale], task: Task) -> pandas.DataFrame:
-    """Questions by whether their rationales agree on an answer and whether the most frequent one is right.
+    """Questions by whether their rationales agree on an answer and whether the most frequent answer is right.
 
-    Columns: agreement, majority, questions. Rationales without an answer have no vote; a tie goes to the answer that
-    was given first.
+    Columns: agreement, majority, questions. Rationales without an answer do not vote; a tie goes to the first answer.
     """
     counts: Counter[tuple[str, str]] = Counter()
     for drawn in _by_question(rows).values():
@@ -71,7 +70,7 @@ def votes(rows: Iterable[Rationale], task: Task) -> pandas.DataFrame:
 
 
 def right_by_wrong_steps(rows: Iterable[Rationale], task: Task) -> list[Rationale]:
-    """Rationales with the right answer and a step that does not hold, or a conclusion that says something else."""
+    """Rationales with the right answer but a wrong arithmetic step or a contradicting conclusion."""
     settings = FilterSettings(arithmetic=True, conclusion=True)
     found = filters.apply([row for row in rows if row.correct], settings, {}, task)
     return [row for row in found if row.reason in ("arithmetic", "conclusion")]
@@ -79,7 +78,10 @@ def right_by_wrong_steps(rows: Iterable[Rationale], task: Task) -> list[Rational
 
 @dataclass(frozen=True)
 class Policy:
-    """How often a question is asked: `most` times, or until so many are right; `whole`: fewer are thrown away."""
+    """How many rationales to sample per question: `most`, or fewer once `until` are right (0: always `most`).
+
+    With `whole`, a question that ends with fewer than `until` right rationales contributes none.
+    """
 
     most: int
     until: int = 0
@@ -87,15 +89,15 @@ class Policy:
 
 
 def replay(rows: Iterable[Rationale], policy: Policy) -> tuple[int, list[Rationale]]:
-    """What a policy would have asked and kept, had it drawn these rationales: the number of draws, the right ones kept.
+    """Apply a policy to rationales already sampled; returns the number of samples used and the right ones kept.
 
-    InputError where a question has fewer rationales than the policy may ask for.
+    Raises InputError if a question has fewer rationales than the policy may use.
     """
     draws, kept = 0, []
     for drawn in _by_question(rows).values():
         if len(drawn) < policy.most:
             raise InputError(
-                f"a policy of up to {policy.most} draws needs as many rationales; one question has {len(drawn)}"
+                f"most must be <= the number of rationales of every question ({len(drawn)} for one), got {policy.most}"
             )
         right: list[Rationale] = []
         for row in drawn[: policy.most]:
@@ -108,9 +110,11 @@ def replay(rows: Iterable[Rationale], policy: Policy) -> tuple[int, list[Rationa
 
 
 def policy_table(rows: Sequence[Rationale], policies: Mapping[str, Policy], hard: Iterable[str]) -> pandas.DataFrame:
-    """Cost and bias of policies: draws, right rationales kept, draws for each, questions covered, hard ones' share (%).
+    """Cost and bias of sampling policies.
 
-    `hard` are the ids of the questions that the teacher finds hard; a share below that of the data is the bias.
+    Columns: policy, draws (samples), kept (right rationales), draws_for_each (samples per kept rationale), questions
+    (covered), hard_questions, hard_share (percentage of kept rationales). `hard` are the ids of questions the teacher
+    finds hard; a share below their share of the data is a bias towards easy questions.
     """
     hard = set(hard)
     table = []
@@ -124,15 +128,15 @@ def policy_table(rows: Sequence[Rationale], policies: Mapping[str, Policy], hard
 
 
 def lengths(rows: Iterable[Rationale]) -> pandas.DataFrame:
-    """The table of `length_histogram`: source, correct and words of each rationale."""
+    """The table for `length_histogram`: source, correct and words of each rationale."""
     table = [[row.source, row.correct, len(row.rationale.split())] for row in rows]
     return pandas.DataFrame(table, columns=["source", "correct", "words"])
 
 
 def agreement(rows: Iterable[Rationale]) -> pandas.DataFrame:
-    """The table of `agreement_chart`: for each source, how many questions have `correct` of `samples` right.
+    """The table for `agreement_chart`: per source, the number of questions with `correct` of `samples` right.
 
-    Questions without a rationale of a source are not counted for it.
+    Questions without a rationale from a source are not counted for it.
     """
     tally: dict[tuple[str, str], list[bool]] = {}
     for row in rows:
@@ -145,14 +149,16 @@ def agreement(rows: Iterable[Rationale]) -> pandas.DataFrame:
 
 
 def coverage(rows: Iterable[Rationale], questions: Iterable[str]) -> pandas.DataFrame:
-    """The table of `coverage_chart`: how many of the questions (ids) have a kept rationale, and from whom.
+    """The table for `coverage_chart`: how many of the questions (ids) have a kept rationale, by source.
 
-    Raises InputError for a rationale whose question is not among them.
+    Raises InputError for a rationale of a question that is not in `questions`.
     """
     sources: dict[str, set[str]] = {question: set() for question in questions}
     for row in rows:
         if row.question_id not in sources:
-            raise InputError(f"rationale {row.id}: its question {row.question_id} is not among the questions given")
+            raise InputError(
+                f"rationale {row.id}: its question {row.question_id} is not in `questions`; pass all questions"
+            )
         if row.kept:
             sources[row.question_id].add(row.source)
     kinds = {"teacher only": {"teacher"}, "both": {"teacher", "mentor"}, "mentor only": {"mentor"}, "none": set()}

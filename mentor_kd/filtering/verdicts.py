@@ -1,9 +1,9 @@
-"""Verdicts: what people think of single rationales; one row a click, appended and never rewritten.
+"""Human verdicts on single rationales: one row per click, appended and never rewritten.
 
-A row has `id`, `verdict`, `note`, `time` and, where a name was given, `who`. For each person the last row on a
-rationale counts. The verdict "withdrawn" takes a person's own verdict back, so that an undo is a row as well and the
-file tells all that happened. Where several people judged the same rationale, the latest verdict by `time` counts and
-`disagreements` lists all of them, until somebody settles it by a new row.
+A row has `id`, `verdict`, `note`, `time` and, if a name was given, `who`. The last row of each person on a rationale
+counts. The verdict "withdrawn" takes back a person's own verdict, so an undo is also a row and the file is a complete
+history. If several people judged the same rationale, the latest verdict by `time` counts, and `disagreements` lists all
+of them until a new row settles it.
 """
 
 import datetime
@@ -23,7 +23,7 @@ WITHDRAWN = "withdrawn"
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a person thinks of one rationale; `time` is ISO 8601 in UTC."""
+    """A person's verdict on one rationale; `time` is ISO 8601 in UTC. Raises InputError for an invalid value."""
 
     id: str
     verdict: str
@@ -33,19 +33,19 @@ class Verdict:
 
     def __post_init__(self) -> None:
         if not isinstance(self.id, str) or not self.id:
-            raise InputError(f"id: {self.id!r} is not the id of a rationale")
+            raise InputError(f"id must be the id of a rationale, got {self.id!r}")
         if self.verdict not in (*VERDICTS, WITHDRAWN):
-            raise InputError(f"verdict: {self.verdict!r} is unknown; write one of {', '.join(VERDICTS)}, {WITHDRAWN}")
+            raise InputError(f"verdict must be one of {', '.join(VERDICTS)}, {WITHDRAWN}, got {self.verdict!r}")
         for name in ("note", "time", "who"):
             if not isinstance(getattr(self, name), str):
-                raise InputError(f"{name}: {getattr(self, name)!r} is not a text; put it in quotation marks")
+                raise InputError(f"{name} must be a string, got {getattr(self, name)!r}; put it in quotation marks")
 
 
 def read_rows(path: Path) -> list[Verdict]:
-    """Every row of a verdict file, in order; none if there is no file yet.
+    """All rows of a verdict file, in order; empty if the file does not exist yet.
 
-    A writer that was killed may have left half a line, at the end or, once another writer went on, before its line:
-    such a line is skipped with a warning. Anything else that is no verdict raises InputError with file and line.
+    An incomplete line left by a killed writer, at the end or before the next writer's line, is skipped with a warning.
+    Any other invalid line raises InputError with file and line number.
     """
     path = Path(path)
     if not path.exists():
@@ -60,11 +60,13 @@ def read_rows(path: Path) -> list[Verdict]:
         except ValueError as error:  # not UTF-8, or not JSON
             torn = number == len(lines) or (line.startswith(b"{") and not line.rstrip().endswith(b"}"))
             if not torn:
-                raise InputError(f"{path}, line {number}: not a row of JSON ({error}); mend or remove it") from None
-            warnings.warn(f"{path}, line {number}: skipped, its writer was stopped halfway", stacklevel=2)
+                raise InputError(f"{path}, line {number}: not valid JSON ({error}); fix or remove the line") from None
+            warnings.warn(f"{path}, line {number}: skipped, as it is incomplete (its writer was killed)", stacklevel=2)
             continue
         if not isinstance(row, dict) or set(row) | {"who"} != {"id", "verdict", "note", "time", "who"}:
-            raise InputError(f"{path}, line {number}: {str(row)[:80]}; a row has id, verdict, note, time, perhaps who")
+            raise InputError(
+                f"{path}, line {number}: a row must have id, verdict, note, time, optionally who, got {str(row)[:80]}"
+            )
         try:
             rows.append(Verdict(**row))
         except (InputError, TypeError) as error:
@@ -73,28 +75,28 @@ def read_rows(path: Path) -> list[Verdict]:
 
 
 def by_person(rows: Iterable[Verdict]) -> dict[str, dict[str, Verdict]]:
-    """The standing verdicts of each rationale by person: the last row of each, withdrawn ones left out."""
+    """The current verdicts on each rationale, by person: the last row of each person, without withdrawn ones."""
     standing: dict[str, dict[str, Verdict]] = {}
     for row in rows:
         people = standing.setdefault(row.id, {})
-        people.pop(row.who, None)  # so that the order of a person's entry is that of the last row
+        people.pop(row.who, None)  # re-insert, so that people are ordered by their last row
         if row.verdict != WITHDRAWN:
             people[row.who] = row
     return {identity: people for identity, people in standing.items() if people}
 
 
 def settled(people: Mapping[str, Verdict]) -> Verdict:
-    """The verdict that counts among those of several people: the latest by time, of equal times the last row."""
-    return max(reversed(people.values()), key=lambda row: row.time)
+    """The verdict that counts among several people's: the latest by time, and of equal times the last row."""
+    return max(reversed(list(people.values())), key=lambda row: row.time)
 
 
 def read_verdicts(path: Path) -> dict[str, Verdict]:
-    """The verdict that counts on each rationale, by rationale id; raises InputError as `read_rows` does."""
+    """The verdict that counts on each rationale, by rationale id. Raises InputError like `read_rows`."""
     return {identity: settled(people) for identity, people in by_person(read_rows(path)).items()}
 
 
 def now() -> str:
-    """The time as a verdict has it."""
+    """The current time in the format of verdicts."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
 
 
@@ -106,10 +108,10 @@ def add_verdict(path: Path, id: str, verdict: str, note: str = "", who: str = ""
 
 
 def add_verdicts(path: Path, given: Mapping[tuple[str, str], Sequence[str]], who: str = "") -> None:
-    """Append what `given` maps (verdict, note) to, the ids, in one write, and wait until it is on disk.
+    """Append many verdicts in one write and wait until they are on disk; `given` maps (verdict, note) to ids.
 
-    100,000 rows are one click in the explorer, so what rows have in common is checked and written out once.
-    Raises InputError before anything is written.
+    One click in the explorer can judge 100,000 rows, so the common part of the rows is checked and encoded once.
+    Raises InputError for an invalid value before anything is written.
     """
     time, parts = now(), []
     for (verdict, note), ids in given.items():
@@ -117,7 +119,7 @@ def add_verdicts(path: Path, given: Mapping[tuple[str, str], Sequence[str]], who
         head = '{"id": '
         tail = _line(Verdict(first, verdict, note, time, who)).removeprefix(head + _quoted(first))
         if not all(ids):
-            raise InputError("id: an empty text is not the id of a rationale")
+            raise InputError("id must be the id of a rationale, got an empty string")
         parts.append(head + (tail + head).join(map(_quoted, ids)) + tail)
     if parts:
         append_text(path, "".join(parts))
@@ -132,17 +134,17 @@ def _line(row: Verdict) -> str:
 
 
 def merge(path: Path, others: Mapping[str, Path]) -> int:
-    """Append to a verdict file what other people's files say; the number of rows appended.
+    """Append other people's verdicts to a verdict file; returns the number of rows appended.
 
-    `others` maps a person's name to their file; the name is given to the rows that have none. Only the last row of each
-    person on each rationale is taken, where it is not older than what the file has of that person, so merging the same
-    file again appends nothing. The other files are not changed. Raises InputError for a file that is missing.
+    `others` maps a person's name to their file; rows without a name get this one. Only the last row of each person on
+    each rationale is taken, and only if it is not older than that person's row in `path`, so merging the same file
+    again appends nothing. The other files are not changed. Raises InputError for a missing file or name.
     """
     known = {(row.id, row.who): row for row in read_rows(path)}
     new = {}
     for name, other in others.items():
         if not name or not Path(other).exists():
-            raise InputError(f"verdicts of {name!r}: no file {other}; give a name and a file for each person")
+            raise InputError(f"verdicts of {name!r}: no file {other}; pass a name and an existing file for each person")
         for row in read_rows(other):
             row = row if row.who else replace(row, who=name)
             mine = known.get((row.id, row.who))
@@ -156,9 +158,9 @@ def merge(path: Path, others: Mapping[str, Path]) -> int:
 
 
 def disagreements(rows: Iterable[Verdict]) -> pandas.DataFrame:
-    """The standing verdicts on each rationale that people judge differently.
+    """The current verdicts on each rationale that people judge differently.
 
-    Columns: id, who, verdict, note, time, counts (whether this is the one that the filters honour).
+    Columns: id, who, verdict, note, time, counts (whether this is the one the filters use).
     """
     lines = [
         {**asdict(row), "counts": row is settled(people)}

@@ -1,4 +1,4 @@
-"""How the sandbox's models were pre-trained (notebook 30)."""
+"""Pre-training of the sandbox models (notebook 30)."""
 
 from ..lazy import submodules
 

@@ -1,9 +1,8 @@
-"""Where the sandbox models come from: a small tokenizer that spells, generated text, and three tiny decoders.
+"""Pre-training of the sandbox models: a small tokenizer that spells unknown words, generated text, tiny decoders.
 
-The text teaches the parts of reasoning (copying, spelling, looking up, swapping, small sums, the calendar) and the
-words of the sandbox, in the shape `{question}\\n###\\n{answer}`. It never holds a question of the sandbox's tasks:
-what is left for distillation to teach is how to put the parts together. `notebooks/30_pretrain_sandbox_models.ipynb`
-runs this module.
+The text teaches the components of reasoning (copying, spelling, lookup, swaps, small sums, the calendar) and the
+vocabulary of the sandbox, in the format `{question}\\n###\\n{answer}`. It never contains a question of the sandbox's
+tasks: combining the components is left to distillation. `notebooks/30_pretrain_sandbox_models.ipynb` runs this module.
 """
 
 import itertools
@@ -42,16 +41,16 @@ from .skills import calendar_skill, lookup_skill, partner_skill, skill_text, sto
 from .swaps import story_text, swap_text
 from .tellings import told_text
 
-# name: (width, layers, heads, width of a head); with the 1,024 tokens of the tokenizer 0.17, 0.46 and 1.7 million
-# parameters. Heads of 16 and 32, for a processor's attention is slow at widths between.
-# sandbox-swaps is sandbox-base gone on with swaps.
+# name: (width, layers, heads, head width); 0.17, 0.46 and 1.7 million parameters with the tokenizer's 1,024 tokens.
+# Head widths are 16 or 32 because CPU attention is slow at widths in between.
+# sandbox-swaps is sandbox-base with further pre-training on swaps.
 SIZES = {"sandbox-small": (56, 3, 4, 16), "sandbox-base": (80, 5, 5, 16), "sandbox-large": (160, 5, 5, 32)}
 SIZES["sandbox-swaps"] = SIZES["sandbox-base"]
 TEXTS = {"skills": skill_text, "swaps": swap_text, "stories": story_text, "tellings": told_text}
 CONTEXT = 1024
 PAD, EOS = "<pad>", "</s>"
 
-# Words beyond the sandbox's own, so that texts from elsewhere are not spelled letter by letter throughout.
+# Words besides the sandbox's own, so that texts from elsewhere are not spelled letter by letter.
 COMMON_WORDS = """
 a about after again all also always am an and another any are around as ask at away back bad ball be because been
 before began begin behind being best better between big both box boy bring brother but buy by call came can car care
@@ -81,15 +80,15 @@ No Not False True Total Start End balls gift gifts presents event semester match
 dancers dancing dancer playing swapping switch switched occasionally readers avid elephant currently concatenating
 combining ends
 """.split()
-RARE = 30  # a word that generated text holds less often than this is spelled
+RARE = 30  # words with fewer occurrences in the generated text are spelled
 _WORD = r"[A-Za-z]+"
 
 
 def build_tokenizer(size: int = 1024) -> PreTrainedTokenizerFast:
-    """A tokenizer of whole known words, single digits, and bytes for everything else.
+    """A tokenizer with whole known words, single digits, and bytes for everything else.
 
-    It has no merges: a word is either in the vocabulary or spelled byte by byte, so that the letters of a new name
-    are in the model's sight, and any UTF-8 text survives encoding and decoding.
+    It has no merges: a word is either in the vocabulary or spelled byte by byte. The model therefore sees the letters
+    of a new name, and any UTF-8 text survives encoding and decoding.
     """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     seen: Counter[str] = Counter()
@@ -99,23 +98,23 @@ def build_tokenizer(size: int = 1024) -> PreTrainedTokenizerFast:
             facts = sandbox.read_question(family, question.question)
             asked = re.sub(r'"[^"]*"', "", question.question)
             told = " ".join(sandbox.explain(facts, style).split(MARKER)[0] for style in sandbox.STYLES)
-            for word in facts.values.get("words", []):  # made-up words are for spelling
+            for word in facts.values.get("words", []):  # made-up words are meant to be spelled
                 told = told.replace(word, "")
             seen.update(re.findall(rf" ?{_WORD}", f"{asked} {told}"))
     for _ in range(3000):
         for skill in (lookup_skill, partner_skill, swap_skill, sum_skill, calendar_skill, story_skill):
             seen.update(re.findall(rf" ?{_WORD}", SEPARATOR.join(skill(rng))))
-    ranked = [word for word, count in seen.most_common() if count >= RARE]  # made-up words are for spelling
+    ranked = [word for word, count in seen.most_common() if count >= RARE]  # excludes made-up words
     ranked += [" " + word for word in COMMON_WORDS]
     ranked += [word.capitalize() for word in COMMON_WORDS]
     words = dict.fromkeys(word.replace(" ", "Ġ") for word in ranked if len(word.strip()) > 1)
     special = [PAD, EOS]
-    marks = [SEPARATOR.replace("\n", "Ċ"), MARKER]  # in the byte-level alphabet a newline is written Ċ, a blank Ġ
+    marks = [SEPARATOR.replace("\n", "Ċ"), MARKER]  # byte-level symbols: newline is Ċ, space is Ġ
     vocabulary = {token: i for i, token in enumerate([*special, *marks, *alphabet, *words][:size])}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], ignore_merges=True))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            # digits and signs stand alone; a word takes the blank before it along
+            # digits and signs are separate tokens; a word includes the space before it
             pre_tokenizers.Split(
                 Regex(rf"{SEPARATOR}|{MARKER}| ?[A-Za-z]+|[0-9]|\s|[^A-Za-z0-9\s]"), behavior="isolated"
             ),
@@ -135,9 +134,9 @@ def build_tokenizer(size: int = 1024) -> PreTrainedTokenizerFast:
 
 
 def build_model(size: str, tokenizer: PreTrainedTokenizerFast, seed: int = 0) -> LlamaForCausalLM:
-    """A fresh decoder of the Llama shape: rotary positions, tied embeddings; InputError for an unknown size."""
+    """A randomly initialised Llama decoder with tied embeddings. Raises InputError for an unknown size."""
     if size not in SIZES:
-        raise InputError(f"unknown sandbox model {size!r}; there are {', '.join(SIZES)}")
+        raise InputError(f"unknown sandbox model {size!r}; use one of {', '.join(SIZES)}")
     width, layers, heads, head_width = SIZES[size]
     torch.manual_seed(seed)
     config = LlamaConfig(
@@ -159,20 +158,21 @@ def build_model(size: str, tokenizer: PreTrainedTokenizerFast, seed: int = 0) ->
 
 @dataclass(frozen=True)
 class PretrainSettings:
-    """Steps, tokens a step and learning rate of a pre-training.
+    """Settings of a pre-training run: texts, initial model, steps, tokens per step and learning rate.
 
-    With `start`, a sandbox model's name or folder, it goes on from that one with a fresh optimizer. Its texts are all
-    skills; or mostly about swaps, which a model comes upon late and only where most of what it reads is made of them;
-    or mostly stories of swaps, for a model that knows them; or mostly tellings of such stories, in many wordings.
+    With `start`, the name or folder of a sandbox model, training continues from that model with a new optimiser.
+    `texts` is one of "skills" (all skills), "swaps" (mostly swaps, which a model learns late and only if they dominate
+    its texts), "stories" (mostly stories of swaps, for a model that knows swaps) and "tellings" (mostly retellings of
+    such stories in many wordings).
     """
 
     texts: str = "skills"
     start: str = ""
     steps: int = 3000
-    rows: int = 8  # packed rows a step
-    length: int = 320  # tokens a row
+    rows: int = 8  # packed rows per step
+    length: int = 320  # tokens per row
     learning_rate: float = 3e-3
-    bfloat16: bool = False  # faster for sandbox-large where the processor has it, slower for the smaller ones
+    bfloat16: bool = False  # faster for sandbox-large if the CPU supports it, slower for smaller models
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -183,12 +183,12 @@ class PretrainSettings:
         require_integer("seed", self.seed)
         require_bool("bfloat16", self.bfloat16)
         if self.length > CONTEXT:
-            raise InputError(f"length must be <= {CONTEXT}, the models' context, got {self.length}")
+            raise InputError(f"length must be <= {CONTEXT} (the models' context), got {self.length}")
         require_number("learning_rate", self.learning_rate, above=0, below=1)
 
 
 def from_parameters(given: Mapping[str, Any]) -> PretrainSettings:
-    """The settings of notebook 30's parameters; InputError for the first of them that is wrong."""
+    """Settings from the parameters of notebook 30. Raises InputError for the first invalid one."""
     require_choice("size", given["size"], SIZES)
     require_text("target", given["target"])
     task_folder(given["run"], given["size"])
@@ -196,10 +196,10 @@ def from_parameters(given: Mapping[str, Any]) -> PretrainSettings:
 
 
 class PackedSkills(torch.utils.data.Dataset):
-    """Row i is `length` tokens of skill texts, made from (seed, i) alone: so a resumed run sees the same rows.
+    """Row i is `length` tokens of generated texts that depend only on (seed, i), so a resumed run sees the same rows.
 
-    Only replies are scored, for a random question cannot be predicted and its noise would drown them. Positions start
-    anew with each text; by them the model keeps attention inside it, but only where it is run without a cache.
+    Only replies are scored: random questions cannot be predicted, and their noise would dominate the loss. Positions
+    restart at 0 with each text, which limits attention to that text if the model runs without a cache.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, settings: PretrainSettings):
@@ -229,10 +229,10 @@ class PackedSkills(torch.utils.data.Dataset):
 
 
 class MuonAdamW(torch.optim.Optimizer):
-    """Muon for the matrices between the layers, AdamW for embeddings and norms, as one optimizer.
+    """Muon for the layers' weight matrices and AdamW for embeddings and norms, as one optimiser.
 
-    With it these decoders learn to copy in well under half the steps that AdamW alone takes. Muon's steps are scaled to
-    AdamW's size, so that one learning rate serves both.
+    These decoders learn to copy in well under half the steps that AdamW alone needs. Muon's updates are scaled to
+    AdamW's size, so both use the same learning rate.
     """
 
     def __init__(self, model: torch.nn.Module, learning_rate: float):
@@ -264,7 +264,7 @@ class MuonAdamW(torch.optim.Optimizer):
 
 class _ScoredOnly(Trainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """Cross-entropy of the replies' tokens; no logits are made for the others, half of all."""
+        """Cross-entropy of the reply tokens; logits of the other half of the tokens are not computed."""
         labels = inputs.pop("labels")[:, 1:]
         hidden = model.get_decoder()(**inputs).last_hidden_state[:, :-1]
         scored = labels != IGNORED
@@ -290,23 +290,23 @@ class _LogLoss(TrainerCallback):
 
 
 def _go_on_from(start: str, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> dict:
-    """Give `model` the weights of the model `start`; its card. InputError where the two are not of one make."""
+    """Load the weights of the model `start` into `model`; returns its card. Raises InputError if they do not match."""
     folder = Path(model_path(start))
     folder = ROOT / folder if (ROOT / folder).is_dir() else folder
     begun = load(folder, "cpu")
     if begun.tokenizer.get_vocab() != tokenizer.get_vocab():
-        raise InputError(f"start {start!r} has another tokenizer than the sandbox's models; take one of those")
+        raise InputError(f"start {start!r} has a different tokenizer; use a sandbox model")
     try:
         model.load_state_dict(begun.model.state_dict())
     except RuntimeError as error:
         raise InputError(
-            f"start {start!r} has another shape than the model to be trained; take one of its size"
+            f"start {start!r} has a different shape from the model to train; use a model of the same size"
         ) from error
     return read_json(folder / CARD) if (folder / CARD).exists() else {}
 
 
 def pretrain(size: str, folder: Path, work: Path, settings: PretrainSettings) -> Loaded:
-    """Pre-train a sandbox model and save it to `folder`; checkpoints lie in `work`, and a killed run goes on there."""
+    """Pre-train a sandbox model and save it to `folder`. A killed run resumes from its checkpoints in `work`."""
     folder, work = Path(folder), Path(work)
     tokenizer = build_tokenizer()
     log = work / "metrics.jsonl"
@@ -319,7 +319,7 @@ def pretrain(size: str, folder: Path, work: Path, settings: PretrainSettings) ->
         warmup_steps=max(1, settings.steps // 20),
         max_grad_norm=1.0,
         bf16=settings.bfloat16,
-        use_cpu=not torch.cuda.is_available(),  # without it the Trainer refuses bfloat16 on a processor
+        use_cpu=not torch.cuda.is_available(),  # required for bfloat16 on a CPU
         logging_steps=10,
         logging_first_step=True,
         save_steps=100,
@@ -332,10 +332,10 @@ def pretrain(size: str, folder: Path, work: Path, settings: PretrainSettings) ->
     model, before = build_model(size, tokenizer, settings.seed), {}
     if settings.start:
         before = _go_on_from(settings.start, model, tokenizer)
-    model.config.use_cache = False  # with a cache, positions that start anew do not part the texts of a row
+    model.config.use_cache = False  # with a cache, restarting positions would not separate the texts of a row
     last = last_checkpoint(work)
     done = int(Path(last).name.split("-")[1]) if last else 0
-    if log.exists():  # what a killed run logged after its last checkpoint comes again
+    if log.exists():  # drop what a killed run logged after its last checkpoint
         write_jsonl(log, [row for row in whole_rows(log) if row["step"] <= done])
     with Progress(f"pre-training {size}", settings.steps) as progress:
         trainer = _ScoredOnly(
@@ -345,7 +345,7 @@ def pretrain(size: str, folder: Path, work: Path, settings: PretrainSettings) ->
             callbacks=[_LogLoss(log, progress)],
             optimizers=(MuonAdamW(model, settings.learning_rate), None),
         )
-        trainer.remove_callback(PrinterCallback)  # our progress line says it better
+        trainer.remove_callback(PrinterCallback)  # replaced by our progress line
         trainer.train(resume_from_checkpoint=last)
     model.config.use_cache = True
     losses = [row for _, row in read_jsonl(log)]

@@ -1,8 +1,8 @@
-"""Skills: generated exercises in the parts of reasoning, for the pre-training of the sandbox models.
+"""Skills: generated exercises in the components of reasoning, for the pre-training of the sandbox models.
 
-Copying, spelling, looking up, following swaps, small sums, the calendar, one-step stories: in many ways of telling, for
-a rationale can be told in many ways. None is a question of the sandbox's tasks, and none asks for what a task asks for:
-putting the parts together is left for distillation to teach. What a reply looks like always follows from its question.
+Copying, spelling, lookup, swaps, small sums, the calendar and one-step stories, in many wordings, as in rationales. No
+exercise is a question of the sandbox's tasks or asks for what a task asks for: combining the components is left to
+distillation. The question always determines the form of the reply.
 """
 
 import calendar
@@ -13,7 +13,7 @@ from ..data import sandbox
 
 PEOPLE = (sandbox.NAMES, sandbox.NAMES, "Alice Bob Claire Dave Eve Fred".split())
 COLOURED = "ball ball gift present card cup ring coat hat bag".split()
-# what people hold, and how one says it: at the start, after a swap
+# phrases for holding something: at the start, after a swap
 HOLDING = (
     ("has a {}", "has the {}"),
     ("holds the {}", "has the {}"),
@@ -24,7 +24,7 @@ HOLDING = (
 POSITIONS = "goalkeeper,striker,fullback,cheerleader,benchwarmer,left winger,right winger,center midfielder"
 SWAP_WORDS = ("{} and {} swap", "{} and {} swap {}", "{} and {} trade {}", "{} and {} switch", "{} swaps with {}")
 ORDER = (("", "", ""), ("First, ", "Then, ", "Finally, "), ("First, ", "Next, ", "Last, "), ("Then ", "Then ", "Then "))
-# A way of telling a trace: what asks for it, how a line begins, what stands between the holders, how a line ends.
+# Formats of a trace: the request, the start of a line, the separator between holders, the end of a line.
 TRACES = (
     ("Follow the swaps.", "{a} and {b}: ", ", ", ". "),
     ("Who has what after each swap?", "After {a} and {b} swap, ", ", ", ". "),
@@ -33,7 +33,7 @@ TRACES = (
     ("Number the swaps, line by line.", "{i}. {a} and {b} swap:\n- ", "\n- ", "\n\n"),
     ("Tell it step by step.", "{a} and {b} swap, so now ", " and ", ". "),
 )
-# One step of a story: text, operator. Numbers are a and b, things t, people n and m.
+# One-step stories: text and operator. a and b are numbers, t things, n and m people.
 STEPS = (
     ("{n} has {a} {t} and finds {b} more.", "+"),
     ("{n} had {a} {t} and then bought {b} {t}.", "+"),
@@ -91,12 +91,12 @@ def join_skill(rng: random.Random) -> tuple[str, str]:
 
 
 def lookup_skill(rng: random.Random, easy: bool = False) -> tuple[str, str]:
-    """One to six questions at once about who has what, or which option has which letter."""
+    """One to six questions at once: who has what, or which option has which letter."""
     n = rng.randint(2, 5)
     keys, values, (start, now) = holders(rng, n, easy)
     held = dict(zip(keys, values, strict=True))
     many = range(rng.randint(3, 6) if easy else rng.choice((1, 1, 2, 3, 4, 5)))
-    # A colon would hide from a model what it looks for: the easy form ends a question with the very word.
+    # No colon in the easy form: the word to look up comes directly before the answer, which is easier to learn.
     colon = "" if easy else ":"
     if rng.random() < 0.25:
         options = rng.choice((" ", ", ")).join(f"({letter}) {v}" for letter, v in zip("ABCDE", values, strict=False))
@@ -114,7 +114,7 @@ def lookup_skill(rng: random.Random, easy: bool = False) -> tuple[str, str]:
 
 
 def holders(rng: random.Random, n: int, easy: bool = False) -> tuple[list[str], list[str], tuple[str, str]]:
-    """People, what each has, and how that is said; easy are names and colours of one token each."""
+    """People, what each has, and the phrases for having it; `easy` uses only names and colours of one token."""
     if easy:
         return rng.sample(sandbox.NAMES, n), rng.sample(sandbox.COLOURS, n), HOLDING[2]
     keys = rng.sample(rng.choice(PEOPLE), n)
@@ -131,7 +131,7 @@ def holders(rng: random.Random, n: int, easy: bool = False) -> tuple[list[str], 
 
 
 def partner_skill(rng: random.Random) -> tuple[str, str]:
-    """With whom somebody swaps: half of a swap, and the half that a model does not come upon by itself."""
+    """With whom somebody swaps: the half of a swap that a model does not learn without explicit exercises."""
     people = rng.sample(rng.choice((sandbox.NAMES, PEOPLE[-1])), 2 * rng.randint(1, 3))
     pairs = list(zip(people[::2], people[1::2], strict=True))
     partner = dict(pairs) | {b: a for a, b in pairs}
@@ -142,11 +142,11 @@ def partner_skill(rng: random.Random) -> tuple[str, str]:
 
 
 def swap_skill(rng: random.Random, most: int = 3, easy: bool = False) -> tuple[str, str]:
-    """Who has what after each of one to `most` swaps, or who takes whose; after a single one also what some have."""
+    """Who has what after each of 1 to `most` swaps, or who takes what; after a single swap also what some have."""
     n = rng.choice((2, 3, 3, 3, 4))
     keys, values, (start, now) = holders(rng, n, easy)
     held = dict(zip(keys, values, strict=True))
-    short = easy or rng.random() < 0.4  # the bare holders
+    short = easy or rng.random() < 0.4  # names and things only
     told = ", ".join(f"{k} {v}" if short else f"{k} {start.format(v)}" for k, v in held.items())
     asks, opening, between, end = rng.choice(TRACES)
     swap, order = rng.choice(SWAP_WORDS), rng.choice(ORDER)
@@ -175,7 +175,7 @@ def swap_skill(rng: random.Random, most: int = 3, easy: bool = False) -> tuple[s
 
 
 def sum_skill(rng: random.Random, most: int = 4) -> tuple[str, str]:
-    """One to `most` sums, each by itself or going on from the last result."""
+    """1 to `most` sums, independent or each starting from the previous result."""
 
     def one(x: int | None) -> tuple[str, int]:
         kind = rng.choice("++--*") if x is None else rng.choice("+-")
@@ -213,7 +213,7 @@ def calendar_skill(rng: random.Random) -> tuple[str, str]:
             if rng.random() < 0.5
             else (f"Which month comes before {after}?", name)
         )
-    if kind < 4:  # a day too far, or too early, is put right
+    if kind < 4:  # correct a day beyond the end, or before the start, of a month
         far = rng.randint(1, 19)
         year = day.year + (day.month == 12)
         if kind == 2:
@@ -226,7 +226,7 @@ def calendar_skill(rng: random.Random) -> tuple[str, str]:
 
 
 def story_skill(rng: random.Random) -> tuple[str, str]:
-    """A story of one step, as the sum that it asks for; or one fact that stands in it."""
+    """A one-step story: the sum it asks for, or the numbers it contains."""
     text, operator = rng.choice(STEPS)
     n, m = rng.sample(sandbox.NAMES, 2)
     wide = rng.random() < 0.1
@@ -246,16 +246,16 @@ SKILLS = (
     *(copy_skill, spell_skill, join_skill, lookup_skill, partner_skill),
     *(swap_skill, sum_skill, calendar_skill, story_skill),
 )
-# Copying and looking up come first, for everything else is made of them: shares at the start and from the middle on.
+# Weights at the start and from the middle on. Copying and lookup come first: all other skills build on them.
 EARLY = (4, 2.5, 1, 8, 3, 4, 1.5, 1, 1)
 LATE = (0.6, 0.6, 0.4, 2, 0.7, 3, 3, 2.5, 2)
 
 
 def skill_text(rng: random.Random, progress: float = 1.0) -> tuple[str, str]:
-    """A question and its reply; `progress` in [0, 1] says how far the training is, and so which skills are usual.
+    """A question and its reply, from a curriculum over the training `progress` in [0, 1].
 
-    At first holders and what they hold are one token each, more and more rarely so until four tenths of the way; and
-    swaps and sums come one at a time, then two, then up to three.
+    At first people and things are one token each, with decreasing probability until 0.4. Swaps and sums come one at a
+    time until 0.2, up to two until 0.4, then up to three.
     """
     late = min(1.0, 2 * progress)
     weights = [(1 - late) * early + late * usual for early, usual in zip(EARLY, LATE, strict=True)]

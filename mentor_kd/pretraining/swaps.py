@@ -1,8 +1,8 @@
-"""Texts about swaps, for a sandbox model that has the other skills: sandbox-swaps goes on with these.
+"""Texts about swaps, for a sandbox model that has the other skills; used to continue pre-training as sandbox-swaps.
 
-A swap is two thoughts, with whom and what has that one; the second of a row of swaps starts from what the first has
-left; and an option's letter is found by a thing that stands in the text several times. Each of it is asked for by
-itself here, then in stories that are told at length, as the paper's tasks are. No story asks what a task asks.
+A swap takes two lookups: the partner, and what the partner has. A further swap starts from the state that the previous
+one left. The letter of an option is looked up by a thing that occurs in the text several times. Each of these is
+exercised separately, then in longer stories like those of the paper's tasks. No story asks what a task asks.
 """
 
 import random
@@ -23,7 +23,7 @@ from .skills import (
 )
 
 SWAPPED = ("places", "balls", "gifts", "positions", "partners", "books", "their gifts")
-# Before a text: names that stand there for nothing, so that the first place of a name is not always the one that counts
+# Irrelevant sentences before a text, so that the first occurrence of a name is not always the relevant one
 LEADS = (
     "{} are friends. ",
     "{} are playing a game. ",
@@ -31,7 +31,7 @@ LEADS = (
     "Once there were {}. At the start of the day, ",
     "{} meet. At the start, ",
 )
-# Letters of options: what asks for them, and how one is told; s is what is asked for, v the option's whole text
+# Letters of options: the request and the form of an answer; s is the thing asked for, v the option's full text
 LETTERS = (
     ("Letters", "{s} {letter}"),
     ("Options", "{s} is ({letter}) {v}"),
@@ -41,7 +41,7 @@ LETTERS = (
     ("Marks", "{s} has the letter {letter}"),
 )
 
-# How a story is told: its beginning, what people hold, how swaps go, one swap; and what such a story is about
+# Stories: the beginning, the phrase for holding, the phrase for a swap, and the noun ("" if things need none)
 STORIES = (
     ("{} are playing a game, and each of them is holding a ball at the start: ", "has a {}", "swap balls", "ball"),
     ("{} exchange gifts. At the start of the event each has a present: ", "has a {}", "swap their gifts", "present"),
@@ -51,7 +51,7 @@ STORIES = (
 )
 OF_THE = ("{0} of the {1}", "The {0} of the {1}", "The {3} of the {2}", "{0} and the {1}")
 GOES_ON = ("As time goes on, they trade. ", "As the game goes on, pairs of players trade. ", "Then they trade. ", "")
-# Manners of telling one swap: opening, between the holders, end, and whether "now" and "still" are said
+# Manners of reporting a swap: opening, separator between holders, end, and whether "now" and "still" are used
 MANNERS = (
     ("After {a} and {b} {swap}: ", " ", " ", False),
     ("After the {nth} swap, ", ", ", ". ", True),
@@ -63,9 +63,9 @@ MANNERS = (
 
 
 def after_skill(rng: random.Random, before: int = 0, easy: bool = False) -> tuple[str, str]:
-    """What two to six people have after one more swap: nothing but the two thoughts of a swap, many times over.
+    """What people have after one more swap, two to six questions at once: only the two lookups of a swap.
 
-    `before` swaps are told with what all have after each, so that the last of several states is the one to start from.
+    `before` earlier swaps are reported with the full state after each, so the latest of several states must be used.
     """
     keys, values, (start, now) = holders(rng, rng.choice((2, 3, 3, 4)), easy)
     held = dict(zip(keys, values, strict=True))
@@ -87,7 +87,7 @@ def after_skill(rng: random.Random, before: int = 0, easy: bool = False) -> tupl
 
 
 def latest_skill(rng: random.Random, easy: bool = False) -> tuple[str, str]:
-    """What people have at the end of two to four lists of who has what, each with other holders than the one before."""
+    """What people have according to the last of two to four lists, each with a new assignment."""
     keys, values, (_, now) = holders(rng, rng.choice((2, 3, 3, 4)), easy)
     short = easy or rng.random() < 0.3
     between, end = rng.choice(((", ", ". "), ("\n", "\n\n"), (" and ", ". ")))
@@ -101,7 +101,7 @@ def latest_skill(rng: random.Random, easy: bool = False) -> tuple[str, str]:
 
 
 def option_skill(rng: random.Random, easy: bool = False) -> tuple[str, str]:
-    """Which options have what letters, where people hold the very things that are named in the options."""
+    """The letters of options, when the same things also occur in the text as held by people."""
     keys, values, (start, now) = holders(rng, rng.choice((2, 3, 3, 3, 4)), easy)
     short = easy or rng.random() < 0.3
     options = values if rng.random() < 0.7 else rng.sample(values, len(values))
@@ -120,7 +120,7 @@ def option_skill(rng: random.Random, easy: bool = False) -> tuple[str, str]:
 
 
 def trace_skill(rng: random.Random, most: int = 3, easy: bool = False) -> tuple[str, str]:
-    """One to `most` swaps told as asked: from the start or not, the two first or alone, or with what each gives."""
+    """1 to `most` swaps as requested: optionally with the start, the two swappers first or only, or what each gives."""
     keys, values, (start, now) = holders(rng, rng.choice((2, 3, 3, 3, 4)), easy)
     held = dict(zip(keys, values, strict=True))
     short = easy or rng.random() < 0.3
@@ -150,10 +150,10 @@ def trace_skill(rng: random.Random, most: int = 3, easy: bool = False) -> tuple[
 
 
 def swap_text(rng: random.Random, progress: float = 1.0) -> tuple[str, str]:
-    """A question and its reply for a model that goes on with swaps: most are about swaps or their parts.
+    """A question and its reply to continue training on swaps: most are about swaps or their components.
 
-    Again the easy words and the single swaps come first, and the letters of options after them: what stands twice in a
-    text, as what people hold and as an option, is another thing to tell apart.
+    Easy words and single swaps come first, options' letters later, because a thing that occurs both as held and as an
+    option is one more difficulty.
     """
     easy = rng.random() > 0.7 * min(1.0, progress / 0.6)
     most = 1 if progress < 0.1 else 2 if progress < 0.2 else 3
@@ -178,7 +178,7 @@ def swap_text(rng: random.Random, progress: float = 1.0) -> tuple[str, str]:
 
 
 def _led(rng: random.Random, question: str) -> str:
-    """The question after a sentence that names all its people, in another order."""
+    """The question after an irrelevant sentence that names all its people in random order."""
     words = set(question.replace(",", " ").replace(".", " ").split())
     people = [name for name in dict.fromkeys(PEOPLE[0] + PEOPLE[-1]) if name in words]
     rng.shuffle(people)
@@ -186,7 +186,7 @@ def _led(rng: random.Random, question: str) -> str:
 
 
 class Story(NamedTuple):
-    """Three people, what each has at the start, who swaps with whom, how that is said, and the story's text."""
+    """Three people, what each has at the start, the swaps, the phrases for having and swapping, and the full text."""
 
     people: list[str]
     things: list[str]
@@ -201,7 +201,7 @@ class Story(NamedTuple):
 
 
 def make_title(rng: random.Random) -> str:
-    """A made-up title of a book, of up to four words."""
+    """A made-up book title of up to four words."""
     words = [sandbox.made_up_word(rng) for _ in range(3)]
     longer = words[0] + words[1].lower()
     form = rng.choice(("{0}", "{3}", "The {0}", "The {3}", "The {0} {2}", "{0} {1}", "{0}-{4}", *OF_THE))
@@ -209,7 +209,7 @@ def make_title(rng: random.Random) -> str:
 
 
 def make_story(rng: random.Random, titles: bool = False) -> Story:
-    """A story of one to three swaps, told at length; nothing is asked yet. With `titles` books have such."""
+    """A story of one to three swaps, without a question; with `titles`, books have titles instead of single words."""
     begins, has, swap, noun = rng.choice(STORIES)
     people = rng.sample(PEOPLE[-1][:3] if rng.random() < 0.6 else rng.choice(PEOPLE), 3)
     if noun:
@@ -236,7 +236,7 @@ def make_story(rng: random.Random, titles: bool = False) -> Story:
 
 
 def tale_skill(rng: random.Random) -> tuple[str, str]:
-    """One to three swaps in a story, told in the manner that is asked for, or the letters of a story's options."""
+    """The swaps of a story reported in the requested manner, or the letters of its options."""
     story = make_story(rng)
     people, things, pairs, has, swap, told = story
     held, now = dict(zip(people, things, strict=True)), has.replace(" a {}", " the {}").replace("gets", "has")
@@ -275,5 +275,5 @@ def tale_skill(rng: random.Random) -> tuple[str, str]:
 
 
 def story_text(rng: random.Random, progress: float = 1.0) -> tuple[str, str]:
-    """A question and its reply for a model that knows swaps: stories of swaps, and of all else enough to keep it."""
+    """A question and its reply for a model that knows swaps: stories of swaps, plus earlier texts to retain skills."""
     return tale_skill(rng) if rng.random() < 0.6 else swap_text(rng)

@@ -1,9 +1,9 @@
-"""Stories of swaps as people tell them, and what is concluded from such a telling: the language of the paper's tasks.
+"""Tellings: free retellings of stories of swaps and conclusions from them, in the language of the paper's tasks.
 
-A model that traces swaps in six manners has not met the wordings in which a large teacher tells the same, and spends
-its few rationales on reading them. Here the telling is free: how it begins, how a swap is named, who is shown after
-it, how holding is said. A conclusion is asked for apart, from a telling that stands in the question; that a question is
-answered by a telling and then a conclusion is left for distillation to teach, as in `skills`.
+A model that traces swaps in six fixed manners has not seen the wordings of a large teacher, and would have to learn
+them from few rationales. Tellings therefore vary freely: the beginning, the description of a swap, the people listed
+after it and the phrase for holding. Conclusions are separate exercises with the telling in the question. Answering with
+a telling followed by a conclusion is left to distillation, as in `skills`.
 """
 
 import random
@@ -16,7 +16,7 @@ BEGINS += ("Let's follow the {w} one by one. ", "We go step by step. ", "Step by
 WORDS = ("swaps", "exchanges", "trades", "changes", "positions", "balls", "gifts", "books")
 STARTS = ("At the start of the {e}: ", "At the start of the {e}, ", "Initially, ", "Initially: ", "1. Initially: - ")
 STARTS += ("At the start, ", "In the beginning: ", "The initial state: ")
-# How one swap is named; nth is "first", Nth is "First" and its likes, x and y are what the two have before it
+# Descriptions of one swap; nth is "first", Nth "First" etc., x and y are what the two have before the swap
 NAMED = (
     "After {a} and {b} {swap}: ",
     "After {a} and {b} {swap}, ",
@@ -46,7 +46,7 @@ NTH = (
     ("First", "Second", "Third"),
     ("First", "Then", "Then"),
 )
-# How holding is said, by what the story's own words are; the forms of one story stand for the same
+# Phrases for holding, keyed by the story's own phrase; all phrases of a key have the same meaning
 HELD = {
     "has a {}": ("has the {}", "has the {}", "has a {}", "now has the {}", "ends up with the {}", "will have the {}"),
     "is playing {}": (
@@ -83,12 +83,12 @@ ANSWERS = (
 
 
 def _says(form: str, thing: str) -> str:
-    """A form of holding with its thing: "has an orange ball"."""
+    """A phrase for holding with its thing, such as "has an orange ball"."""
     return form.format(thing).replace(" a o", " an o")
 
 
 def _tell(rng: random.Random, story: Story, event: str) -> tuple[str, dict[str, str]]:
-    """The story's swaps told in one manner chosen by chance, and who has what at the end."""
+    """Report a story's swaps in a randomly chosen manner. Returns the text and who has what at the end."""
     held = dict(zip(story.people, story.things, strict=True))
     form, still = rng.choice(HELD[story.has]), rng.choice(STILL[story.has])
     between, end, named, nth = (rng.choice(one) for one in (BETWEEN, ENDS, NAMED, NTH))
@@ -118,7 +118,7 @@ def _tell(rng: random.Random, story: Story, event: str) -> tuple[str, dict[str, 
 
 
 def telling_skill(rng: random.Random) -> tuple[str, str]:
-    """A story's swaps told freely; sometimes with what somebody has at the end."""
+    """A free telling of a story's swaps, sometimes followed by what one person has at the end."""
     story = make_story(rng, titles=True)
     event = rng.choice(EVENTS)
     text, held = _tell(rng, story, event)
@@ -131,7 +131,7 @@ def telling_skill(rng: random.Random) -> tuple[str, str]:
 
 
 def conclusion_skill(rng: random.Random) -> tuple[str, str]:
-    """What follows from a telling: who asks, what that one has, and the letter it has among the options."""
+    """A conclusion from a telling: what one person has at the end, and its letter among the options."""
     story = make_story(rng, titles=True)
     event = rng.choice(EVENTS)
     text, held = _tell(rng, story, event)
@@ -161,7 +161,7 @@ def _ends(rng: random.Random, event: str) -> str:
 
 
 def told_text(rng: random.Random, progress: float = 1.0) -> tuple[str, str]:
-    """A question and its reply for a model that knows stories of swaps: tellings, conclusions, and some of the rest."""
+    """A question and its reply for a model that knows stories of swaps: tellings, conclusions, some earlier texts."""
     kind = rng.random()
     if kind < 0.5:
         return telling_skill(rng)

@@ -7,8 +7,8 @@ Training time: FLOPs / (peak x MFU), but at least LAYER_SECONDS per layer and st
 kernel launches, not arithmetic.
 Generation time: for each token of the longest text in a batch, the time to read the decoder's weights or TOKEN_SECONDS
 per decoder layer, whichever is longer.
-Memory: weights, gradients and AdamW's two moments in float32 (16 bytes per weight, 4 per weight that LoRA freezes), plus
-the activations of one micro-batch.
+Memory: weights, gradients and AdamW's two moments in float32 (16 bytes per weight, 4 per weight that LoRA freezes),
+plus the activations of one micro-batch.
 
 Use the estimates for planning: they can be wrong by a factor of two or three.
 """
@@ -52,7 +52,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Size:
-    """A task's data: questions per split, rationales kept of teacher and mentor, mentor samples, mean lengths in tokens."""
+    """A task's data: questions per split, rationales kept (teacher, mentor), mentor samples, mean lengths in tokens."""
 
     train: int
     dev: int
@@ -205,7 +205,7 @@ def estimate(stage: Stage, gpu: Gpu) -> Estimate:
     if notebook == notebooks.STUDENTS:
         method = METHODS[every["methods"][0]]
         written = {"teacher": found.teacher, "mentor": found.mentor}
-        rows = sum(written[one] for one in method.sources) or found.train  # a method without sources trains on bare answers
+        rows = sum(written[one] for one in method.sources) or found.train  # without sources: bare answers
         epochs = every["epochs"] if method.tuned else 0
         made = _model(every["student"], rows, "", every | {"epochs": epochs}, found, gpu, method.steps_of)
         if not method.soft_labels:

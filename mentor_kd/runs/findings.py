@@ -1,8 +1,8 @@
-"""Findings: the differences of a study with their intervals, and what may be said of them in words.
+"""Findings: the differences of a study with their intervals, and sentences that report them.
 
-A difference is called clear only where neither other questions nor other seeds are likely to turn it round: the paired
-bootstrap over seeds and questions stands after Holm's correction over the whole table, and the paired t interval over
-seeds leaves zero out. So the words follow from the numbers, whatever a run gives.
+A difference is called clear if neither other questions nor other seeds are likely to reverse it: the paired bootstrap
+over seeds and questions is significant after Holm's correction over the whole table, and the paired t interval over
+seeds excludes zero. The sentences are derived from these numbers alone.
 """
 
 import math
@@ -24,16 +24,16 @@ COLUMNS = ["task", "what", "from", "to", "difference", "low", "high", "seeds_low
 
 
 def name_of(place: Place) -> str:
-    """A place as people say it."""
+    """Readable name of a place."""
     series, at = place
     return series if at == "" else f"{series} at {at if isinstance(at, str) else format(at, 'g')}"
 
 
 def differences(study: Study, answers: Answers, told: pandas.DataFrame) -> pandas.DataFrame:
-    """What a study compares, in points, paired by seed and test question; a row a task and pair of places.
+    """The comparisons of a study in percentage points, paired by seed and test question: one row per task and pair.
 
-    Columns: COLUMNS (low and high by bootstrap over seeds and questions, seeds_low and seeds_high by t over seeds; p of
-    the bootstrap), p_holm, clear, and paper: the same difference in the paper's single runs, where it has both.
+    Columns: COLUMNS (low, high and p by the bootstrap over seeds and questions; seeds_low and seeds_high by the t
+    interval over seeds), p_holm, clear, and paper: the same difference in the paper's single runs, else NaN.
     """
     lines = []
     for task, places in answers.right.items():
@@ -58,7 +58,7 @@ def _mean(right: dict[str, bool]) -> float:
 
 
 def _published(task: str, a: Place, b: Place, told: pandas.DataFrame) -> float:
-    """b - a in the paper, for its smaller student of the newer family; NaN where it lacks either or has both in one."""
+    """b - a in the paper for FlanT5-small; NaN if the paper lacks either, or has one number for both places."""
     rows = told[(told["task"] == mirror(task, told["task"])) & (told["model"] == "FlanT5-small")]
 
     def value(place: Place) -> float:
@@ -71,25 +71,25 @@ def _published(task: str, a: Place, b: Place, told: pandas.DataFrame) -> float:
 
 
 def sentences(table: pandas.DataFrame) -> list[str]:
-    """What may be said, a sentence a difference, and a last one about all of them."""
+    """One sentence per difference, and a last one about all of them."""
     said = []
     for row in table.itertuples():
         verdict = f"not clear with {row.seeds} seed{'s' * (row.seeds > 1)} and {row.n} questions"
         if row.clear:
-            verdict = "clear: more than other seeds or questions would explain"
+            verdict = "clear: larger than other seeds or questions would explain"
         beside = "" if math.isnan(row.paper) else f"; the paper's single runs: {row.paper:+.1f}"
         numbers = f"{row.difference:+.1f} points ({row.low:.1f} to {row.high:.1f})"
         said.append(f"{row.task}: {row.what}: {numbers}, {verdict}{beside}.")
     said.append(
-        f"{int(table['clear'].sum())} of {len(table)} differences are clear. One that is not clear may still be there: "
-        f"more seeds or questions would show it, or show that it is small."
+        f"{int(table['clear'].sum())} of {len(table)} differences are clear. A difference that is not clear may still "
+        f"be real: more seeds or questions would show it, or show that it is small."
     )
     return said
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What a study found: every model, the points, the differences and the chart, as `write` put them into files."""
+    """Results of a study as written to files by `write`: every model, the points, the differences and the chart."""
 
     rows: pandas.DataFrame
     means: pandas.DataFrame
@@ -99,9 +99,10 @@ class Findings:
 
 
 def write(grid: Grid) -> Findings:
-    """Draw and compare what is done of a study, beside the paper, into reports/<sweep>/<study>/.
+    """Draw and compare the finished cells of a study next to the paper's numbers, in reports/<sweep>/<study>/.
 
-    Files: chart.png and chart.csv (this run's rows and the paper's), means.csv, differences.csv, findings.txt.
+    Files: chart.png, chart.csv (rows of this run and of the paper), means.csv, differences.csv and findings.txt.
+    Raises InputError if no cell is finished.
     """
     study, (rows, answers), told = get_study(grid), collect(grid), published(grid.study)
     both = pandas.concat([rows, told], ignore_index=True)

@@ -1,20 +1,26 @@
-"""Grids: a YAML of a whole sweep, read into cells, and each cell into a chain of stages that others may share.
+"""Grids: a YAML file that describes a whole sweep, read into cells, each a chain of stages that cells can share.
 
-    sweep: letters              # the folder: reports/<sweep>/
-    study: figure3              # optional: the table or figure of the paper that it is drawn beside (studies.py)
-    epochs: 12                  # any parameter of the notebooks, the same for all cells
-    grid:                       # one product, or a list of them; `method` and `seed` stand for one of each
+    sweep: letters              # results go to reports/<sweep>/; default: the name of this file
+    study: figure3              # optional: the paper's table or figure to compare with (see studies.py)
+    threads: 1                  # optional: CPU threads per run; rounding, and so results, depend on it
+    cell_minutes: 30            # optional: time limit per notebook cell, in minutes; default: none
+    epochs: 12                  # any parameter of notebooks 01 to 04 and 06: the value for all cells
+    grid:                       # a block, or a list of blocks; each gives one cell per combination of its values
       task: [sandbox-letters, sandbox-sums]
-      method: [mentor, vanilla-kd, mentor-kd]
+      method: [mentor, vanilla-kd, mentor-kd]  # singular here: method, seed, task
       seed: [0, 1, 2]
-    where:                      # what depends on another parameter (or on one of a list); later entries go first
+    where:                      # exceptions: if all conditions hold, set these values; the last match wins
       - {if: {task: sandbox-sums}, then: {epochs: 20}}
-    search:                     # what is chosen on dev, one after the other, with seed 0, unless `where` fixes it
-      learning_rate: [1.0e-3, 2.0e-3]
+      - {if: {task: sandbox-sums, method: [vanilla-kd, mentor-kd]}, then: {batch_size: 4}}  # a list means any of these
+    search:                     # chosen by dev accuracy with seed 0, one parameter after another
+      learning_rate: [1.0e-3, 2.0e-3]  # write 1.0e-3: YAML reads 1e-3 as text
+
+A value in a cell's `grid` block takes precedence over `where`, and `where` over the top level. A parameter that `grid`
+or `where` sets for a cell is not searched for that cell.
 
 A cell is one trained model: a student of one method and seed, or the mentor itself (method `mentor`). Its stages are
-the notebooks up to the one that trains it. A stage's key is a hash of its own parameters and of the stage before, so
-cells that differ only in what comes later share everything before.
+the notebooks up to the one that trains the model. A stage's key is a hash of its parameters and of the previous stage,
+so cells share all stages up to the first one in which they differ.
 """
 
 import functools
@@ -34,19 +40,19 @@ from . import notebooks
 NOTEBOOKS = (*notebooks.PER_TASK, notebooks.STUDENTS)
 MENTOR, MENTORS = "mentor", "02_train_mentor"
 OWN = ("sweep", "study", "grid", "where", "search", "threads", "cell_minutes")
-SOFT = ("soft_label_weight", "soft_label_temperature")  # without meaning for a method without soft labels
+SOFT = ("soft_label_weight", "soft_label_temperature")  # no effect for a method without soft labels
 SEARCH_SEED = 0
-PLACE = {"task": 0, "student": 1, "method": 3, "seed": 4}  # in a cell's name; what else varies stands between
+PLACE = {"task": 0, "student": 1, "method": 3, "seed": 4}  # position in a cell's name; all others: 2
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One trained model of a sweep: its name, the grid's values that make it, and all its parameters."""
+    """One trained model of a sweep: its name, its values in `grid`, and all its parameters."""
 
     name: str
     keys: dict
     parameters: dict
-    fixed: frozenset = frozenset()  # what `where` says for it, and so is not searched
+    fixed: frozenset = frozenset()  # set by `grid` or `where`, so not searched
 
     @property
     def method(self) -> str:
@@ -55,7 +61,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Stage:
-    """One notebook of a cell with its own parameters; `key` names its folder, `before` is the stage that it needs."""
+    """One notebook of a cell with its parameters; `key` names its folder, `before` is the stage it depends on."""
 
     notebook: str
     parameters: dict = field(compare=False)
@@ -63,29 +69,29 @@ class Stage:
     before: "Stage | None" = field(default=None, compare=False)
 
     def chain(self) -> list["Stage"]:
-        """All stages up to this one, the first first."""
+        """All stages up to and including this one, in order."""
         return [*(self.before.chain() if self.before else []), self]
 
     @property
     def every(self) -> dict:
-        """The parameters of all stages up to this one."""
+        """The parameters of all stages up to and including this one."""
         return {name: value for stage in self.chain() for name, value in stage.parameters.items()}
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A sweep as its YAML says it: the cells in order, what is searched, threads of a run, minutes of a cell."""
+    """A sweep read from YAML: cells in order, searched values, threads per run, minutes per notebook cell (0: any)."""
 
     name: str
     cells: tuple[Cell, ...]
     search: dict
     threads: int
     cell_minutes: float
-    known: dict = field(repr=False)  # notebook -> its parameters, as papermill sees them
-    study: str = ""  # what of the paper it is drawn beside
+    known: dict = field(repr=False)  # notebook -> its parameters as inspected by papermill
+    study: str = ""  # the paper's table or figure to compare with
 
     def stage(self, parameters: dict) -> Stage:
-        """The last stage of a model with these parameters (with method and seed), all others before it."""
+        """The last stage of the model with these parameters (method and seed included), linked to those before it."""
         mentor = parameters["method"] == MENTOR
         given = {key: value for key, value in parameters.items() if key not in ("method", "seed")}
         given |= {"mentor_seed": parameters["seed"]} if mentor else {}
@@ -101,7 +107,7 @@ class Grid:
         return stage
 
     def searched(self, cell: Cell) -> dict[str, list]:
-        """What is searched for a cell: the parameters that matter to its method."""
+        """Parameters to search for a cell, with their values: those that affect its method."""
         mentors, students = self.known[MENTORS], self.known[notebooks.STUDENTS]
         soft = cell.method != MENTOR and get_method(cell.method).soft_labels
         return {
@@ -112,11 +118,11 @@ class Grid:
         }
 
     def resolve(self, cell: Cell, dev: Callable[[Stage], float | None]) -> tuple[list[Stage], dict | None]:
-        """The models to try for a cell so far, and its final parameters once all of them have a dev accuracy.
+        """The models to train so far for a cell's search, and its final parameters, None while a result is missing.
 
-        Parameters are searched one after the other, in the YAML's order, the others as chosen or given; a mentor's own
-        are judged by the mentor's dev accuracy, all others by the student's. `dev` gives a stage's dev accuracy, None
-        while there is none. Of equal ones the first in the YAML is taken.
+        Parameters are searched one after another in the order of the YAML file, with the others as chosen or given.
+        Parameters of the mentor alone are judged by the mentor's dev accuracy, all others by the student's. `dev`
+        returns a stage's dev accuracy, None while there is none. Ties go to the first value in the file.
         """
         parameters, tried = dict(cell.parameters), []
         for name, values in self.searched(cell).items():
@@ -132,18 +138,18 @@ class Grid:
         return tried, parameters
 
     def chosen(self, names: Iterable[str]) -> list[Cell]:
-        """The cells of these names: whole, a beginning up to a slash, or a pattern with * and ?. InputError if none."""
+        """Cells by full name, by a prefix up to a slash, or by a pattern with * and ?. InputError if none matches."""
         found: dict[str, Cell] = {}
         for wanted in names:
             here = [c for c in self.cells if fnmatchcase(c.name, wanted) or c.name.startswith(wanted.rstrip("/") + "/")]
             if not here:
-                raise InputError(f"no cell is called {wanted!r}; there are {', '.join(c.name for c in self.cells)}")
+                raise InputError(f"no cell is called {wanted!r}; known cells: {', '.join(c.name for c in self.cells)}")
             found |= {cell.name: cell for cell in here}
         return [cell for cell in self.cells if cell.name in found]
 
 
 def content(name: str, value: object) -> object:
-    """What a parameter means for a result: a local model's or file's hash in the place of its path, else the value."""
+    """What affects results: for a local model or file its hash instead of its path, else the value itself."""
     known = name in ("mentor", "student", *notebooks.FILES) and value
     return _content(name, str(value)) if known else value
 
@@ -156,16 +162,16 @@ def _content(name: str, value: str) -> str:
     if place.is_dir():
         return loading.identity(value)
     if place.is_absolute() or value.startswith("."):
-        raise InputError(f"{name}: no folder {place}; give a sandbox model, a local folder or a hub id")
+        raise InputError(f"{name}: no folder {place}; use a sandbox model, a local folder or a hub id")
     return value
 
 
 def read(path: Path, overrides: list[str] = ()) -> Grid:
-    """Read a sweep's YAML, with `name=value` overrides; every cell is checked. InputError says what is wrong."""
+    """Read a sweep's YAML file, with `name=value` overrides. Raises InputError for the first cell that is invalid."""
     found = notebooks.read_parameters(path, overrides)
     known = {notebook: notebooks.known_parameters(notebook) for notebook in NOTEBOOKS}
     name = str(found.get("sweep", Path(path).stem))
-    task_folder(name, "task")  # refuses a name that is no folder's
+    task_folder(name, "task")  # rejects a name that cannot be a folder
     where, search = _where(path, found.get("where") or []), _search(path, found.get("search") or {}, known)
     threads = found.get("threads", 1)
     require_integer(f"{path}: threads", threads, 1)
@@ -186,21 +192,21 @@ def read(path: Path, overrides: list[str] = ()) -> Grid:
     rest = [Cell(f"search {k}={v!r}", {}, {**cells[0].parameters, k: v}) for k, v in trials]
     names = [cell.name for cell in cells]
     if twice := sorted({one for one in names if names.count(one) > 1}):
-        raise InputError(f"{path}: the cell {twice[0]!r} stands in `grid` twice")
+        raise InputError(f"{path}: `grid` has the cell {twice[0]!r} twice; remove one")
     _check(path, [*cells, *rest], known)
     minutes, study = float(found.get("cell_minutes", 0.0)), str(found.get("study") or "")
     return Grid(name, tuple(cells), search, threads, minutes, known, study)
 
 
 def _rows(path: Path, grid: object) -> Iterable[dict]:
-    """The products of a grid, one dict a cell."""
+    """The combinations of values of each block of a grid, one dict per cell."""
     blocks = grid if isinstance(grid, list) else [grid]
     if not grid or not all(isinstance(block, dict) and block for block in blocks):
-        raise InputError(f"{path}: `grid` names parameters and their values, such as `method: [vanilla-kd, mentor-kd]`")
+        raise InputError(f"{path}: `grid` must map parameters to values, such as `method: [vanilla-kd, mentor-kd]`")
     for block in blocks:
         for key in ("methods", "seeds", "tasks"):
             if key in block:
-                raise InputError(f"{path}: in a grid write {key[:-1]}: {block[key]}, for each cell has one")
+                raise InputError(f"{path}: in a grid write {key[:-1]}: {block[key]}, because each cell has only one")
         lists = [value if isinstance(value, list) else [value] for value in block.values()]
         if not all(lists):
             raise InputError(f"{path}: `grid` has an empty list; give each parameter at least one value")
@@ -213,7 +219,7 @@ def _varies(key: str, rows: list[dict]) -> bool:
 
 
 def _word(key: str, value: object) -> str:
-    """A value as a part of a cell's name."""
+    """A value as part of a cell's name."""
     if key in ("task", "method"):
         return str(value)
     if key in ("mentor", "student"):
@@ -223,15 +229,15 @@ def _word(key: str, value: object) -> str:
 
 def _where(path: Path, entries: object) -> list[tuple[dict, dict]]:
     if not isinstance(entries, list):
-        raise InputError(f"{path}: `where` is a list of entries such as {{if: {{task: svamp}}, then: {{epochs: 20}}}}")
+        raise InputError(f"{path}: `where` must be a list such as [{{if: {{task: svamp}}, then: {{epochs: 20}}}}]")
     for entry in entries:
         if not isinstance(entry, dict) or set(entry) != {"if", "then"} or not all(map(_full, entry.values())):
-            raise InputError(f"{path}: an entry of `where` has `if` and `then`, each names and values, not {entry!r}")
+            raise InputError(f"{path}: `where` entries must have the form {{if: {{..}}, then: {{..}}}}, got {entry!r}")
     return [(entry["if"], entry["then"]) for entry in entries]
 
 
 def _holds(value: object, wanted: object) -> bool:
-    """Whether a parameter has the value wanted, or one of a list of them."""
+    """Whether a parameter equals `wanted` or, if that is a list, one of its items."""
     return value in wanted if isinstance(wanted, list) else value == wanted
 
 
@@ -241,17 +247,17 @@ def _full(value: object) -> bool:
 
 def _search(path: Path, search: object, known: dict) -> dict[str, list]:
     if not isinstance(search, dict):
-        raise InputError(f"{path}: `search` names parameters, each with a list of values")
+        raise InputError(f"{path}: `search` must map parameters to lists of values")
     for name, values in search.items():
         if name not in {*known[MENTORS], *known[notebooks.STUDENTS]}:
-            raise InputError(f"{path}: search: {name!r} is no parameter of the mentor's or the student's training")
+            raise InputError(f"{path}: search: {name!r} is not a parameter of notebook 02 (mentor) or 06 (student)")
         if not isinstance(values, list) or not values:
-            raise InputError(f"{path}: search: {name} needs a list of values, not {values!r}")
+            raise InputError(f"{path}: search: {name} must be a non-empty list of values, got {values!r}")
     return search
 
 
 def _check(path: Path, cells: list[Cell], known: dict) -> None:
-    """Every cell's parameters, as a run checks its own; the models only where they are local."""
+    """Check the parameters of every cell as a run does; models are checked only if they are local."""
     seen = set()
     for cell in cells:
         parameters = {key: value for key, value in cell.parameters.items() if key not in ("method", "seed")}
@@ -265,7 +271,7 @@ def _check(path: Path, cells: list[Cell], known: dict) -> None:
             subsets = notebooks.check_names(parameters, NOTEBOOKS, known)
             task = str(parameters.get("task", known[NOTEBOOKS[0]]["task"]["default"]))
             notebooks.check_values(subsets, [task], known)
-            for name in ("mentor", "student"):  # whether the hub has a model is seen when it is loaded
+            for name in ("mentor", "student"):  # a hub model is checked when it is loaded
                 content(name, parameters.get(name, ""))
         except InputError as error:
             raise InputError(f"{path}, cell {cell.name}: {error}") from None

@@ -1,3 +1,5 @@
+"""Jobs: one notebook each, executed by papermill in a subprocess."""
+
 import contextlib
 import ctypes
 import os
@@ -29,7 +31,7 @@ MADE = {
 
 @dataclass(frozen=True)
 class Job:
-    """One notebook of a run: its name, the folder of its task (or of the run), and its parameters."""
+    """One notebook to execute: its name, its folder (the task's or the run's), its parameters, its key in messages."""
 
     notebook: str
     folder: Path
@@ -38,7 +40,7 @@ class Job:
 
 
 def unfinished(job: Job) -> bool:
-    """Whether rationales that were asked for did not come: then the collection is worth running again."""
+    """Whether requested rationales are still missing, so that the collection should be run again."""
     manifest = job.folder / "collected" / "manifest.json"
     if not job.notebook.startswith("01") or not manifest.exists():
         return False
@@ -46,13 +48,13 @@ def unfinished(job: Job) -> bool:
 
 
 def made(job: Job) -> dict[str, str]:
-    """The hashes of what a notebook leaves for the next ones: its manifests, or its table."""
+    """Hashes of the files that a notebook leaves for the next ones (its manifests or table), by relative path."""
     found = sorted(job.folder.glob(MADE[job.notebook]))
     return {path.relative_to(job.folder).as_posix(): sha256(path) for path in found}
 
 
 def _said(path: Path) -> str:
-    """The failing cell and its error in an executed notebook, or the last thing that it printed."""
+    """The failing cell of an executed notebook and its error, or the cell that was running when the kernel died."""
     try:
         book = nbformat.read(path, as_version=4)
     except (OSError, ValueError):
@@ -62,21 +64,21 @@ def _said(path: Path) -> str:
         for output in cell.get("outputs", []):
             if output.get("output_type") == "error":
                 return f"{_where(cell)}: {output.get('ename')}: {output.get('evalue')}"
-    return f"the kernel died or was stopped after {_where(ran[-1])} had begun" if ran else ""
+    return f"the kernel died or was stopped after the start of {_where(ran[-1])}" if ran else ""
 
 
 def _where(cell) -> str:
-    """A cell as people find it: its number in the executed notebook and its first line."""
+    """A cell by its number in the executed notebook and its first line."""
     return f"cell [{cell.execution_count}] `{cell.source.strip().splitlines()[0][:60]}`"
 
 
 def _die_with_parent() -> None:
-    """Ask Linux to end this process when the run's own is killed, so that no orphan writes to the run's folder."""
+    """Ask Linux to kill this process when its parent is killed, so that no orphan writes to the run's folder."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def command(job: Job, cell_minutes: float = 0.0) -> list[str]:
-    """The command that executes a notebook with the parameters that lie beside its result."""
+    """The papermill command that executes a notebook; its parameters are read from the folder of its result."""
     place = job.folder / "notebooks"
     source, result = notebooks.NOTEBOOKS / f"{job.notebook}.ipynb", place / f"{job.notebook}.ipynb"
     return [
@@ -88,7 +90,7 @@ def command(job: Job, cell_minutes: float = 0.0) -> list[str]:
 
 
 def start(job: Job, cell_minutes: float = 0.0, **environment: str) -> subprocess.Popen:
-    """Start a notebook in a subprocess of its own, with these environment variables beside the usual ones."""
+    """Start a notebook in a subprocess, with additional environment variables."""
     place = job.folder / "notebooks"
     place.mkdir(parents=True, exist_ok=True)
     write_text(place / f"{job.notebook}.yaml", yaml.safe_dump(job.parameters, sort_keys=False))
@@ -97,7 +99,7 @@ def start(job: Job, cell_minutes: float = 0.0, **environment: str) -> subprocess
         "PYTHONUNBUFFERED": "1",
         "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]),
         "MENTOR_KD_HOME": str(ROOT.resolve()),
-        "MENTOR_KD_REPORTS": str(reports_root().resolve()),  # the notebooks run in their own folder
+        "MENTOR_KD_REPORTS": str(reports_root().resolve()),  # absolute: notebooks run in their own folder
         "MENTOR_KD_OFFICIAL_DATA": str(official_root().resolve()),
         **environment,
     }
@@ -113,7 +115,7 @@ def start(job: Job, cell_minutes: float = 0.0, **environment: str) -> subprocess
 
 
 def stop(processes: list[subprocess.Popen]) -> None:
-    """Ask notebooks to stop, and end those that have not after a minute; a training saves a checkpoint first."""
+    """Interrupt notebooks, and kill those still running after a minute; training saves a checkpoint first."""
     for process in processes:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGINT)
@@ -127,7 +129,7 @@ def stop(processes: list[subprocess.Popen]) -> None:
 
 
 def why_failed(job: Job, code: int, cell_minutes: float = 0.0) -> str:
-    """Why a notebook that ended with this exit code failed, from what it left; "" for 0."""
+    """Why a notebook failed, from its log and output, given its exit code; "" for 0."""
     if code == 0:
         return ""
     place = job.folder / "notebooks"
@@ -140,7 +142,7 @@ def why_failed(job: Job, code: int, cell_minutes: float = 0.0) -> str:
 
 
 def execute(job: Job, cell_minutes: float = 0.0) -> tuple[int, str]:
-    """Execute one notebook in a subprocess of its own; its exit code and, where it failed, why."""
+    """Execute one notebook in a subprocess. Returns the exit code and, if it failed, the reason."""
     process = start(job, cell_minutes)
     try:
         code = process.wait()

@@ -1,4 +1,4 @@
-"""An executed notebook as one HTML page that opens offline and runs nothing that stands in its outputs."""
+"""Export of an executed notebook as one HTML page that opens offline and runs no script from its outputs."""
 
 import contextlib
 import io
@@ -12,9 +12,9 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def to_html(path: Path) -> None:
-    """Write an executed notebook as HTML beside it, without its code.
+    """Write an executed notebook as HTML in the same folder, without its code.
 
-    Widgets are left out: they would need scripts from the network, and their static twins tell the same.
+    Widgets are left out: they need scripts from the network, and the static outputs show the same content.
     """
     from nbconvert import HTMLExporter
 
@@ -23,7 +23,7 @@ def to_html(path: Path) -> None:
     for cell in book.cells:
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
-    with contextlib.redirect_stderr(io.StringIO()):  # it warns of pictures without alternative text
+    with contextlib.redirect_stderr(io.StringIO()):  # hides warnings about images without alt text
         exporter = HTMLExporter(exclude_input=True, embed_images=True, sanitize_html=True)
         exporter.register_filter("clean_html", _clean_html)
         page, _ = exporter.from_notebook_node(book, {"metadata": {"name": path.stem, "path": str(path.parent)}})
@@ -31,7 +31,7 @@ def to_html(path: Path) -> None:
 
 
 def _clean_html(html: str) -> str:
-    """HTML with tables, headings and pictures, and without anything that runs; nbconvert's own list lacks tables."""
+    """Sanitise HTML but keep tables, headings and images; nbconvert's default list lacks tables."""
     import bleach
     from bleach.css_sanitizer import CSSSanitizer
 

@@ -1,4 +1,4 @@
-"""Notebooks and their parameters: which there are, what papermill knows of each, and YAML files of parameters."""
+"""The notebooks of a run, their parameters as papermill reads them, and YAML files of parameters."""
 
 import ast
 from pathlib import Path
@@ -13,23 +13,23 @@ PER_TASK = ("01_collect_rationales", "02_train_mentor", "03_augment_rationales",
 STUDENTS = "06_distill_student"
 LENS = "05_look_inside_soft_labels"
 CHART = "07_chart_accuracy"
-OWN_KEYS = {"tasks": "list", "cell_minutes": "float"}  # what a run's YAML may hold beside the notebooks' parameters
-FILES = ("data", "dev_file", "teacher", "augmenter", "prompt", "augmenter_prompt", "prices")  # a word, or a file
-MODELS = ("mentor", "student", "tokenizer")  # a name, or a folder
+OWN_KEYS = {"tasks": "list", "cell_minutes": "float"}  # keys of a run's YAML that are not notebook parameters
+FILES = ("data", "dev_file", "teacher", "augmenter", "prompt", "augmenter_prompt", "prices")  # a keyword or a file
+MODELS = ("mentor", "student", "tokenizer")  # a name or a folder
 TYPES = {"str": str, "int": int, "float": (int, float), "bool": bool, "list": list}
 
 
 def known_parameters(notebook: str) -> dict[str, dict]:
-    """A notebook's parameters as papermill sees them: name -> type, default, help. InputError if there is no such."""
+    """A notebook's parameters as papermill reads them: name -> type, default, help. InputError without the notebook."""
     import papermill
 
     path = NOTEBOOKS / f"{notebook}.ipynb"
     if not path.exists():
-        raise InputError(f"{path}: no such notebook; is MENTOR_KD_HOME the project's folder?")
+        raise InputError(f"{path}: no such notebook; set MENTOR_KD_HOME to the project's folder")
     try:
         found = papermill.inspect_notebook(str(path))
     except ValueError as error:
-        raise InputError(f"{path}: papermill cannot read it ({error}); save it again in JupyterLab") from None
+        raise InputError(f"{path}: papermill cannot read it ({error}); save the notebook again in JupyterLab") from None
     return {
         name: {
             "type": facts["inferred_type_name"],
@@ -41,13 +41,13 @@ def known_parameters(notebook: str) -> dict[str, dict]:
 
 
 def check_names(found: dict, notebooks: tuple[str, ...], known: dict[str, dict] | None = None) -> dict[str, dict]:
-    """Each notebook's own subset of the parameters; InputError for an unknown name or a value of the wrong type."""
+    """Split parameters by notebook. Raises InputError for an unknown name or a value of the wrong type."""
     known = known or {notebook: known_parameters(notebook) for notebook in notebooks}
     types = {name: facts["type"] for facts_of in known.values() for name, facts in facts_of.items()} | OWN_KEYS
     for name, value in found.items():
         if name not in types:
             raise InputError(
-                f"parameter {name!r} is known to no notebook of this run; known are {', '.join(sorted(types))}"
+                f"parameter {name!r} is not known to any notebook of this run; known: {', '.join(sorted(types))}"
             )
         kind = TYPES.get(types[name])
         wrong = isinstance(value, bool) and kind is not bool
@@ -58,13 +58,13 @@ def check_names(found: dict, notebooks: tuple[str, ...], known: dict[str, dict] 
             elif isinstance(value, str):
                 hint = " (in YAML write numbers like 1.0e-3, not 1e-3, and true or false without quotes)"
             raise InputError(
-                f"parameter {name!r} is of type {types[name]}, but {value!r} is of type {type(value).__name__}{hint}"
+                f"parameter {name!r} must be of type {types[name]}, got {value!r} of type {type(value).__name__}{hint}"
             )
     return {one: {name: value for name, value in found.items() if name in known[one]} for one in notebooks}
 
 
 def check_values(subsets: dict[str, dict], tasks: list[str], known: dict[str, dict]) -> None:
-    """Build the settings of every notebook, its defaults filled in; InputError for the first value that is wrong."""
+    """Build the settings of every notebook, with defaults filled in. Raises InputError for the first invalid value."""
     for notebook, subset in subsets.items():
         given = {name: facts["default"] for name, facts in known[notebook].items()} | subset
         for task in tasks if "task" in given else tasks[:1]:
@@ -72,15 +72,15 @@ def check_values(subsets: dict[str, dict], tasks: list[str], known: dict[str, di
 
 
 def read_parameters(path: Path, overrides: list[str] = ()) -> dict:
-    """A run's parameters from YAML, with `name=value` overrides; InputError names the file or the override."""
+    """Read a run's parameters from YAML, with `name=value` overrides. Raises InputError if either is invalid."""
     path = Path(path)
     found = read_yaml(path)
     if not isinstance(found, dict):
-        raise InputError(f"{path}: names and values were expected, such as `run: quick`")
+        raise InputError(f"{path} must contain parameters and values, such as `run: quick`")
     for override in overrides:
         name, separator, value = override.partition("=")
         if not separator:
-            raise InputError(f"-p {override}: write it as name=value")
+            raise InputError(f"-p {override}: must have the form name=value")
         try:
             found[name] = yaml.safe_load(value) if value else ""
         except yaml.YAMLError:
@@ -89,7 +89,7 @@ def read_parameters(path: Path, overrides: list[str] = ()) -> dict:
 
 
 def whole_paths(given: dict) -> dict:
-    """The parameters with absolute paths in the place of relative ones, as notebooks run in their own folder."""
+    """Make relative paths absolute, because notebooks run in their own folder."""
     places = {name: Path(str(given[name])) for name in (*FILES, *MODELS) if given.get(name)}
     local = [name for name, place in places.items() if (place.is_file() if name in FILES else place.exists())]
     return given | {name: str(places[name].resolve()) for name in local}

@@ -1,8 +1,8 @@
-"""Runs: notebooks executed headlessly by papermill, one subprocess each, with a status that can be trusted.
+"""Runs: notebooks executed headlessly by papermill, one subprocess each, with a reliable status.
 
-A run's YAML gives each notebook the parameters that it knows; a key that none knows is refused, and so is a value of
-the wrong type. A notebook whose parameters, source and inputs are those of its last success is not run again.
-papermill's own metadata calls the cells of a killed kernel "completed", so the truth is in `status.json` here.
+Each notebook gets those parameters of the run's YAML that it knows; unknown keys and values of the wrong type are
+rejected. A notebook is skipped if its parameters, source and inputs are the same as at its last success.
+The status of each notebook is in `status.json`; papermill's metadata marks the cells of a killed kernel "completed".
 """
 
 import contextlib
@@ -28,15 +28,15 @@ from .jobs import Job, execute, made, unfinished
 
 
 def plan(parameters: dict) -> list[Job]:
-    """The notebooks of a run in order: 01 to 06 for each task, then 07 for all. Checks every parameter first.
+    """The notebooks of a run in order: 01 to 06 for each task, then 07 for all tasks. Checks every parameter first.
 
-    05 looks into the students as well, so it comes after 06, and only where a method has soft labels.
+    Notebook 05 also inspects the students, so it runs after 06, and only if a method uses soft labels.
     """
     names = (*notebooks.PER_TASK, notebooks.STUDENTS, notebooks.LENS, notebooks.CHART)
     first = notebooks.known_parameters(names[0])
     tasks = parameters.get("tasks") or [parameters.get("task", first["task"]["default"])]
     if not isinstance(tasks, list) or not all(isinstance(task, str) for task in tasks):
-        raise InputError(f"parameter 'tasks' is a list of names of tasks, not {tasks!r}")
+        raise InputError(f"parameter 'tasks' must be a list of task names, got {tasks!r}")
     run = str(parameters.get("run", first["run"]["default"]))
     parameters = notebooks.whole_paths(parameters)
     known = {notebook: notebooks.known_parameters(notebook) for notebook in names}
@@ -59,7 +59,7 @@ def plan(parameters: dict) -> list[Job]:
 
 
 def _fingerprint(job: Job, before: str) -> str:
-    """What a notebook's result depends on: itself, its parameters, the package, the steps before, and verdicts."""
+    """Hash of what a result depends on: notebook, parameters, code, previous steps, verdicts, files and models."""
     verdicts = job.folder / "verdicts.jsonl"
     data = str(job.parameters.get("data", ""))
     named = ("teacher", "prompt", "augmenter", "augmenter_prompt")
@@ -80,7 +80,7 @@ def _fingerprint(job: Job, before: str) -> str:
 
 @contextlib.contextmanager
 def _alone(folder: Path):
-    """Hold the run's lock; InputError where another process holds it. The lock goes with the process."""
+    """Hold the run's lock, released when the process ends. Raises InputError if another process holds it."""
     try:
         with filelock.FileLock(folder / ".lock", timeout=0):
             yield
@@ -89,9 +89,9 @@ def _alone(folder: Path):
 
 
 def run(parameters: dict, say: Callable[[str], None] = print) -> Path:
-    """Execute a run and write its report; the path of index.html. Raises RunFailed where a notebook fails.
+    """Execute a run and write its report. Returns the path of index.html. Raises RunFailed if a notebook fails.
 
-    What succeeded before with the same inputs is not run again; what failed or was killed goes on where it was.
+    Notebooks that succeeded with the same inputs are skipped; one that failed or was killed resumes where it stopped.
     """
     jobs = plan(parameters)
     folder = jobs[-1].folder
@@ -107,7 +107,7 @@ def run(parameters: dict, say: Callable[[str], None] = print) -> Path:
 
 
 def run_one(notebook: str, parameters: dict, say: Callable[[str], None] = print) -> Path:
-    """Execute one notebook outside the story's order; its task's folder. Raises RunFailed where it fails."""
+    """Execute a single notebook. Returns its task's folder. Raises RunFailed if it fails."""
     known, parameters = notebooks.known_parameters(notebook), notebooks.whole_paths(parameters)
     given = {name: parameters.get(name, known[name]["default"]) for name in ("run", "task")}
     job = Job(
@@ -124,7 +124,7 @@ def run_one(notebook: str, parameters: dict, say: Callable[[str], None] = print)
 
 
 def _run_jobs(jobs: list[Job], state_file: Path, cell_minutes: float, say: Callable[[str], None]) -> None:
-    """Execute the jobs that are not done, keeping their state on disk before and after each."""
+    """Execute the jobs that are not done, and save the state of each before and after it."""
     state = read_json(state_file) if state_file.exists() else {}
     before: dict[Path, str] = {}
 
@@ -141,7 +141,7 @@ def _run_jobs(jobs: list[Job], state_file: Path, cell_minutes: float, say: Calla
         known = state.get(job.key, {})
         same = known.get("state") == "ok" and known.get("fingerprint") == mark
         if same and executed.exists() and made(job) == known.get("made") != {} and not unfinished(job):
-            say(f"[{number}/{len(jobs)}] {job.key}: done before")
+            say(f"[{number}/{len(jobs)}] {job.key}: already done")
             continue
         say(f"[{number}/{len(jobs)}] {job.key} ...")
         started = time.time()
@@ -155,14 +155,14 @@ def _run_jobs(jobs: list[Job], state_file: Path, cell_minutes: float, say: Calla
         seconds = round(time.time() - started, 1)
         if code:
             note(job, state="failed", seconds=seconds, why=why, exit=code)
-            raise RunFailed(f"{job.key} failed: {why}. Mend it and run the same command: it goes on from there.")
+            raise RunFailed(f"{job.key} failed: {why}. Fix it and run the same command to resume.")
         notebook_html.to_html(executed)
         note(job, state="ok", seconds=seconds, made=made(job))
         say(f"[{number}/{len(jobs)}] {job.key}: ok after {duration(seconds)}")
 
 
 def table(run_folder: Path) -> str:
-    """The accuracies of a run as a text table for the terminal."""
+    """The accuracies of a run as a plain-text table."""
     frame = summarise(run_report.accuracies(run_folder))
     lines = [f"{'task':<22}{'method':<26}{'accuracy':>9}   {'95% interval':<16}{'seeds':>5}{'questions':>11}"]
     for row in frame.itertuples():

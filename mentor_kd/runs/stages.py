@@ -1,7 +1,7 @@
-"""Stages: what the notebooks 01 to 04 and 06 do, as functions of their parameters, run in this process.
+"""Stages: the work of notebooks 01 to 04 and 06 as functions of their parameters, run in this process.
 
-`perform` leaves in the task's folder what the notebook leaves there, except for its figures. The parameters become
-settings in `pipeline.parameters`, as in the notebooks.
+`perform` writes the same files to the task's folder as the notebook, except for figures. As in the notebooks,
+`pipeline.parameters` turns parameters into settings.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ COLLECT, MENTOR, AUGMENT, FILTER = notebooks.PER_TASK
 
 
 def perform(notebook: str, given: Mapping, folder: Path) -> None:
-    """Do in a task's folder what a notebook does with these parameters. Raises what its step raises."""
+    """Do the work of a notebook with these parameters in a task's folder. Raises the errors of its step."""
     done = {COLLECT: _collect, MENTOR: _mentor, AUGMENT: _augment, FILTER: _filter, notebooks.STUDENTS: _students}
     done[notebook](given, Path(folder))
 

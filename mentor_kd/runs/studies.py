@@ -1,8 +1,8 @@
-"""Studies: table 4 and figures 3 to 7 of the paper as grids of one's own, each beside the paper's numbers.
+"""Studies: Table 4 and Figures 3 to 7 of the paper, reproduced from your own grids next to the paper's numbers.
 
-A study is a sweep whose YAML names it (`study: figure3`), so the same file goes to `python -m mentor_kd sweep` and to
-the study's notebook, and either goes on with what the other has done. Here the trained models become points (a series,
-and where along it they stand), the points become differences with intervals, and these become sentences.
+A study is a sweep whose YAML names it (`study: figure3`). The same file works with `python -m mentor_kd sweep` and with
+the study's notebook, and each resumes from the results of the other. This module turns trained models into points: each
+has a place, a series and its position on the axis. `findings` turns points into differences and sentences.
 """
 
 import math
@@ -26,25 +26,25 @@ OURS, PAPER = "this run", "paper"
 TEST, WRITTEN = paper.ACCURACY, "right augmentations"
 COLUMNS = ["whose", "what", "task", "model", "series", "at", "seed", "n", "accuracy", "low", "high", "protocol"]
 COLUMNS += ["rationales", "steps"]
-POINT = ["whose", "what", "task", "model", "series", "at"]  # what one point of a chart is
-MIRRORS = {  # the paper's tasks that a sandbox task is made after
+POINT = ["whose", "what", "task", "model", "series", "at"]  # these columns identify a point of a chart
+MIRRORS = {  # the paper's tasks that a sandbox task imitates
     "sandbox-shuffled": ("tracking-shuffled-objects",),
     "sandbox-letters": ("last-letter-concatenation",),
     "sandbox-dates": ("date-understanding",),
     "sandbox-sums": ("svamp", "asdiv"),
 }
 NAMED = ("student", "mentor", "train_questions")
-STUDENTS = ("T5-small", "FlanT5-small")  # of the paper's studies
+STUDENTS = ("T5-small", "FlanT5-small")  # in the paper's studies
 
-Place = tuple[str, object]  # a series, and where along it
-Pair = tuple[str, Place, Place]  # what a difference shows, from where, to where
+Place = tuple[str, object]  # a series, and the position on the axis ("" for none)
+Pair = tuple[str, Place, Place]  # label of a difference, from, to
 
 
 @dataclass(frozen=True)
 class Study:
-    """A table or figure of the paper: its title, what its axis shows ("" for rows of names), and two functions.
+    """A table or figure of the paper: its title, its axis label ("" for a categorical chart), and two functions.
 
-    `places` says where a model stands, by its method, parameters and grid; `pairs` which of these places to compare.
+    `places` maps a model's method and parameters to its places; `pairs` selects the places to compare.
     """
 
     title: str
@@ -53,7 +53,7 @@ class Study:
     pairs: Callable[[list[Place]], list[Pair]]
 
 
-# Where a model stands, and what to compare, study by study
+# Places and comparisons of each study
 
 
 def _method(method: str, given: dict) -> list[Place]:
@@ -88,7 +88,7 @@ def _degree_pairs(places: list[Place]) -> list[Pair]:
 
 def _share(method: str, given: dict) -> list[Place]:
     share = round(100 * given["teacher_share"], 6)
-    units = [given["share_of"]] if share < 100 else ["questions", "rationales"]  # all of it: nothing is drawn
+    units = [given["share_of"]] if share < 100 else ["questions", "rationales"]  # 100%: no draw, both share it
     return [(f"{method}, by {unit}", share) for unit in units]
 
 
@@ -111,7 +111,7 @@ def _share_pairs(places: list[Place]) -> list[Pair]:
 
 
 def _named(model: str) -> str:
-    """A model's name as the paper has it, or the last part of its own."""
+    """A model's name in the paper, or else the last part of its name or path."""
     return {hub: said for said, hub in paper.MODELS.items()}.get(str(model), Path(str(model)).name)
 
 
@@ -164,31 +164,31 @@ def _augmenter_pairs(places: list[Place]) -> list[Pair]:
 
 
 STUDIES = {
-    "table4": Study("What the mentor's rationales and its soft labels bring", "", _method, _table4_pairs),
-    "figure3": Study("How many rationales of the mentor", "mentor's rationales a question", _degree, _degree_pairs),
-    "figure4": Study("Who augments the questions that the teacher missed", "", _augmenter, _augmenter_pairs),
-    "figure5": Study("How little of the teacher is enough", "% of the teacher's rationales", _share, _share_pairs),
-    "figure6": Study("How large a mentor", "mentor", _size, _size_pairs),
-    "figure7": Study("How much weight for the soft labels", "weight of the soft labels", _weight, _weight_pairs),
+    "table4": Study("Effect of the mentor's rationales and soft labels", "", _method, _table4_pairs),
+    "figure3": Study("Mentor rationales per question", "mentor rationales per question", _degree, _degree_pairs),
+    "figure4": Study("Augmenters for the questions that the teacher missed", "", _augmenter, _augmenter_pairs),
+    "figure5": Study("Fewer teacher rationales", "% of the teacher's rationales", _share, _share_pairs),
+    "figure6": Study("Size of the mentor", "mentor", _size, _size_pairs),
+    "figure7": Study("Weight of the soft labels", "weight of the soft labels", _weight, _weight_pairs),
 }
 
 
 def get_study(grid: Grid) -> Study:
-    """The study that a grid names; InputError where it names none that is known."""
+    """The study that a grid names. Raises InputError if it names none or an unknown one."""
     if grid.study not in STUDIES:
-        raise InputError(f"sweep {grid.name}: `study` is one of {', '.join(STUDIES)}, not {grid.study!r}")
+        raise InputError(f"sweep {grid.name}: `study` must be one of {', '.join(STUDIES)}, got {grid.study!r}")
     return STUDIES[grid.study]
 
 
 def read(name: str, study: str, changes: list[str] | None = None) -> Grid:
-    """The grid of a study from a YAML: its path, or its name in notebooks/params/; `changes` are name=value."""
+    """Read the grid of a study by path or by name in notebooks/params/; `changes` are overrides like "epochs=7"."""
     require_text("grid", name, empty=False)
     changes = [] if changes is None else changes
     require_list("changes", changes, str)
     own, path = ROOT / "notebooks" / "params" / f"{name}.yaml", Path(name)
     grid = grids.read(own if own.is_file() and not path.is_file() else path, changes)
     if grid.study != study:
-        raise InputError(f"{name}: its study is {grid.study or 'not named'!r}, this is about {study!r}")
+        raise InputError(f"{name}: `study` must be {study!r} here, got {grid.study!r}")
     return grid
 
 
@@ -197,21 +197,21 @@ def read(name: str, study: str, changes: list[str] | None = None) -> Grid:
 
 @dataclass
 class Answers:
-    """What the students of a study got right: task -> place -> seed -> test question -> right or not."""
+    """Correctness of a study's students: task -> place -> seed -> test question -> correct or not."""
 
     right: dict[str, dict[Place, dict[int, dict[str, bool]]]]
 
     def pair(self, task: str, a: Place, b: Place) -> tuple[Mapping, Mapping]:
-        """Both sides of a comparison, on the seeds that both have."""
+        """Both sides of a comparison, restricted to their common seeds."""
         one, other = self.right[task].get(a, {}), self.right[task].get(b, {})
         seeds = [seed for seed in one if seed in other]
         return {seed: one[seed] for seed in seeds}, {seed: other[seed] for seed in seeds}
 
 
 def collect(grid: Grid) -> tuple[pandas.DataFrame, Answers]:
-    """Every trained model that is done, as rows with COLUMNS, and what each got right. InputError where none is.
+    """Every finished model as rows with COLUMNS, and its correct answers. Raises InputError if none is finished.
 
-    The mentor's own accuracy is a point in table 4 and figure 6 only.
+    The mentor's own accuracy is included for Table 4 and Figure 6 only.
     """
     study, lines, right = get_study(grid), [], {}
     for cell, stage, parameters in sweeps.finished(grid):
@@ -232,12 +232,12 @@ def collect(grid: Grid) -> tuple[pandas.DataFrame, Answers]:
     if not lines:
         raise InputError(f"sweep {grid.name}: no cell is done yet")
     frame = pandas.DataFrame(lines, columns=COLUMNS)
-    shown = frame["what"] == WRITTEN  # the students of all seeds read the same texts
+    shown = frame["what"] == WRITTEN  # students of all seeds train on the same texts
     return frame[~(shown & frame.duplicated(POINT))].reset_index(drop=True), Answers(right)
 
 
 def folders(grid: Grid) -> pandas.DataFrame:
-    """Where the students of a study lie, to look closer: task, series, at, seed, and the folder of their stage."""
+    """The folder of each finished student. Columns: task, series, at, seed, folder."""
     study, lines = get_study(grid), []
     for cell, stage, parameters in sweeps.finished(grid):
         if cell.method != MENTOR:
@@ -248,7 +248,7 @@ def folders(grid: Grid) -> pandas.DataFrame:
 
 
 def _written(place: Path, task: str, series: str, seed: int, protocol: str) -> list:
-    """The share of an augmenter's texts that are right, over the questions that it was asked (t interval)."""
+    """Share of an augmenter's rationales that are correct, on the questions the teacher missed (t interval)."""
     asked = {question.id for question in missed(place)}
     rows = [row for row in read_rationales(place / "augmented" / "mentor.jsonl") if row.question_id in asked]
     found = summaries.by_task({task: rows}).iloc[0]
@@ -257,11 +257,11 @@ def _written(place: Path, task: str, series: str, seed: int, protocol: str) -> l
 
 
 def published(study: str) -> pandas.DataFrame:
-    """The paper's numbers of a study as rows with COLUMNS, with the Wilson interval of k of n that the paper lacks."""
+    """The paper's numbers for a study as rows with COLUMNS, with Wilson intervals added from k of n."""
     found = paper.with_intervals(paper.numbers(study))
     more = [paper.with_intervals(paper.numbers(source)) for source in ("table2", "table3") if study == "table4"]
     more = [rows[rows["method"].isin(["vanilla-kd", "mcc-kd"])] for rows in more]
-    if study == "figure7":  # what the paper's point at 0 leaves out, from its table 4
+    if study == "figure7":  # Table 4 has the point at weight 0 with the mentor's rationales
         rows = paper.with_intervals(paper.numbers("table4"))
         more = [rows[rows["method"] == "mentor-kd-no-sld"]]
     found = pandas.concat([found, *more], ignore_index=True)
@@ -283,7 +283,7 @@ def published(study: str) -> pandas.DataFrame:
 
 
 def _published_place(study: str, row) -> Place:
-    """Where one of the paper's numbers stands, by our names of series where they mean the same."""
+    """Place of one of the paper's numbers, in our series of the same meaning where there is one."""
     if study == "figure4":
         return row.mentor, ""
     if study == "figure6":
@@ -295,12 +295,12 @@ def _published_place(study: str, row) -> Place:
 
 
 def mirror(task: str, tasks: Iterable[str]) -> str:
-    """The paper's task, among these, that a task is or is made after; "" if there is none."""
+    """The one of the paper's `tasks` that a task is or imitates; "" if there is none."""
     return next((one for one in (task, *MIRRORS.get(task, ())) if one in set(tasks)), "")
 
 
 def means(frame: pandas.DataFrame) -> pandas.DataFrame:
-    """Each point's mean over its seeds with its interval, cut at 0 and 100: t over seeds, or that of its one row.
+    """Mean of each point over seeds with a 95% interval cut at 0 and 100: t over seeds, or the row's own for one seed.
 
     Columns: POINT, seeds, n, accuracy, low, high, interval, protocol, rationales, steps.
     """
@@ -317,7 +317,7 @@ def means(frame: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def about(grid: Grid) -> str:
-    """In a line, what a grid runs: its students, mentors and training questions, for a chart's note."""
+    """One line for a chart's note: a grid's students, mentors and training questions."""
     students, mentors, sizes = ({cell.parameters.get(name) for cell in grid.cells} for name in NAMED)
     names = [" or ".join(sorted({Path(str(one)).name for one in found if one})) for found in (students, mentors)]
     counts = " or ".join("all" if not one else str(one) for one in sorted(sizes, key=lambda one: one or 0))

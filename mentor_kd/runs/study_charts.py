@@ -1,7 +1,7 @@
-"""Charts of the studies: this run's panels first, the paper's own numbers after them, from one table.
+"""Charts of the studies: panels of this run first, then panels of the paper's numbers, from one table.
 
-The paper's panels are tinted and titled: their models, tasks and protocol are others, so directions may be compared,
-heights may not. Drawn as `charts` draws.
+The paper's panels are tinted and titled: their models, tasks and protocol differ, so compare directions, not heights.
+The style is that of `report.charts`.
 """
 
 import math
@@ -28,17 +28,17 @@ from ..report.figures import (
 )
 from .studies import COLUMNS, OURS, PAPER, TEST, WRITTEN, means, mirror
 
-TINT = "#F4F1EA"  # behind the paper's numbers
-LABELS = {TEST: "Test accuracy (%)", WRITTEN: "Right rationales (%)"}
-WIDE = 6  # so many panels stand in three columns
-LETTERS, LINE = 105, 150  # in a line of the legend, of the note
+TINT = "#F4F1EA"  # background of the paper's panels
+LABELS = {TEST: "Test accuracy (%)", WRITTEN: "Correct rationales (%)"}
+WIDE = 6  # from this number of panels on, three columns
+LETTERS, LINE = 105, 150  # characters per line of the legend, of the note
 
 
 def study_chart(frame: pandas.DataFrame, title: str, axis: str = "", note: str = "") -> Chart:
-    """A study's points with their seeds and 95% intervals: over `axis`, or without one as rows of names.
+    """Draw a study's means, seeds and 95% intervals along `axis`, or by name if `axis` is empty.
 
-    `frame` has studies.COLUMNS: this run's rows and the paper's. A panel for each task (and what is measured); `note`
-    says in a line what was run.
+    `frame` has studies.COLUMNS, with rows of this run and of the paper. There is one panel per task and measure. `note`
+    is one line about what was run, printed below.
     """
     require_columns(frame, *COLUMNS)
     ours, theirs = frame[frame["whose"] == OURS], frame[frame["whose"] == PAPER]
@@ -50,7 +50,7 @@ def study_chart(frame: pandas.DataFrame, title: str, axis: str = "", note: str =
     names = {series: k for k, series in enumerate(dict.fromkeys(frame["series"]))}
     longest = max(frame.groupby(["whose", "what", "task", "model"])["series"].nunique())
     height = 2.4 if axis else max(1.8, 0.9 + 0.3 * longest)
-    lines = math.ceil(sum(len(name) + 8 for name in names) / LETTERS) if axis else 0  # of the legend, below the title
+    lines = math.ceil(sum(len(name) + 8 for name in names) / LETTERS) if axis else 0  # lines of the legend
     title += lines * "\n "
     figure, axes = new_figure(title, len(panels), columns, height, grid="both" if axis else "x")
     several = theirs["model"].replace("", None).nunique() > 1
@@ -72,19 +72,19 @@ def study_chart(frame: pandas.DataFrame, title: str, axis: str = "", note: str =
 
 
 def _parts(frame: pandas.DataFrame, task: str) -> list[pandas.DataFrame]:
-    """A task's rows, one table for each panel: what is written before what is learnt from it, one model each."""
+    """A task's rows, one table per panel: augmented rationales, then test accuracy (for the paper one per model)."""
     here = frame[frame["task"] == task]
     models = {what: list(dict.fromkeys(here.loc[here["what"] == what, "model"])) for what in (WRITTEN, TEST)}
     students = [name for name in models[TEST] if name in set(here.loc[here["series"] != "the mentor itself", "model"])]
     parts = [here[here["what"] == WRITTEN]] if models[WRITTEN] else []
     tests = here[here["what"] == TEST]
-    if here["whose"].iloc[0] == OURS or len(students) < 2:  # one panel holds students and mentors
+    if here["whose"].iloc[0] == OURS or len(students) < 2:  # students and mentors share a panel
         return [*parts, tests]
     return [*parts, *(tests[tests["model"] == name] for name in students)]
 
 
 def _title(panel: Axes, first: pandas.Series, several: bool) -> None:
-    """Whose numbers these are, of which task, and of which model if the paper has several."""
+    """Title of a panel: whose numbers, which task, and the model if the paper has several."""
     model = f", {first['model']}" if first["whose"] == PAPER and first["model"] and several else ""
     n = "" if math.isnan(first["n"]) else f", n = {first['n']:.0f}"
     what = "" if first["what"] == TEST else f", {WRITTEN}"
@@ -99,7 +99,7 @@ def _style(k: int) -> dict:
 
 
 def _curves(panel: Axes, part: pandas.DataFrame, names: dict[str, int]) -> None:
-    """A line for each series; one with a single point, or none on the axis, is a level across the panel."""
+    """One line per series; a series without a position on the axis is a horizontal line."""
     points = means(part)
     places = list(dict.fromkeys(at for at in points["at"] if at != ""))
     words = any(isinstance(at, str) for at in places)
@@ -113,7 +113,7 @@ def _curves(panel: Axes, part: pandas.DataFrame, names: dict[str, int]) -> None:
             _level(panel, rows.iloc[0], style)
             continue
         rows = rows.sort_values("at", key=lambda column: column.map(where))
-        x = numpy.array([where[at] for at in rows["at"]]) + shift  # side by side where they share a place
+        x = numpy.array([where[at] for at in rows["at"]]) + shift  # offset, so that series do not overlap
         panel.plot(x, rows["accuracy"], **style, zorder=3, gid="mean")
         for place, row in zip(x, rows.itertuples(), strict=True):
             if not math.isnan(row.low):
@@ -136,7 +136,7 @@ def _curves(panel: Axes, part: pandas.DataFrame, names: dict[str, int]) -> None:
 
 
 def _at_least_ten(panel: Axes, axis: str) -> None:
-    """Let an axis of accuracies span ten points: a difference of a question or two is not to fill a panel."""
+    """Let an accuracy axis span at least ten points, so that a difference of one question does not fill the panel."""
     low, high = panel.get_xlim() if axis == "x" else panel.get_ylim()
     if high - low < 10:
         start = max(-1.0, (low + high) / 2 - 5)
@@ -144,7 +144,7 @@ def _at_least_ten(panel: Axes, axis: str) -> None:
 
 
 def _apart(values: list[float], least: float) -> list[float]:
-    """The values, without those that stand too close to the one before to be labelled."""
+    """The values that are at least `least` apart, so that their labels do not overlap."""
     kept: list[float] = []
     for value in values:
         if not kept or value - kept[-1] >= least:
@@ -153,14 +153,14 @@ def _apart(values: list[float], least: float) -> list[float]:
 
 
 def _level(panel: Axes, row: pandas.Series, style: dict) -> None:
-    """What has no place on the axis, as a level with its interval."""
+    """A horizontal line with its interval, for a series without a position on the axis."""
     panel.axhline(row["accuracy"], color=style["color"], linestyle=style["linestyle"], linewidth=1.5, gid="level")
     if not math.isnan(row["low"]):
         panel.axhspan(row["low"], row["high"], color=style["color"], alpha=0.10, zorder=0)
 
 
 def _rows(panel: Axes, part: pandas.DataFrame, names: dict[str, int]) -> None:
-    """A row for each series: interval, mean with its number, seeds below."""
+    """One row per series: interval, labelled mean, and seeds below."""
     points = means(part.sort_values("series", key=lambda column: column.map(names), kind="stable"))
     name_rows(panel, list(points["series"]))
     for place, row in enumerate(points.itertuples()):
@@ -181,21 +181,21 @@ def _rows(panel: Axes, part: pandas.DataFrame, names: dict[str, int]) -> None:
 
 
 def _note(ours: pandas.DataFrame, theirs: pandas.DataFrame, note: str) -> str:
-    """What the marks mean, and what to keep in mind."""
+    """The note below a chart: what the marks mean, and how far runs are comparable."""
     models = [name for name in dict.fromkeys(theirs["model"]) if name]
     points = means(ours)
     bars = " or ".join(dict.fromkeys(points["interval"]))
     lines = [
         *([note] if note else []),
         f"This run: protocol {', '.join(dict.fromkeys(ours['protocol']))}; {span(points['seeds'])} seed(s), small "
-        f"dots; marker: their mean; bar: 95% interval ({bars}), cut at 0 and 100. n: test questions "
+        f"dots; marker: mean; bar: 95% interval ({bars}), cut at 0 and 100. n: test questions "
         f"{span(points.loc[points['what'] == TEST, 'n'])}.",
     ]
     if models:
         same = set(ours["task"]) & set(theirs["task"])
-        apart = "Another protocol" if same else "Other models, other tasks"
+        apart = "Different protocol" if same else "Different models and tasks"
         lines.append(
-            f"Paper (tinted): {', '.join(models)}; one run each, the epoch best on the test questions; bar: 95% Wilson "
+            f"Paper (tinted): {', '.join(models)}; one run each, best epoch on the test set; bar: 95% Wilson "
             f"interval of k of n. {apart}: compare directions, not heights."
         )
     return "\n".join(textwrap.fill(line, LINE) for line in lines)

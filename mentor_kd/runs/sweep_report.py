@@ -1,4 +1,4 @@
-"""What a sweep shows: its plan before, its progress while it runs, and its tables and charts in the end."""
+"""Output of a sweep: the plan before, the progress during, and the tables and charts after it."""
 
 import functools
 import os
@@ -24,11 +24,11 @@ ALIKE = ("cell", "seed", "n", "correct", "accuracy", "low", "high", "dev accurac
 
 
 def plan(grid: Grid, cells: list[Cell], gpu: str) -> tuple[pandas.DataFrame, dict]:
-    """What would run: a row a cell, and the totals over all stages, each counted once, those of the search among them.
+    """What would run: one row per cell, and totals over all stages, the search included, each counted once.
 
-    Columns: cell, model_of (the cell but for its seed), task, method, model, mentor, parameters (of the model),
-    rationales, steps, memory_gb, hours (of its own training alone), note. What the search will choose is not known:
-    the first of its values stand for it.
+    Columns: cell, model_of (the cell without its seed), task, method, model, mentor, parameters (number of weights of
+    the model), rationales, steps, memory_gb, hours (of its own training only), note. Rows assume that the search
+    chooses the first value of each list.
     """
     card = GPUS[gpu]
     stages: dict[str, Stage] = {}
@@ -69,7 +69,7 @@ def plan(grid: Grid, cells: list[Cell], gpu: str) -> tuple[pandas.DataFrame, dic
 
 
 def show_plan(grid: Grid, cells: list[Cell], gpu: str, console: Console) -> None:
-    """Print the plan as tables."""
+    """Print the plan as tables, with the assumed GPU, the search, and notes."""
     frame, totals = plan(grid, cells, gpu)
     table = Table(title=f"{grid.name}: {len(frame)} cells on {gpu}", title_justify="left")
     for name in ("cell", "seeds", "model", "parameters", "mentor", "rationales", "steps", "GB", "hours each"):
@@ -82,7 +82,7 @@ def show_plan(grid: Grid, cells: list[Cell], gpu: str, console: Console) -> None
         size = f"{row.parameters / 1e6:,.1f}M"
         table.add_row(name, str(len(group)), Path(row.model).name, size, mentor, *numbers)
     console.print(table)
-    summary = Table(title="All that runs, each stage once", title_justify="left")
+    summary = Table(title="Totals, each stage counted once", title_justify="left")
     for name in ("what", "stages", "GPU hours"):
         summary.add_column(name, justify="left" if name == "what" else "right")
     kinds = list(dict.fromkeys(kind for kind, _ in totals))
@@ -94,16 +94,16 @@ def show_plan(grid: Grid, cells: list[Cell], gpu: str, console: Console) -> None
     card = GPUS[gpu]
     console.print(
         f"Assumed: {card.tflops:g} TFLOP/s at {estimates.MFU:.0%}, {card.memory:g} GB, {card.bandwidth:g} GB/s; the "
-        f"formulas stand in mentor_kd/runs/estimates.py; expect them to be wrong by a factor of two or three."
+        f"formulas are in mentor_kd/runs/estimates.py; they can be wrong by a factor of two or three."
     )
     if grid.search:
         said = "; ".join(f"{name} in {values}" for name, values in grid.search.items())
-        console.print(f"Searched on dev, one after the other, with seed 0: {said}.")
+        console.print(f"Searched by dev accuracy with seed 0, one parameter after another: {said}.")
     for note in sorted(set(frame["note"]) - {""}):
         console.print(f"Note: {note} ({', '.join(sorted(set(frame.loc[frame['note'] == note, 'task'])))}).")
     if (too_large := frame[frame["memory_gb"] > card.memory]).shape[0]:
         console.print(
-            f"[bold]{len(too_large)} cells need more memory than one {gpu} has[/]: more accumulation, or LoRA."
+            f"[bold]{len(too_large)} cells need more memory than one {gpu} has[/]: increase accumulation or use LoRA."
         )
 
 
@@ -111,7 +111,7 @@ def show_plan(grid: Grid, cells: list[Cell], gpu: str, console: Console) -> None
 
 
 def view(grid: Grid, state: sweeps.State) -> Group:
-    """The progress of a sweep as tables: stages by kind, and those at work."""
+    """The progress of a sweep as tables: stage counts by kind, and the running stages."""
     table = Table(title=f"sweep {grid.name}", title_justify="left")
     for name in ("stage", "done", "running", "failed", "waiting"):
         table.add_column(name, justify="left" if name == "stage" else "right")
@@ -121,8 +121,8 @@ def view(grid: Grid, state: sweeps.State) -> Group:
         counts.setdefault(estimates.kind(stage), Counter())["failed" if key in state.failed else where] += 1
     for kind, count in counts.items():
         table.add_row(kind, *(str(count[name] or "") for name in ("done", "running", "failed", "waiting")))
-    work = Table(title="at work", title_justify="left")
-    for name in ("folder", "task", "stage", "model", "for"):
+    work = Table(title="running now", title_justify="left")
+    for name in ("folder", "task", "stage", "model", "time"):
         work.add_column(name)
     for key, one in state.running.items():
         own = one.stage.parameters
@@ -134,7 +134,7 @@ def view(grid: Grid, state: sweeps.State) -> Group:
 
 
 def run(grid: Grid, cells: list[Cell], workers: int, memory: float, gpu: str, console: Console) -> sweeps.State:
-    """Run a sweep with a table of its progress: a live one in a terminal, lines in a log."""
+    """Run a sweep and show its progress: a live table in a terminal, otherwise lines."""
     if not console.is_terminal:
         return sweeps.run(grid, cells, workers, memory, gpu, say=lambda line: print(line, flush=True))
     with Live(console=console, refresh_per_second=2, transient=True) as live:
@@ -150,10 +150,11 @@ def _update(grid: Grid, live: Live, state: sweeps.State) -> None:
 
 
 def results(grid: Grid) -> pandas.DataFrame:
-    """The test accuracy of every cell that is done, in the grid's order, whoever ran it and in whatever order.
+    """The test accuracy of every finished cell, in the grid's order, whichever process ran it.
 
-    Columns: cell, the grid's parameters, what was searched, protocol, n, correct, accuracy, low, high (in percent, by
-    Wilson), dev accuracy, rationales, steps, chosen step, paper (its number for this task, model and method), folder.
+    Columns: cell, the grid's parameters, searched parameters, protocol, n, correct, accuracy, low, high (in percent,
+    95% Wilson interval), dev accuracy, rationales, steps, chosen step, paper (the paper's number for this task, model
+    and method), folder.
     """
     lines = []
     for cell, stage, parameters in sweeps.finished(grid):
@@ -183,7 +184,7 @@ def results(grid: Grid) -> pandas.DataFrame:
 
 @functools.cache
 def published(task: str, model: str, method: str) -> float | None:
-    """The paper's number for a task, model and method of its tables 1 to 4; None where it has none."""
+    """The paper's number for a task, model and method from its Tables 1 to 4; None if there is none."""
     for source in ("table3", "table2", "table1", "table4"):
         found = paper.numbers(source)
         rows = found[(found["task"] == task) & (found["model"].map(paper.MODELS) == model)]
@@ -194,7 +195,7 @@ def published(task: str, model: str, method: str) -> float | None:
 
 
 def summary(frame: pandas.DataFrame) -> pandas.DataFrame:
-    """The results by all that is not the seed: seeds, mean accuracy, 95% interval (t over seeds, or Wilson for one)."""
+    """Results averaged over seeds: seeds, n, mean accuracy, 95% interval (t over seeds, or Wilson for one seed)."""
     same = [name for name in frame.columns if name not in ALIKE and name != "rationales"]
     lines = []
     for key, group in frame.groupby(same, sort=False, dropna=False):
@@ -205,7 +206,7 @@ def summary(frame: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def costs(grid: Grid) -> pandas.DataFrame:
-    """What every stage that ran took here: folder, notebook, state, seconds, and the version of the code."""
+    """Cost of every stage that was run. Columns: folder, notebook, state, seconds, code (hash of the package)."""
     lines = []
     for path in sorted(sweeps.folder_of(grid).glob("*/status.json")):
         found = read_json(path)
@@ -214,7 +215,7 @@ def costs(grid: Grid) -> pandas.DataFrame:
 
 
 def write(grid: Grid) -> Path:
-    """Write results.csv, summary.csv and costs.csv of a sweep, and a report for each size; the sweep's folder."""
+    """Write results.csv, summary.csv, costs.csv and a report per model size. Returns the sweep's folder."""
     folder, frame = sweeps.folder_of(grid), results(grid)
     if frame.empty:
         raise InputError(f"{folder}: no cell is done yet")
@@ -227,7 +228,7 @@ def write(grid: Grid) -> Path:
 
 
 def gather(grid: Grid) -> list[Path]:
-    """Runs that notebook 07 and `report` can read, one for each size: charts/<size>/<task>/, linked to the cells."""
+    """Link the cells into one run per model size, charts/<size>/<task>/, for notebook 07 and `report`. Returns them."""
     made = {}
     for cell, stage, parameters in sweeps.finished(grid):
         if cell.method == MENTOR:
@@ -249,7 +250,7 @@ def gather(grid: Grid) -> list[Path]:
 
 
 def _link(path: Path, to: Path) -> None:
-    """A relative link, in the place of one that is there."""
+    """Create a relative link, or replace the existing one."""
     part = path.with_name(f".{path.name}.part")
     part.unlink(missing_ok=True)
     part.symlink_to(os.path.relpath(to, path.parent))
@@ -257,7 +258,7 @@ def _link(path: Path, to: Path) -> None:
 
 
 def show_results(grid: Grid, console: Console) -> None:
-    """Print the summary as a table, ours beside the paper's."""
+    """Print the summary as a table next to the paper's numbers."""
     found = summary(results(grid))
     hidden = ("protocol", "seeds", "n", "accuracy", "low", "high", "paper")
     names = [name for name in found.columns if name not in hidden and found[name].nunique(dropna=False) > 1]
@@ -272,4 +273,4 @@ def show_results(grid: Grid, console: Console) -> None:
     console.print(table)
     codes = costs(grid)["code"].dropna().nunique()
     if codes > 1:
-        console.print(f"Note: the stages were made by {codes} versions of the code; see costs.csv.")
+        console.print(f"Note: the stages were run with {codes} versions of the code; see costs.csv.")

@@ -1,11 +1,11 @@
-"""Sweeps: the cells of a grid, several at a time, each stage once.
+"""Sweeps: run the cells of a grid, several stages at a time, each stage once.
 
-Every stage is a notebook in a subprocess of its own, in reports/<sweep>/<key>/, the key being the hash of what it
-depends on (grids.py). Or, by `run_here`, it is what that notebook calls, one after the other in this process: sooner
-for small sizes, with the same results in the same folders, so that either goes on with what the other has done. What a
-stage needs is linked or copied in from the stage before; soft labels lie beside the mentor whose they are. A stage that
-is done is not run again: a killed sweep is started again by the same command, and several machines with a common folder
-may work on one sweep, for each stage is locked by the process that runs it.
+`run` executes each stage as a notebook in a subprocess. `run_here` calls the functions behind the notebooks one after
+another in this process, which is faster for small sizes. Both write the same results to the same folders,
+reports/<sweep>/<key>/ (the key is a hash of what a stage depends on, see grids.py), so each resumes the other's work.
+A stage gets its inputs as links to, or copies of, the previous stage's files; soft labels are stored with their mentor.
+Finished stages are skipped, so the same command resumes a killed sweep. Each stage is locked by the process that runs
+it, so several machines with a shared folder can work on one sweep.
 """
 
 import contextlib
@@ -31,15 +31,15 @@ from .estimates import NOTEBOOK_SECONDS, Estimate, estimate, kind
 from .grids import MENTOR, MENTORS, Cell, Grid, Stage
 
 TRIES = 3
-NOT_WHOLE = "some rationales that were asked for did not come; run again to ask for them"
-# What a start fails with by bad luck: two kernels took one port, or the machine was too busy for a kernel to answer
+NOT_WHOLE = "some requested rationales are missing; run again to request them"
+# Errors of a start that a retry can fix: two kernels took the same port, or the machine was too busy for one to answer
 UNLUCKY = ("Address already in use", "Kernel died before replying", "Kernel didn't respond in")
-OWN_WORK = ("notebooks", "figures", "students", "soft_labels")  # what a later stage makes for itself
+OWN_WORK = ("notebooks", "figures", "students", "soft_labels")  # not passed on to the next stage
 
 
 @dataclass
 class Running:
-    """A stage at work."""
+    """A running stage."""
 
     stage: Stage
     process: Popen
@@ -53,7 +53,7 @@ class Running:
 
 @dataclass
 class State:
-    """Where a sweep stands, for whoever shows it."""
+    """Progress of a sweep. Stages are identified by their keys; `elsewhere` are run by other processes."""
 
     wanted: dict[str, Stage] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
@@ -62,11 +62,11 @@ class State:
     elsewhere: set[str] = field(default_factory=set)
     estimates: dict[str, Estimate] = field(default_factory=dict)
     dev: dict[str, float] = field(default_factory=dict)
-    spent: list[tuple[float, float]] = field(default_factory=list)  # (estimated, taken) seconds of what ran here
+    spent: list[tuple[float, float]] = field(default_factory=list)  # (estimated, actual) seconds of stages run here
     workers: int = 1
 
     def seconds_left(self) -> float | None:
-        """By the estimates, corrected by how they did so far; None while nothing is known."""
+        """Estimated time left, scaled by actual over estimated time so far; None before the first result."""
         estimated, taken = (sum(values) for values in zip(*self.spent, strict=True)) if self.spent else (0, 0)
         if not estimated:
             return None
@@ -80,14 +80,14 @@ def folder_of(grid: Grid) -> Path:
 
 
 def job(grid: Grid, stage: Stage) -> jobs.Job:
-    """The stage as a notebook's job in its own folder."""
+    """The stage as a notebook job in the stage's folder."""
     task = stage.parameters["task"]
     place = task_folder(grid.name, stage.key) / task
     return jobs.Job(stage.notebook, place, {**stage.parameters, "run": stage.key}, f"{stage.key}/{stage.notebook}")
 
 
 def is_done(grid: Grid, stage: Stage) -> bool:
-    """Whether the stage ended well and what it made is still there."""
+    """Whether the stage succeeded and its results still exist unchanged."""
     one = job(grid, stage)
     status = one.folder.parent / "status.json"
     known = read_json(status) if status.exists() else {}
@@ -102,24 +102,24 @@ def trained(grid: Grid, stage: Stage) -> dict:
 
 
 def dev_accuracy(grid: Grid, stage: Stage) -> float | None:
-    """The dev accuracy of the model that a stage trained, None while it is not; InputError where it has none."""
+    """Dev accuracy of the model that a stage trained, None if not done. Raises InputError if there is no dev split."""
     if not is_done(grid, stage):
         return None
     found = trained(grid, stage)["training"]["dev_accuracy"]
     if found is None:
-        raise InputError(f"{stage.key}: no dev accuracy to search by; give a dev split, or fix what is searched")
+        raise InputError(f"{stage.key}: no dev accuracy to search by; add a dev split or set the searched values")
     return found
 
 
 def leaves(grid: Grid, cell: Cell, dev: Callable[[Stage], float | None]) -> tuple[list[Stage], Stage | None]:
-    """The models that a cell asks for as far as it is known, and its own once the search is over."""
+    """The models a cell needs as far as they are known, and its final one, None until the search is complete."""
     tried, parameters = grid.resolve(cell, dev)
     final = grid.stage(parameters) if parameters else None
     return [*tried, *([final] if final else [])], final
 
 
 def prepare(grid: Grid, stage: Stage) -> None:
-    """Make a stage's folder, with what the stages before have made; what a killed one left there stays."""
+    """Create a stage's folder with the results of previous stages; files left by a killed attempt are kept."""
     one = job(grid, stage)
     one.folder.mkdir(parents=True, exist_ok=True)
     write_text(one.folder.parent / "params.yaml", yaml.safe_dump(stage.every, sort_keys=False))
@@ -132,7 +132,7 @@ def prepare(grid: Grid, stage: Stage) -> None:
         if inner.parts[0] in OWN_WORK or path.is_dir() or target.exists() or path.name.startswith("."):
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".safetensors":  # never written to again, and large
+        if path.suffix == ".safetensors":  # large, and never modified: link instead of copy
             with contextlib.suppress(OSError):
                 os.link(path, target)
                 continue
@@ -148,7 +148,7 @@ def prepare(grid: Grid, stage: Stage) -> None:
 
 
 def devices(memory: float = 0.0) -> list[tuple[dict, float]]:
-    """What runs share: for each GPU, or for the machine, the environment that chooses it and its GB of memory."""
+    """Devices for stages: the environment variables that select each GPU (or none: the CPU), and its memory in GB."""
     if not torch.cuda.is_available():
         every = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
         return [({}, memory or 0.8 * every)]
@@ -167,10 +167,10 @@ def run(
     show: Callable[[State], None] = lambda state: None,
     say: Callable[[str], None] = print,
 ) -> State:
-    """Run all that the cells need and that is not done, up to `workers` stages at once as far as memory allows.
+    """Run all unfinished stages that the cells need, up to `workers` at once as far as memory (in GB, 0: all) allows.
 
-    A stage that fails ends neither the others nor the sweep; what needs it is not begun. `show` is called with the
-    state, several times a second. Raises KeyboardInterrupt after the stages at work have saved their checkpoints.
+    A failed stage stops only the stages that depend on it. `show` is called with the state several times a second. On
+    KeyboardInterrupt, running stages save their checkpoints before it is raised again.
     """
     places = devices(memory)
     state = State(workers=max(1, workers))
@@ -180,7 +180,7 @@ def run(
             ended = [one for one in state.running.values() if one.process.poll() is not None]
             for one in ended:
                 _end(grid, one, state, say)
-            if ended or time.monotonic() > look:  # others may have finished something too
+            if ended or time.monotonic() > look:  # other processes may also have finished a stage
                 ready = _ready(grid, cells, state, gpu)
                 look = time.monotonic() + 5
             for stage in list(ready):
@@ -204,12 +204,12 @@ def run(
 
 
 def run_here(grid: Grid, cells: list[Cell]) -> State:
-    """Run all that the cells need and that is not done, one stage after the other in this process.
+    """Run all unfinished stages that the cells need, one after another in this process.
 
-    An error or an interruption ends the run, after its stage is noted as failed or stopped; called again it goes on.
+    An error or interrupt ends the run after the stage is marked as failed or stopped; call again to resume.
     """
     state, threads = State(), torch.get_num_threads()
-    torch.set_num_threads(grid.threads)  # as the sweep's subprocesses have it: sums would round otherwise
+    torch.set_num_threads(grid.threads)  # as in the subprocesses of `run`: rounding depends on it
     try:
         with progress.Progress(f"study {grid.name}", 0, "stages") as shown:
             while ready := _ready(grid, cells, state, "cpu"):
@@ -217,7 +217,7 @@ def run_here(grid: Grid, cells: list[Cell]) -> State:
                 shown.skip(len(state.done) - shown.done)
                 for stage in ready:
                     if (lock := _claim(grid, stage, state)) is None:
-                        time.sleep(0.2)  # another process is at it
+                        time.sleep(0.2)  # another process runs it
                         continue
                     try:
                         _perform(grid, stage)
@@ -233,7 +233,7 @@ def run_here(grid: Grid, cells: list[Cell]) -> State:
 
 
 def _perform(grid: Grid, stage: Stage) -> None:
-    """Do what a stage's notebook calls, and note how it ended; what it prints goes to its log."""
+    """Run a stage in this process and record how it ended; its output goes to its log."""
     one, started = job(grid, stage), time.monotonic()
     log = one.folder / "notebooks" / f"{stage.notebook}.log"
     log.parent.mkdir(exist_ok=True)
@@ -251,7 +251,7 @@ def _perform(grid: Grid, stage: Stage) -> None:
 
 
 def _ready(grid: Grid, cells: list[Cell], state: State, gpu: str) -> list[Stage]:
-    """The stages that may begin now, in the order of the cells; notes in the state what is wanted and done."""
+    """The stages that can start now, in the order of the cells. Updates the state's wanted and done stages."""
     found: dict[str, Stage] = {}
 
     def done(stage: Stage) -> bool:
@@ -275,19 +275,19 @@ def _ready(grid: Grid, cells: list[Cell], state: State, gpu: str) -> list[Stage]
                     continue
                 if stage.key not in state.running and stage.key not in state.failed:
                     found[stage.key] = stage
-                break  # what comes after waits for it
+                break  # later stages wait for this one
     return list(found.values())
 
 
 def _estimate(stage: Stage, gpu: str) -> Estimate:
     try:
         return estimate(stage, GPUS[gpu])
-    except InputError:  # a model that is not at hand yet: it is loaded, or refused, by the notebook
+    except InputError:  # not available yet: the notebook loads or rejects it
         return Estimate(str(stage.parameters.get("student", "")), 0, 0, 0, 4.0, NOTEBOOK_SECONDS)
 
 
 def _room(memory: float, state: State, places: list[tuple[dict, float]]) -> int | None:
-    """The device with most room for so many GB, None if there is none; an idle device takes whatever comes."""
+    """The device with the most free memory if `memory` GB fit, else None. An idle device takes any stage."""
     room = [gb for _, gb in places]
     for one in state.running.values():
         room[one.device] -= one.memory
@@ -297,7 +297,7 @@ def _room(memory: float, state: State, places: list[tuple[dict, float]]) -> int 
 
 
 def _claim(grid: Grid, stage: Stage, state: State) -> filelock.FileLock | None:
-    """The lock of a stage that is ours to run, its folder made ready; None if another has it or has just ended it."""
+    """Lock a stage and prepare its folder; None if another process runs it or has just finished it."""
     folder = job(grid, stage).folder.parent
     folder.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder / ".lock")
@@ -316,13 +316,13 @@ def _claim(grid: Grid, stage: Stage, state: State) -> filelock.FileLock | None:
 
 
 def _begin(grid: Grid, stage: Stage, device: int, places: list, state: State, say: Callable) -> None:
-    """Start a stage in a subprocess, unless another process has it or has just ended it."""
+    """Start a stage in a subprocess, unless another process runs it or has just finished it."""
     if (lock := _claim(grid, stage, state)) is None:
         return
     one = job(grid, stage)
     environment = {
         "MENTOR_KD_REPORTS": str(folder_of(grid).resolve()),
-        "OMP_NUM_THREADS": str(grid.threads),  # not by the number of workers: sums would round otherwise
+        "OMP_NUM_THREADS": str(grid.threads),  # independent of workers: rounding depends on it
         **places[device][0],
     }
     process = jobs.start(one, grid.cell_minutes, **environment)
@@ -332,17 +332,17 @@ def _begin(grid: Grid, stage: Stage, device: int, places: list, state: State, sa
 
 
 def _end(grid: Grid, one: Running, state: State, say: Callable) -> None:
-    """Note how a stage ended; one that had bad luck with its start is started again."""
+    """Record how a stage ended; one whose kernel did not start is retried."""
     del state.running[one.stage.key]
     this, seconds = job(grid, one.stage), round(time.time() - one.started, 1)
     why = jobs.why_failed(this, one.process.returncode, grid.cell_minutes)
     log = read_text(this.folder / "notebooks" / f"{this.notebook}.log")
     if why and one.tries < TRIES and any(words in log for words in UNLUCKY):
-        say(f"{this.key}: its kernel did not start; again")
+        say(f"{this.key}: the kernel did not start; retrying")
         process = jobs.start(this, grid.cell_minutes, **one.environment)
         state.running[one.stage.key] = replace(one, process=process, tries=one.tries + 1)
         return
-    if not why and jobs.unfinished(this):  # a budget or a dead endpoint: what follows would learn from a part
+    if not why and jobs.unfinished(this):  # a budget or dead endpoint: later stages would train on part of the data
         why = NOT_WHOLE
     if why:
         _note(grid, one.stage, state="failed", seconds=seconds, why=why)
@@ -363,7 +363,7 @@ def _note(grid: Grid, stage: Stage, **facts: object) -> None:
 
 
 def finished(grid: Grid) -> Iterator[tuple[Cell, Stage, dict]]:
-    """Every cell that is done, with its stage and its final parameters, in the grid's order."""
+    """Every finished cell with its stage and final parameters, in the grid's order."""
     for cell in grid.cells:
         _, parameters = grid.resolve(cell, lambda stage: dev_accuracy(grid, stage))
         if parameters is not None and is_done(grid, stage := grid.stage(parameters)):

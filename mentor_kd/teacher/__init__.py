@@ -1,4 +1,4 @@
-"""The teacher: asking a language model for rationales, and storing every reply that was paid for."""
+"""The teacher: request rationales from a language model, and store every paid reply."""
 
 from ..lazy import submodules
 

@@ -1,13 +1,13 @@
-"""The teacher: have a language model annotate questions, with as many rationales as wanted, and count everything.
+"""Annotation: have a language model write rationales for questions, and count every outcome.
 
 Paper, section 3.1: Zero-shot-CoT in two calls, first the reasoning, then "Therefore, the answer is". Each rationale is
-a draw of its own: one request (or two), known by the question and the sample's index. A draw ends as right, wrong, no
-answer, truncated, refused, empty, failed (with its cause) or not asked; the counts add up to the draws that were
-planned. The model is reached by `endpoint`, or runs on this machine by `local`.
+sampled independently, by one request (or two) identified by the question and the sample's index. It ends as right,
+wrong, no answer, truncated, refused, empty, failed (with its cause) or not asked; the counts add up to the number of
+rationales planned. The model is either behind an `endpoint` or on this machine (`local`).
 
-The folder of an annotation holds `replies.jsonl` and `attempts.jsonl` (the store, see `store`), `outcomes.jsonl` (how
-each requested rationale ended) and `summary.json` (the counts). The last two can be deleted at will; the first two were
-paid for.
+An annotation folder holds `replies.jsonl` and `attempts.jsonl` (see `teacher/store`), `outcomes.jsonl` (the outcome of
+each requested rationale) and `summary.json` (the counts). The last two can be deleted safely; the first two record
+what was paid for.
 """
 
 from collections import Counter
@@ -28,23 +28,28 @@ from .prices import Price, price_of, read_prices
 from .store import Cost, Replies, Reply, Request
 
 STATES = ("right", "wrong", "no answer", "truncated", "refused", "empty", "failed", "not asked")
-ANNOTATION = "annotation"  # the store's folder in a task's folder
-OPEN = ("failed", "not asked")  # asked again by the next run
+ANNOTATION = "annotation"  # folder of the store, within a task folder
+OPEN = ("failed", "not asked")  # requested again by the next run
 
 
 class Teacher(Protocol):
-    """Anything that answers requests into a store: an endpoint, or a model on this machine."""
+    """Anything that answers requests and stores the replies: an endpoint, or a model on this machine."""
 
-    where: Where
-    store: Replies
-    stopped: str
+    @property
+    def where(self) -> Where: ...
+
+    @property
+    def store(self) -> Replies: ...
+
+    @property
+    def stopped(self) -> str: ...
 
     def ask(self, requests: Iterable[Request], label: str) -> dict[str, str]: ...
 
 
 @dataclass
 class Draw:
-    """One rationale that was asked for: its requests, how it ended, and the row that came of it, if an answer did."""
+    """One requested rationale: its requests, its outcome and, if a reply arrived, the resulting row."""
 
     question: Question
     index: int
@@ -56,17 +61,17 @@ class Draw:
 
 
 def annotate(questions: Sequence[Question], script: Script, teacher: Teacher) -> list[Draw]:
-    """Ask for every question's rationales; the draws in the order of questions and indices.
+    """Request every question's rationales; returns the draws in the order of questions and indices.
 
-    With `until_correct`, a question is asked again until so many of its draws are right or `most_asked` is reached.
-    What the store holds is not asked again. Stops early, and cleanly, where the teacher stops.
+    With `until_correct`, rationales of a question are requested until that number are right or `most_asked` is reached.
+    Stored replies are not requested again. Returns early if the teacher stops.
     """
     fewest, most = script.ask.draws
     draws = {question.id: [Draw(question, index) for index in range(fewest)] for question in questions}
     wave = [draw for question in questions for draw in draws[question.id]]
     number = 1
     while wave:
-        _ask_wave(wave, script, teacher, f"asking, round {number}" if script.ask.until_correct else "asking")
+        _ask_wave(wave, script, teacher, f"requests, round {number}" if script.ask.until_correct else "requests")
         if teacher.stopped or not script.ask.until_correct:
             break
         wave, number = [], number + 1
@@ -80,7 +85,7 @@ def annotate(questions: Sequence[Question], script: Script, teacher: Teacher) ->
 
 
 def _ask_wave(wave: list[Draw], script: Script, teacher: Teacher, label: str) -> None:
-    """Ask the first calls of these draws and, where the prompt has one, the second calls; then judge."""
+    """Send the first call of each draw and, if the prompt has one, the second; then judge the replies."""
     for draw in wave:
         draw.requests = [script.first(draw.question, draw.index)]
     causes = teacher.ask([draw.requests[0] for draw in wave], label)
@@ -90,19 +95,21 @@ def _ask_wave(wave: list[Draw], script: Script, teacher: Teacher, label: str) ->
             if reply and reply.state == "complete":
                 draw.requests.append(script.second(draw.question, draw.index, reply.text))
         if second := [draw.requests[1] for draw in wave if len(draw.requests) > 1]:
-            causes |= teacher.ask(second, f"{label}, the answers")
+            causes |= teacher.ask(second, f"{label}, second call")
     for draw in wave:
         _end(draw, [teacher.store.get(request) for request in draw.requests], causes, script)
         draw.cost = sum((teacher.store.costs.get(one.key, Cost()) for one in draw.requests), Cost())
 
 
 def _end(draw: Draw, replies: list[Reply | None], causes: dict[str, str], script: Script) -> None:
-    """How a draw ended, by its replies."""
+    """Set the outcome of a draw from its replies."""
+    received: list[Reply] = []
     for request, reply in zip(draw.requests, replies, strict=True):
         if reply is None:
             draw.cause = causes.get(request.key, "not asked")
             draw.state = "not asked" if draw.cause.startswith("not asked") else "failed"
             return
+        received.append(reply)
     ask = script.ask
     sampler = {
         "model": f"{ask.model}, {script.prompt.name}",
@@ -111,11 +118,11 @@ def _end(draw: Draw, replies: list[Reply | None], causes: dict[str, str], script
         "seed": ask.seed + draw.index if ask.seed >= 0 else None,
         "index": draw.index,
     }
-    first, last = replies[0], replies[-1]
+    first, last = received[0], received[-1]
     text = first.text
-    if last is not first:  # a marker within either text would be taken for ours
+    if last is not first:  # markers in the second text would be taken for ours
         text = f"{first.text.strip()} {MARKER} {last.text.replace(MARKER, ' ').strip()}"
-    unusable = next((one for one in replies if one.state in ("refused", "empty")), None)
+    unusable = next((one for one in received if one.state in ("refused", "empty")), None)
     if first.state == "truncated":
         unusable = first
     if unusable is None:
@@ -135,7 +142,7 @@ def _end(draw: Draw, replies: list[Reply | None], causes: dict[str, str], script
 
 
 def summary(draws: Sequence[Draw], teacher: Teacher, price: Price | None) -> dict:
-    """The counts of an annotation, which add up: draws by state, causes of what failed, calls, tokens and money."""
+    """The counts of an annotation: draws by state (they add up), causes of failures, calls, tokens and money."""
     states = Counter(draw.state for draw in draws)
     answers = sum((draw.cost for draw in draws), Cost())
     return {
@@ -153,7 +160,7 @@ def summary(draws: Sequence[Draw], teacher: Teacher, price: Price | None) -> dic
 
 
 def write_outcomes(folder: Path, draws: Sequence[Draw], facts: dict) -> None:
-    """One line for each draw into outcomes.jsonl, and the counts into summary.json."""
+    """Write one line per draw to outcomes.jsonl, and the counts to summary.json."""
     rows = [
         {
             "question_id": draw.question.id,
@@ -170,22 +177,24 @@ def write_outcomes(folder: Path, draws: Sequence[Draw], facts: dict) -> None:
 
 
 def said(facts: dict) -> str:
-    """A summary as lines for people."""
+    """A summary as readable lines."""
     counts = ", ".join(f"{count} {state}" for state, count in facts["states"].items() if count)
     answers, spent = facts["answers"], facts["spent_in_all"]
     money = f", {answers['money']:.4f} {facts['currency']}" if facts["currency"] else ""
     lines = [
-        f"{facts['draws']} rationales asked of {facts['questions']} questions: {counts}",
-        f"answers: {answers['calls']} calls, {answers['tokens_in']} tokens in, {answers['tokens_out']} out{money}",
+        f"{facts['draws']} rationales requested for {facts['questions']} questions: {counts}",
+        f"used: {answers['calls']} calls, {answers['tokens_in']} input and {answers['tokens_out']} output tokens{money}",
     ]
     if spent["calls"] != answers["calls"]:
         extra = f", {spent['money']:.4f} {facts['currency']}" if facts["currency"] else ""
         lines.append(
-            f"in all, with failed calls and what the store holds besides: {spent['calls']} calls, at most "
+            f"total, including failed calls and other stored replies: {spent['calls']} calls, at most "
             f"{spent['tokens_in'] + spent['tokens_out']} tokens{extra}"
         )
     if facts["unreadable_lines"]:
-        lines.append(f"{facts['unreadable_lines']} line(s) of the store were cut off by a kill and passed over")
+        lines.append(
+            f"{facts['unreadable_lines']} incomplete line(s) of the store were skipped (a run was killed while writing)"
+        )
     lines += [f"  {count} x {cause}" for cause, count in facts["causes"].items()]
     if facts["stopped"]:
         lines.append(f"stopped: {facts['stopped']}")
@@ -193,28 +202,30 @@ def said(facts: dict) -> str:
 
 
 def check_teacher(teacher: str, ask: AskSettings, endpoint: EndpointSettings) -> None:
-    """InputError where this teacher cannot be: nothing to ask, no such model or file, a budget without a price."""
+    """Raise InputError for an unusable teacher: no model, address or file, or a money budget without a price."""
     if teacher in ASKED and not ask.model:
-        raise InputError(f"teacher {teacher!r}: model is empty; name the model that is to be asked")
+        raise InputError(f"teacher {teacher!r}: model is empty; set it to the name of the model to use")
     if teacher == "endpoint" and not endpoint.base_url:
-        raise InputError("teacher 'endpoint': base_url is empty; give its address, such as https://api.openai.com/v1")
+        raise InputError(
+            "teacher 'endpoint': base_url is empty; set it to an address such as https://api.openai.com/v1"
+        )
     if teacher == "endpoint" and ask.budget_money and price_of(ask.model, ask.prices) is None:
         raise InputError(
-            f"a budget of money needs a price, and none is known of {ask.model!r}; write it into a YAML file, as "
-            f"mentor_kd/teacher/prices.yaml has it, and name that file with the setting prices"
+            f"budget_money needs a price, and none is known for {ask.model!r}; add it to a YAML file like "
+            f"mentor_kd/teacher/prices.yaml and set prices to that file"
         )
     if teacher and teacher not in ASKED and not Path(teacher).is_file():
         raise InputError(
-            f"teacher is '', 'endpoint', 'local', or the path of a JSONL file of rationales, not {teacher!r}"
+            f"teacher must be '', 'endpoint', 'local', or the path of a JSONL file of rationales, got {teacher!r}"
         )
     read_prices(ask.prices)
 
 
 def where_is(teacher: str, ask: AskSettings, endpoint: EndpointSettings) -> Where:
-    """Who is asked: the endpoint, or a model on this machine."""
+    """Where requests go: the endpoint, or a model on this machine."""
     if teacher == "endpoint":
         return endpoint
-    from .local import local_where  # torch takes seconds to import: an endpoint needs none of it
+    from .local import local_where  # imports torch, which is slow; an endpoint does not need it
 
     return local_where(ask.model)
 
@@ -228,7 +239,7 @@ def estimated(
     ask: AskSettings,
     endpoint: EndpointSettings,
 ) -> Estimate:
-    """What `annotated` would cost now, with what its store holds already. Sends nothing, and needs no key."""
+    """What `annotated` would cost now, given the stored replies. Sends nothing and needs no key."""
     script = write_script(task, ask, where_is(teacher, ask, endpoint), given)
     return estimate(questions, script, Replies(folder).load(), _price(teacher, ask))
 
@@ -242,14 +253,16 @@ def annotated(
     ask: AskSettings,
     endpoint: EndpointSettings,
 ) -> tuple[list[Rationale], dict]:
-    """The teacher's rationales for these questions, and the counts; `given` are examples for a prompt that wants some.
+    """The teacher's rationales for these questions, and the counts.
 
-    Raises InputError where not a single answer came, with the reasons.
+    `given` are rationales to use as worked examples if the prompt needs them. Raises InputError, with the causes, if no
+    reply arrived at all.
     """
     if teacher not in ASKED:
         return _from_file(Path(teacher), task, questions)
     script = write_script(task, ask, where_is(teacher, ask, endpoint), given)
     price = _price(teacher, ask)
+    client: Teacher
     with Replies(folder) as store:
         if teacher == "endpoint":
             with Endpoint(endpoint, store, ask.budget, price) as client:
@@ -263,7 +276,7 @@ def annotated(
         write_outcomes(folder, draws, facts)
     rows = [draw.row for draw in draws if draw.row is not None]
     if not rows:
-        raise InputError(f"no answer came from {ask.model!r}. {said(facts)}")
+        raise InputError(f"no reply from {ask.model!r}. {said(facts)}")
     return rows, facts
 
 
@@ -272,19 +285,19 @@ def _price(teacher: str, ask: AskSettings) -> Price | None:
 
 
 def _from_file(path: Path, task: Task, questions: Sequence[Question]) -> tuple[list[Rationale], dict]:
-    """Rationales that were made before, as by `python -m mentor_kd annotate`; those of other questions are counted."""
+    """Rationales from a file, such as one written by `annotate`; rows of other questions are counted and left out."""
     known = {question.id: question for question in questions}
     found = read_rationales(path)
     rows = [replace(row, source="teacher", kept=None, reason=None) for row in found if row.question_id in known]
     if not rows:
         raise InputError(
-            f"{path}: none of its {len(found)} rationales is of a training question of task {task.name!r} (they are of "
-            f"task {found[0].task!r}); the task's name, the table, the dev split and its seed must be the same"
+            f"{path}: none of its {len(found)} rationales belongs to a training question of task {task.name!r} (they "
+            f"are of task {found[0].task!r}); use the task name, table, dev split and seed of the annotation"
         )
     for row in rows:
         if row.answer != known[row.question_id].answer:
             raise InputError(
-                f"{path}: rationale {row.id}: its gold answer is {row.answer!r}, the question's is "
-                f"{known[row.question_id].answer!r}"
+                f"{path}: rationale {row.id}: its gold answer is {row.answer!r}, but the question's is "
+                f"{known[row.question_id].answer!r}; annotate again, or correct one of them"
             )
     return rows, {"file": path.name, "rationales": len(rows), "of_other_questions": len(found) - len(rows)}

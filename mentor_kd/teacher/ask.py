@@ -1,8 +1,8 @@
-"""Asking: what is said to a teacher, how often, and as which requests."""
+"""Requests to a teacher: which prompts, how many samples, which settings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import yaml
 
@@ -15,25 +15,28 @@ from .prompts import Prompt, answer_form, examples_text, fill, get_prompt
 from .store import Request
 
 CONCLUDE_TOKENS = 64
-ASKED = ("endpoint", "local")  # teachers that are asked; any other is a file of rationales
+ASKED = ("endpoint", "local")  # any other teacher is a file of rationales
 OWN_FIELDS = ("model", "messages", "prompt", "temperature", "max_tokens", "max_completion_tokens", "seed", "stop", "n")
 
 
 @dataclass(frozen=True)
 class AskSettings:
-    """What the teacher is asked, how often, and what it may cost in all (0: no limit)."""
+    """What is requested from the teacher, how often, and the total budget (0: no limit).
+
+    Raises InputError for an invalid value.
+    """
 
     model: str = ""
-    prompt: str = "zero-shot-cot"  # one of prompts.yaml, or a YAML file of one's own
-    rationales: int = 3  # draws for each question
-    until_correct: int = 0  # go on until so many are right; 0 for exactly `rationales` draws
-    most_asked: int = 10  # with until_correct: at most so many draws for each question
-    examples: int = 4  # worked examples in a prompt that wants them
+    prompt: str = "zero-shot-cot"  # a prompt of prompts.yaml, or the path of a YAML file
+    rationales: int = 3  # per question
+    until_correct: int = 0  # request until this many are right; 0: exactly `rationales`
+    most_asked: int = 10  # with until_correct: maximum number per question
+    examples: int = 4  # worked examples, if the prompt has {examples}
     temperature: float = 0.7  # paper, appendix E
     max_tokens: int = 512
-    seed: int = -1  # sent with each request, plus the draw's index; -1 to send none
-    extra: str = ""  # further fields of the request as YAML or JSON, such as {top_p: 0.9}
-    prices: str = ""  # a YAML file of prices; "" for the own table
+    seed: int = -1  # sent with each request, plus the sample's index; -1: none
+    extra: str = ""  # more request fields as YAML or JSON, such as {top_p: 0.9}
+    prices: str = ""  # path of a YAML file; "" for teacher/prices.yaml
     budget_calls: int = 0
     budget_tokens: int = 0
     budget_money: float = 0.0
@@ -47,7 +50,7 @@ class AskSettings:
         require_integer("seed", self.seed, -1)
         require_number("temperature", self.temperature, least=0, note="0 is greedy")
         if self.until_correct > self.most_asked:
-            raise InputError(f"most_asked must be >= until_correct, {self.until_correct}, got {self.most_asked}")
+            raise InputError(f"most_asked must be >= until_correct ({self.until_correct}), got {self.most_asked}")
         get_prompt(self.prompt)
         _ = self.budget, self.fields
 
@@ -57,30 +60,35 @@ class AskSettings:
 
     @property
     def fields(self) -> dict:
-        """The further fields of a request; InputError where they are none, or set what has a setting of its own."""
+        """`extra` as a dictionary; InputError if it is not a mapping or sets a field that has its own setting."""
         try:
             found = yaml.safe_load(self.extra) if self.extra else {}
         except yaml.YAMLError:
             found = None
         if not isinstance(found, dict):
-            raise InputError(f"extra holds further fields of a request, such as {{top_p: 0.9}}, not {self.extra!r}")
+            raise InputError(f"extra must be a mapping of request fields, such as {{top_p: 0.9}}, got {self.extra!r}")
         for name in (*OWN_FIELDS, "stream"):
             if name in found:
-                raise InputError(f"extra: {name} cannot be set there; it has a setting of its own, or has to stay")
+                raise InputError(f"extra cannot set {name}; use the setting for it, or leave it at its default")
         return found
 
     @property
     def draws(self) -> tuple[int, int]:
-        """The fewest and the most draws for each question."""
+        """The minimum and maximum number of rationales per question."""
         return (self.until_correct, self.most_asked) if self.until_correct else (self.rationales, self.rationales)
 
 
 class Where(Protocol):
-    """Who is asked, by which route, and what the limit of tokens is called there."""
+    """Where requests go: the name replies are stored under, the route, and the name of the token-limit field."""
 
-    who: str
-    route: str
-    limit_field: str
+    @property
+    def who(self) -> str: ...
+
+    @property
+    def route(self) -> str: ...
+
+    @property
+    def limit_field(self) -> str: ...
 
 
 def body(
@@ -93,11 +101,11 @@ def body(
     temperature: float,
     prompt: Prompt | None = None,
 ) -> dict:
-    """The body of a request for one text: as a chat with one message of the user, or as a prompt to be completed."""
+    """The request body for one text: a chat with one user message, or a prompt to complete."""
     system = prompt.system if prompt else ""
     if where.route == "chat":
         message = [{"role": "system", "content": system}] if system else []
-        said = {"messages": [*message, {"role": "user", "content": text}]}
+        said: dict[str, Any] = {"messages": [*message, {"role": "user", "content": text}]}
     else:
         said = {"prompt": f"{system}\n\n{text}" if system else text}
     made = {"model": ask.model, **said, "temperature": temperature, where.limit_field: limit}
@@ -110,7 +118,7 @@ def body(
 
 @dataclass(frozen=True)
 class Script:
-    """What is said to the teacher: a prompt, the settings, the task's form of answers, and worked examples."""
+    """Builds the requests for a question from a prompt, the settings, the task and worked examples."""
 
     task: Task
     ask: AskSettings
@@ -129,26 +137,25 @@ class Script:
         return Request(self.where.who, self.where.route, made, index)
 
     def second(self, question: Question, index: int, rationale: str) -> Request:
-        """The call that asks for the answer alone: greedy, and short."""
+        """The second call, which asks for the answer only: greedy and short."""
         text = self._text(self.prompt.conclude, question, rationale=rationale.strip())
         made = body(self.where, self.ask, text, index, limit=CONCLUDE_TOKENS, temperature=0.0, prompt=self.prompt)
         return Request(self.where.who, self.where.route, made, index)
 
 
 def write_script(task: Task, ask: AskSettings, where: Where, given: Sequence[Rationale] = ()) -> Script:
-    """The script with worked examples from rationales that are there; InputError where it wants some and gets none."""
+    """A script with worked examples from given rationales; InputError if the prompt needs some and there are none."""
     if not ask.model:
-        raise InputError("model is empty; name the model that is to be asked")
+        raise InputError("model is empty; set it to the name of the model to use")
     prompt = get_prompt(ask.prompt)
     examples: dict[str, Rationale] = {}
     for row in given if prompt.wants_examples else ():
-        if (
-            row.correct and row.rationale and len(examples) <= ask.examples
-        ):  # one more: a question is not its own example
+        # <= collects one extra, as a question is never its own example
+        if row.correct and row.rationale and len(examples) <= ask.examples:
             examples.setdefault(row.question_id, row)
     if prompt.wants_examples and len(examples) < 2:
         raise InputError(
-            f"prompt {prompt.name} wants worked examples: fill in the column `rationale` for two or more of your "
-            f"training questions, or take another prompt"
+            f"prompt {prompt.name} needs worked examples: fill in the column `rationale` for two or more of your "
+            f"training questions, or use another prompt"
         )
     return Script(task, ask, where, prompt, tuple(examples.values()))

@@ -1,4 +1,4 @@
-"""The connection to a model server: its address, limits and timeouts, and the name of the variable with the key."""
+"""Settings of the connection to a model server: address, rate limits, timeouts, and the name of the key variable."""
 
 import re
 from dataclasses import dataclass
@@ -13,21 +13,21 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 @dataclass(frozen=True)
 class EndpointSettings:
-    """Where a model is served, and how it may be asked. Times are in seconds, limits 0 for none.
+    """Where a model is served, and the limits of requests to it. Times are in seconds; 0 means no limit.
 
-    Raises InputError for a value that cannot be, and for a key where only its variable's name belongs.
+    Raises InputError for an invalid value, and for a key given in place of its variable's name.
     """
 
     base_url: str = ""  # such as https://api.openai.com/v1
-    route: str = "chat"  # chat, or completions: the prompt as it is, without a chat template
+    route: str = "chat"  # chat, or completions: the plain prompt, without a chat template
     key_env: str = ""  # the environment variable that holds the key; "" for a server without one
-    provider: str = ""  # who answers, as the store of replies knows it; "" for base_url
+    provider: str = ""  # name that replies are stored under; "" for base_url
     in_flight: int = 8
     requests_per_minute: int = 0
     tokens_per_minute: int = 0
     connect_timeout: float = 10.0
-    read_timeout: float = 120.0  # of silence
-    total_timeout: float = 600.0  # of one request
+    read_timeout: float = 120.0  # without receiving a byte
+    total_timeout: float = 600.0  # for one request
     max_reply_bytes: int = 2_000_000
     tries: int = 6
     first_wait: float = 1.0
@@ -35,7 +35,7 @@ class EndpointSettings:
     breaker_failures: int = 16
     breaker_pause: float = 2.0
     breaker_openings: int = 6
-    limit_field: str = "max_tokens"  # some models want max_completion_tokens
+    limit_field: str = "max_tokens"  # some models need max_completion_tokens
 
     def __post_init__(self) -> None:
         for name in ("base_url", "provider"):
@@ -43,9 +43,11 @@ class EndpointSettings:
         if self.base_url:
             url = urlsplit(self.base_url)
             if url.scheme not in ("http", "https") or not url.hostname:
-                raise InputError("base_url must be an address such as https://api.openai.com/v1")
+                raise InputError("base_url must be an http(s) address such as https://api.openai.com/v1")
             if url.username or url.password or url.query or url.fragment:
-                raise InputError("base_url must be an address only; name the variable that holds the key with key_env")
+                raise InputError(
+                    "base_url must be an address only; set key_env to the name of the variable that holds the key"
+                )
         require_text("key_env", self.key_env if isinstance(self.key_env, str) else None)
         if self.key_env and not re.fullmatch(r"[A-Z][A-Z0-9_]{0,60}", self.key_env):
             raise InputError(

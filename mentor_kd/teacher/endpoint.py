@@ -1,7 +1,7 @@
-"""Any OpenAI-compatible endpoint: many requests at once, within limits, and every answer kept as soon as it is there.
+"""A client of any OpenAI-compatible endpoint: concurrent requests within limits, every reply stored as it arrives.
 
-The key is read from the environment, by the name that the settings give, and is held where no repr, log, error or file
-shows it. Redirects are not followed, so that it goes nowhere else. What a server sends is bounded in size and in time.
+The key is read from the environment, under the variable name in the settings, and never appears in a repr, log, error
+or file. Redirects are not followed, so the key goes nowhere else. Responses are bounded in size and time.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent import futures
 from dataclasses import replace
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -35,10 +36,10 @@ WRONG_SETTING = {401: "the key", 403: "the key", 404: "base_url or the model's n
 
 
 class Failed(RuntimeError):
-    """A request without a valid answer: why, whether to try again, what may be billed, and what else it means.
+    """A request without a valid reply: the cause, whether to retry (`again`), and what may be billed (`cost`).
 
-    `throttled`: the server is well and only wants us slower, by `wait` seconds if it said so. `fatal`: the remedy,
-    where every other request would fail as well.
+    `throttled`: the server works but asks for a lower rate, with a pause of `wait` seconds if it named one. `fatal`:
+    how to fix it, if every other request would fail too.
     """
 
     def __init__(self, cause: str, again=True, cost=ONE_CALL, throttled=False, wait=None, fatal=""):
@@ -47,13 +48,15 @@ class Failed(RuntimeError):
 
 
 class Endpoint:
-    """A client of one endpoint that asks into one store: `with Endpoint(settings, store, budget, price) as client`."""
+    """A client of one endpoint that writes to one store: `with Endpoint(settings, store, budget, price) as client`."""
 
     def __init__(self, settings: EndpointSettings, store: Replies, budget: Budget, price: Price | None):
         if not settings.base_url:
-            raise InputError("base_url is empty; give the endpoint's address, such as https://api.openai.com/v1")
+            raise InputError("base_url is empty; set it to an address such as https://api.openai.com/v1")
         if budget.money and price is None:
-            raise InputError("a budget of money needs a price of the model; write it into a YAML file for `prices`")
+            raise InputError(
+                "budget_money needs a price for the model; add it to a YAML file and set `prices` to that file"
+            )
         self.settings, self.store, self.budget, self.price = settings, store, budget, price
         self.url = f"{settings.base_url.rstrip('/')}/{ROUTES[settings.route]}"
         self.key = Key(settings.key_env)
@@ -65,7 +68,7 @@ class Endpoint:
 
     @property
     def where(self) -> EndpointSettings:
-        """Who is asked, and how: what a request's key depends on."""
+        """The settings that the key of a request depends on."""
         return self.settings
 
     def __enter__(self) -> "Endpoint":
@@ -81,32 +84,36 @@ class Endpoint:
 
     @property
     def stopped(self) -> str:
-        """Why nothing more is asked in this run; "" while it is."""
+        """Why this run stopped sending requests; "" if it has not."""
         return self.breaker.stopped
 
     def ask(self, requests: Iterable[Request], label: str = "asking") -> dict[str, str]:
-        """Ask what the store does not hold; the answers are in the store then. Returns key -> cause for the others.
+        """Send the requests that have no stored reply, and store the replies. Returns key -> cause for the failures.
 
-        On Ctrl-C nothing more is sent, and what is in flight, and paid for, is waited for; a second one does not wait.
+        On Ctrl-C no more requests are sent, and those in flight, which are paid for, are awaited; a second Ctrl-C does
+        not wait.
         """
-        requests = {request.key: request for request in requests}
-        todo = {key: one for key, one in requests.items() if key not in self.store.found}
+        wanted = {request.key: request for request in requests}
+        todo = {key: one for key, one in wanted.items() if key not in self.store.found}
         for one in todo.values():
             self.tokens.check(_window_tokens(one))
         causes: dict[str, str] = {}
-        with Progress(label, len(requests), "answers") as progress:
-            progress.skip(len(requests) - len(todo))
+        with Progress(label, len(wanted), "replies") as progress:
+            progress.skip(len(wanted) - len(todo))
             self.ended = 0
             work = self._portal.start_task_soon(self._ask_all, iter(todo.values()), causes)
             try:
                 while not futures.wait([work], timeout=0.1).done:
-                    self._show(progress, len(requests) - len(todo))
+                    self._show(progress, len(wanted) - len(todo))
             except KeyboardInterrupt:
                 self.breaker.stop("interrupted")
-                print("\nstopping: waiting for what is in flight and paid for (again: do not wait)", file=sys.stderr)
+                print(
+                    "\nstopping: waiting for requests in flight, which are paid for (Ctrl-C again to quit now)",
+                    file=sys.stderr,
+                )
                 futures.wait([work], timeout=self.settings.total_timeout)
                 raise
-            self._show(progress, len(requests) - len(todo))
+            self._show(progress, len(wanted) - len(todo))
             work.result()
         for key in todo:
             if key not in self.store.found:
@@ -115,8 +122,8 @@ class Endpoint:
 
     def _show(self, progress: Progress, before: int) -> None:
         notes = [f"{self.store.spent.money:.4f} {self.price.currency} spent"] if self.price else []
-        notes += [f"{self.tried_again} tried again"] if self.tried_again else []
-        notes += [f"the server fails: {self.breaker.cause[:80]}"] if self.breaker.opened else []
+        notes += [f"{self.tried_again} retries"] if self.tried_again else []
+        notes += [f"server failing: {self.breaker.cause[:80]}"] if self.breaker.opened else []
         progress.advance(before + self.ended - progress.done, ", ".join(notes))
 
     @contextlib.asynccontextmanager
@@ -128,13 +135,13 @@ class Endpoint:
             limits=httpx.Limits(max_connections=s.in_flight, max_keepalive_connections=s.in_flight),
             headers={"Accept-Encoding": "identity", "User-Agent": f"mentor-kd/{__version__}"},
             follow_redirects=False,
-            trust_env=urlsplit(s.base_url).hostname not in LOOPBACK,  # no proxy for this machine
+            trust_env=urlsplit(s.base_url).hostname not in LOOPBACK,  # no proxy for localhost
         ) as self._http:
             yield
 
     async def _ask_all(self, todo: Iterator[Request], causes: dict[str, str]) -> None:
         async def work() -> None:
-            for request in todo:  # shared by all: each takes the next one
+            for request in todo:  # one iterator for all workers
                 try:
                     await self._ask(request)
                 except Failed as error:
@@ -150,7 +157,7 @@ class Endpoint:
                 group.create_task(work())
 
     async def _ask(self, request: Request) -> None:
-        """Try until the answer is in the store; Failed with the last cause."""
+        """Retry until the reply is stored; raises Failed with the last cause."""
         async for attempt in tenacity.AsyncRetrying(
             stop=tenacity.stop_after_attempt(self.settings.tries),
             retry=tenacity.retry_if_exception(lambda error: isinstance(error, Failed) and error.again),
@@ -162,10 +169,10 @@ class Endpoint:
                 await self._try(request)
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
-        """Exponential with full jitter, or what the server asked for and a little more."""
-        s, asked = self.settings, state.outcome.exception().wait
-        if asked is not None:
-            return asked + random.uniform(0, s.first_wait)
+        """Exponential backoff with full jitter, or slightly more than the server asked for."""
+        s, error = self.settings, state.outcome.exception() if state.outcome else None
+        if isinstance(error, Failed) and error.wait is not None:
+            return error.wait + random.uniform(0, s.first_wait)
         return tenacity.wait_random_exponential(multiplier=s.first_wait, max=s.longest_wait)(state)
 
     async def _sleep(self, seconds: float) -> None:
@@ -205,18 +212,18 @@ class Endpoint:
         return self._cost(*request.most_tokens)
 
     async def _reserve(self, key: str, most: Cost) -> None:
-        """Set the most that a request may cost aside, before it is sent: so a budget is never gone over."""
+        """Reserve the maximum cost of a request before it is sent, so that the budget is never exceeded."""
         while why := self.budget.exceeded(sum(self.reserved.values(), self.store.spent) + most):
             if not self.reserved:
                 self.breaker.stop(f"{why}; raise it to go on")
                 raise Stopped(why)
-            await asyncio.sleep(0.02)  # what is in flight usually costs less than was set aside for it
+            await asyncio.sleep(0.02)  # requests in flight usually cost less than was reserved
             if self.breaker.stopped:
                 raise Stopped(self.breaker.stopped)
         self.reserved[key] = most
 
     async def _post(self, request: Request, most: Cost) -> Reply:
-        """Send once; the answer, or Failed with a cause that names what happened."""
+        """Send once and return the reply; raises Failed with the cause."""
         seconds = self.settings.total_timeout
         try:
             async with asyncio.timeout(seconds), self._http.stream("POST", self.url, json=request.body) as response:
@@ -235,8 +242,9 @@ class Endpoint:
             reply = parse_reply(raw, request.route, _prompt_text(request.body))
         except BadReply as error:
             raise Failed(f"unusable answer: {self.key.redacted(str(error))}", cost=most) from None
-        texts = ("text", "refusal", "thinking", "model", "finish")
-        return replace(reply, **{name: self.key.redacted(getattr(reply, name)) for name in texts})
+        names = ("text", "refusal", "thinking", "model", "finish")
+        texts: dict[str, Any] = {name: self.key.redacted(getattr(reply, name)) for name in names}
+        return replace(reply, **texts)
 
     async def _read(self, response: httpx.Response, most: Cost) -> bytes:
         limit = self.settings.max_reply_bytes
@@ -253,7 +261,7 @@ class Endpoint:
         return self.key.redacted(f"{type(error).__name__}: {error}")[:160]
 
     def _refused(self, response: httpx.Response, raw: bytes) -> Failed:
-        """What a status other than 200 means."""
+        """The failure that a status other than 200 stands for."""
         status, (message, code) = response.status_code, _error_in(raw)
         message = " ".join(self.key.redacted(message).split())[:200]
         cause = f"HTTP {status}: {message}" if message else f"HTTP {status}"
@@ -281,7 +289,7 @@ def _prompt_text(body: dict) -> str:
 
 
 def _retry_after(headers: httpx.Headers) -> float | None:
-    """Seconds that the server asks to wait, from a number or a date; None where it asks nothing that can be read."""
+    """Seconds to wait from a Retry-After header (a number or a date); None if it is absent or unreadable."""
     value = headers.get("retry-after", "").strip()
     if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value):
         return float(value)
@@ -291,7 +299,7 @@ def _retry_after(headers: httpx.Headers) -> float | None:
 
 
 def _error_in(raw: bytes) -> tuple[str, str]:
-    """The message and the code of an error's body, as far as it has them."""
+    """The message and code in an error body, "" if missing."""
     text = raw.decode("utf-8", "replace")
     with contextlib.suppress(ValueError, RecursionError):
         found = json.loads(text)

@@ -1,4 +1,4 @@
-"""Estimates: what an annotation would cost, before anything is sent."""
+"""Cost estimates of an annotation, before anything is sent."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from .store import Cost, Replies, Request, estimated_tokens
 
 @dataclass(frozen=True)
 class Estimate:
-    """What an annotation costs before it is done: at least, at most, and likely (where some answers are there)."""
+    """The cost of an annotation: at least, at most and, once some replies are stored, likely."""
 
     draws: tuple[int, int]
     stored: int
@@ -26,23 +26,26 @@ class Estimate:
             if len(set(self.draws)) > 1
             else f"{self.draws[0]} rationales"
         ]
-        lines[0] += f"; {self.stored} answers are in the store already and cost nothing"
+        lines[0] += f"; {self.stored} replies are stored already and cost nothing"
         for name, cost in (("at least", self.least), ("likely", self.likely), ("at most", self.most)):
             if cost is not None and not (name == "at least" and self.least == self.most):
                 money = f", {cost.money:.4f} {self.price.currency}" if self.price else ""
-                lines.append(f"{name}: {cost.calls} calls, {cost.tokens_in} tokens in, {cost.tokens_out} out{money}")
+                lines.append(
+                    f"{name}: {cost.calls} calls, {cost.tokens_in} input and {cost.tokens_out} output tokens{money}"
+                )
         if not self.price:
-            lines.append("no price of this model is known; write it into a YAML file for `prices` to see money")
-        lines.append("(a token for every four characters of a prompt; an answer at its limit of tokens, or, for")
-        lines.append("`likely`, as long as those in the store; failed calls that are tried again come on top)")
+            lines.append("no price is known for this model; add it to a YAML file and set `prices` to see the cost")
+        lines.append("(counts one token per four characters of a prompt, and replies at their token limit or, for")
+        lines.append("`likely`, at the mean length of the stored ones; retries of failed calls are extra)")
         return "\n".join(lines)
 
 
 def estimate(questions: Sequence[Question], script: Script, store: Replies, price: Price | None) -> Estimate:
-    """Calls, tokens and money that `annotate` would take now. Sends nothing."""
+    """Calls, tokens and money that `annotate` would need now. Sends nothing."""
     fewest, most = script.ask.draws
-    stored, lengths = 0, ([], [])
-    pending: list[tuple[int, int, int, bool]] = []  # index, which call, tokens of its prompt, whether those are a guess
+    stored = 0
+    lengths: tuple[list[int], list[int]] = ([], [])  # tokens of the stored replies, by call
+    pending: list[tuple[int, int, int, bool]] = []  # sample index, call, prompt tokens, whether estimated
     for question in questions:
         for index in range(most):
             first = script.first(question, index)
@@ -68,7 +71,7 @@ def estimate(questions: Sequence[Question], script: Script, store: Replies, pric
     def total(draws: int, out: Sequence[float]) -> Cost:
         chosen = [row for row in pending if row[0] < draws]
         tokens_in = sum(tokens for _, _, tokens, _ in chosen)
-        if out is means:  # a second prompt holds an answer of the usual length
+        if out is means:  # a second prompt contains a first reply of mean length
             tokens_in -= sum(guess for *_, guess in chosen) * max(0, round(script.ask.max_tokens - means[0]))
         tokens_out = round(sum(out[call] for _, call, _, _ in chosen))
         return Cost(len(chosen), tokens_in, tokens_out, price.of(tokens_in, tokens_out) if price else 0.0)

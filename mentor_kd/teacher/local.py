@@ -1,8 +1,8 @@
-"""A teacher on this machine: a transformers model that answers requests into the same store as an endpoint does.
+"""A teacher on this machine: a transformers model that answers requests into the same store as an endpoint.
 
-A tokenizer's chat template is used where there is one. A model that this project trained reads a question as it was
-taught to (prompt `question-only`); any other model reads the text as it is. Texts are drawn in batches with a seed of
-their own, so another batch size, or a run that went on after a kill, draws other texts for what was not yet there.
+The tokenizer's chat template is used if there is one. A model trained by this project reads questions in its training
+format (prompt `question-only`); any other model reads the plain text. Texts are sampled in batches, each with its own
+seed, so a different batch size, or resuming after a kill, gives different texts for what was still missing.
 """
 
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ KNOWN = {"model", "messages", "temperature", "max_tokens", "seed", "stop", "top_
 
 @dataclass(frozen=True)
 class LocalWhere:
-    """A model's own hash stands for who answers: another model under the same name is asked anew."""
+    """Replies are stored under the hash of the model, so a different model of the same name does not reuse them."""
 
     who: str
     route: str = "chat"
@@ -30,22 +30,22 @@ class LocalWhere:
 
 
 class LocalTeacher:
-    """A model by sandbox size, path or hub id; it is loaded when something is to be asked."""
+    """A model by sandbox size, path or hub id; loaded with the first request. Raises InputError for a money budget."""
 
     def __init__(self, model: str, store: Replies, budget: Budget, batch_size: int = 32):
         if budget.money:
-            raise InputError("a model on this machine has no price; leave budget_money at 0")
+            raise InputError("budget_money must be 0 for a model on this machine, as it has no price")
         self.name, self.store, self.budget, self.batch_size = model, store, budget, batch_size
         self.where = local_where(model)
         self.loaded: loading.Loaded | None = None
         self.stopped = ""
 
     def ask(self, requests: Iterable[Request], label: str = "asking") -> dict[str, str]:
-        """Draw what the store does not hold; the answers are in the store then. Returns key -> cause for the others."""
-        requests = {request.key: request for request in requests}
-        todo = [one for key, one in requests.items() if key not in self.store.found]
-        with Progress(label, len(requests), "answers") as progress:
-            progress.skip(len(requests) - len(todo))
+        """Answer the requests that have no stored reply, and store the replies. Returns key -> cause for the others."""
+        wanted = {request.key: request for request in requests}
+        todo = [one for key, one in wanted.items() if key not in self.store.found]
+        with Progress(label, len(wanted), "replies") as progress:
+            progress.skip(len(wanted) - len(todo))
             if todo and self.loaded is None:
                 self.loaded = loading.load(self.name)
             prompts = {request.key: self._encode(request) for request in todo}
@@ -66,6 +66,7 @@ class LocalTeacher:
         return not self.stopped
 
     def _draw(self, batch: list[Request], prompts: list[list[int]], sampling: Sampling) -> None:
+        assert self.loaded is not None, "ask loads the model"
         seed = int(digest([one.key for one in batch])[:8], 16)
         texts = generate_batch(self.loaded, prompts, sampling, seed)
         for request, prompt, (text,) in zip(batch, prompts, texts, strict=True):
@@ -75,6 +76,7 @@ class LocalTeacher:
             self.store.add(request, reply, Cost(1, reply.tokens_in, reply.tokens_out))
 
     def _encode(self, request: Request) -> list[int]:
+        assert self.loaded is not None, "ask loads the model"
         tokenizer, messages = self.loaded.tokenizer, request.body["messages"]
         if tokenizer.chat_template:
             return tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
@@ -86,23 +88,23 @@ class LocalTeacher:
 
 
 def local_where(model: str) -> LocalWhere:
-    """Who answers where this model is the teacher; InputError where there is no such model."""
+    """The request target for this model; InputError if there is no such model."""
     return LocalWhere(f"local {loading.identity(model)}")
 
 
 def _before(text: str, stops: Iterable[str]) -> tuple[str, bool]:
-    """What stands before the first of the stop texts, and whether there was one."""
+    """The text before the first stop string, and whether there was one."""
     end = min((place for stop in stops if (place := text.find(stop)) >= 0), default=len(text))
     return text[:end], end < len(text)
 
 
 def _how(request: Request) -> tuple:
-    """What the requests of a batch must have in common; further fields other than top_k and top_p are refused."""
+    """The fields that the requests of a batch must share. Raises InputError for an extra field it does not support."""
     unknown = sorted(
         set(request.body) - {"model", "messages", "temperature", "max_tokens", "seed", "stop", "top_k", "top_p"}
     )
     if unknown:
-        raise InputError(f"extra: a model on this machine knows top_k and top_p, not {unknown[0]!r}")
+        raise InputError(f"extra: a model on this machine supports top_k and top_p only, got {unknown[0]!r}")
     body = request.body
     return body["temperature"], body["max_tokens"], body.get("top_k", 0), body.get("top_p", 1.0)
 

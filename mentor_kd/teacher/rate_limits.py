@@ -1,4 +1,4 @@
-"""Pacing: so many requests and tokens in any minute, pauses that a server asks for, and a circuit breaker."""
+"""Rate limits: requests and tokens per minute, pauses requested by the server, and a circuit breaker."""
 
 import asyncio
 import time
@@ -10,11 +10,11 @@ MINUTE = 60.0
 
 
 class Stopped(RuntimeError):
-    """Nothing more is asked in this run; the message says why, and what to do."""
+    """No more requests are sent in this run; the message says why and what to do."""
 
 
 class Window:
-    """At most `limit` (requests, or tokens) in any 60 seconds; 0 for no limit. Waiters are served in their order."""
+    """At most `limit` requests or tokens in any 60 seconds; 0 for no limit. Waiting requests are served in order."""
 
     def __init__(self, limit: int, unit: str, seconds: float = MINUTE):
         self.limit, self.unit, self.seconds = limit, unit, seconds
@@ -23,14 +23,14 @@ class Window:
         self.turn = asyncio.Lock()
 
     def check(self, amount: int) -> None:
-        """InputError for an amount that would never fit."""
+        """Raise InputError for an amount that can never fit."""
         if self.limit and amount > self.limit:
             raise InputError(
-                f"one request counts {amount} {self.unit}, but the limit is {self.limit} a minute; raise it"
+                f"one request needs {amount} {self.unit}, but the limit is {self.limit} per minute; raise the limit"
             )
 
     async def take(self, amount: int) -> None:
-        """Wait until so much more fits."""
+        """Wait until `amount` more fits into the window."""
         self.check(amount)
         if not self.limit:
             return
@@ -47,36 +47,36 @@ class Window:
 
 
 class Breaker:
-    """Stops asking a server that only fails, lets one request through now and then, and gives up after a while.
+    """A circuit breaker: pauses when the server keeps failing, probes it with single requests, and finally gives up.
 
-    After `failures` in a row it opens; after `pause` seconds, twice as long each time, one request may try. The first
-    success closes it. After `openings` pauses in vain it gives up, and `gate` raises Stopped from then on; after two,
-    while nothing has ever succeeded, for then the address is wrong, or the server not up. `hold` is the server's own
-    wish to be left alone for some seconds.
+    It opens after `failures` in a row. After `pause` seconds, doubled each time, one request may probe the server; the
+    first success closes the circuit. After `openings` pauses without success it gives up, and `gate` raises Stopped
+    from then on. If no request has ever succeeded it gives up after two, as the address is probably wrong or the server
+    down. `hold` pauses for a time requested by the server.
     """
 
     def __init__(self, failures: int, pause: float, openings: int):
         self.limit, self.pause, self.openings = failures, pause, openings
         self.in_a_row = self.opened = self.successes = 0
         self.cause = ""  # of the last failure
-        self.until = 0.0  # nothing is sent before
+        self.until = 0.0  # send nothing before this time
         self.probing = False
         self.stopped = ""
 
     def stop(self, why: str) -> None:
-        """Nothing more is sent in this run; the first reason stands."""
+        """Send nothing more in this run; the first reason is kept."""
         self.stopped = self.stopped or why
 
     def hold(self, seconds: float) -> None:
         self.until = max(self.until, time.monotonic() + seconds)
 
     async def rest(self) -> None:
-        """Wait as long as the server wants to be left alone; for a request that has passed the gate and had to wait."""
+        """Wait for the end of a pause that began after the request passed the gate."""
         while time.monotonic() < self.until and not self.stopped:
             await asyncio.sleep(0.02)
 
     async def gate(self) -> bool:
-        """Wait until a request may be sent; whether it is the one that tries an open circuit. Raises Stopped."""
+        """Wait until a request may be sent; returns whether it probes an open circuit. Raises Stopped."""
         while True:
             if self.stopped:
                 raise Stopped(self.stopped)
@@ -86,7 +86,7 @@ class Breaker:
             await asyncio.sleep(0.02)
 
     def release(self, probe: bool) -> None:
-        """The request that tried is over, or was never sent."""
+        """Call when a request has ended or was not sent, so that after a probe the next one may start."""
         if probe:
             self.probing = False
 
@@ -96,7 +96,7 @@ class Breaker:
 
     def failure(self, cause: str, probe: bool) -> None:
         self.in_a_row, self.cause = self.in_a_row + 1, cause
-        if not probe and (self.opened or self.in_a_row < self.limit):  # what was under way when it opened says no more
+        if not probe and (self.opened or self.in_a_row < self.limit):  # in flight when it opened
             return
         self.opened += 1
         if self.opened > (self.openings if self.successes else min(self.openings, 2)):

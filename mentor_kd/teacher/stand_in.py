@@ -1,8 +1,8 @@
-"""A stand-in for an endpoint: a server on this machine that answers by a function, to rehearse before anything is paid.
+"""A stand-in for an endpoint: a local server that answers with a Python function, to rehearse before paying.
 
-`StandIn(function).start()` serves the chat and the completions route at its `url`. The function is given the text that
-is asked and the request's seed (None without one); it returns the answer, or (answer, finish_reason). Tokens are
-counted by the rule of `replies`. For a class room, a notebook, or a look at what a run would send.
+`StandIn(function).start()` serves the chat and completions routes at its `url`. The function receives the prompt text
+and the request's seed (None without one), and returns the answer or (answer, finish_reason). Tokens are counted by
+`store.estimated_tokens`. Use it in a class or notebook, or to see what a run would send.
 """
 
 import json
@@ -16,7 +16,7 @@ Answer = Callable[[str, int | None], str | tuple[str, str]]
 
 
 class StandIn:
-    """The server, and `asked`: how many requests it was sent. `with StandIn(function) as server` stops it, too."""
+    """The server; `asked` counts its requests. `with StandIn(function) as server` also stops it."""
 
     def __init__(self, function: Answer):
         self.function, self.asked = function, 0
@@ -35,7 +35,7 @@ class StandIn:
         stand_in, counting = self, threading.Lock()
 
         class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"  # connections stay open, as a real server's do
+            protocol_version = "HTTP/1.1"  # keep connections open, like a real server
             disable_nagle_algorithm = True
 
             def do_POST(self) -> None:
@@ -64,7 +64,7 @@ class StandIn:
         self._thread.join()
 
     def reply(self, body: dict) -> dict:
-        """The reply to a request's body, cut at its limit of tokens as a model's would be."""
+        """The reply to a request body, cut at its token limit as a model's would be."""
         text = body["prompt"] if "prompt" in body else body["messages"][-1]["content"]
         answer = self.function(text, body.get("seed"))
         written, finish = answer if isinstance(answer, tuple) else (answer, "stop")

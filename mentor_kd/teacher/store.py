@@ -1,9 +1,9 @@
-"""Replies of language models: read with suspicion, and kept for ever in an append-only store.
+"""The append-only store of replies, and the validation of what a server sends.
 
-A request is known by the hash of everything that shapes its answer: who is asked, by which route, the whole body, and
-the sample's index. `replies.jsonl` holds one line for each complete answer that was received, on disk before anything
-else is done with it, and no request in it is ever sent again. `attempts.jsonl` says what was sent and what failed, so
-that the bill counts what a killed run had in flight. A line that a kill cut off is passed over, and counted.
+A request is identified by the hash of everything that shapes its reply: provider, route, the whole body, and the
+sample's index. `replies.jsonl` has one line per complete reply, written to disk before the reply is used; a stored
+request is never sent again. `attempts.jsonl` logs what was sent and what failed, so that the bill includes the requests
+in flight when a run was killed. Lines cut off by a kill are skipped and counted.
 """
 
 import json
@@ -13,22 +13,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import filelock
 
 from ..files import InputError, digest
 
 REFUSALS = ("content_filter", "refusal", "safety")
-MOST_TOKENS = 10_000_000  # a larger count of tokens is a mistake of the server
+MOST_TOKENS = 10_000_000  # larger token counts are server errors
 
 
 class BadReply(ValueError):
-    """What a server sent is no complete, valid answer; the message names what is wrong."""
+    """The server did not send a complete, valid reply; the message says what is wrong."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request: who answers (`provider`), the route, the body as it is sent, and the sample's index."""
+    """One request: the provider, the route, the body as sent, and the sample's index."""
 
     provider: str
     route: str
@@ -37,19 +38,19 @@ class Request:
 
     @cached_property
     def key(self) -> str:
-        """The hash of everything that shapes the answer, in 32 hex digits."""
+        """The hash of everything that shapes the reply, as 32 hex digits."""
         return digest(asdict(self))[:32]
 
     @property
     def most_tokens(self) -> tuple[int, int]:
-        """Tokens of prompt and answer at the very most: a token has a byte at least, and the answer has its limit."""
+        """Upper bounds on prompt and reply tokens: a token has at least one byte, and the reply has its limit."""
         limit = next(value for name, value in self.body.items() if name in ("max_tokens", "max_completion_tokens"))
         return len(json.dumps(self.body, ensure_ascii=False).encode()) + 16, limit
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A complete answer. `finish` is the server's own word; `counted` says whether the server counted the tokens."""
+    """A complete reply. `finish` is the server's finish reason; `counted`: whether the server counted the tokens."""
 
     text: str
     finish: str
@@ -62,7 +63,7 @@ class Reply:
 
     @property
     def state(self) -> str:
-        """complete, refused, truncated (at the limit of tokens) or empty."""
+        """complete, refused, truncated (at the token limit) or empty."""
         if self.refusal or self.finish in REFUSALS:
             return "refused"
         if self.finish == "length":
@@ -72,7 +73,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class Cost:
-    """Calls, tokens in and out, and money (0 where no price is known); they add up and compare to a budget."""
+    """Calls, input and output tokens, and money (0 if no price is known)."""
 
     calls: int = 0
     tokens_in: int = 0
@@ -87,14 +88,14 @@ class Cost:
 
 
 def estimated_tokens(text: str) -> int:
-    """Tokens by the rule that this project states everywhere: one for every four characters, rounded up."""
+    """The number of tokens, estimated as one per four characters, rounded up."""
     return -(-len(text) // 4)
 
 
 def parse_reply(raw: bytes, route: str, prompt: str = "") -> Reply:
-    """The answer in a response's body; BadReply names what is wrong with it.
+    """The reply in a response body. Raises BadReply if it is invalid.
 
-    Where the server does not count the tokens, they are estimated, that of the prompt from `prompt`.
+    If the server does not count tokens, they are estimated; those of the prompt from `prompt`.
     """
     try:
         found = json.loads(raw.decode("utf-8"))
@@ -120,16 +121,18 @@ def parse_reply(raw: bytes, route: str, prompt: str = "") -> Reply:
         except UnicodeEncodeError:
             raise BadReply("half a surrogate pair in a text, which UTF-8 cannot hold") from None
     usage = found.get("usage") if isinstance(found.get("usage"), dict) else {}
-    counts = [usage.get(key) for key in ("prompt_tokens", "completion_tokens")]
+    counts: list[Any] = [usage.get(key) for key in ("prompt_tokens", "completion_tokens")]
     counted = all(type(count) is int and 0 <= count <= MOST_TOKENS for count in counts)
     if not counted:
         counts = [estimated_tokens(prompt), estimated_tokens(text + thinking + refusal)]
     model = found.get("model") if isinstance(found.get("model"), str) else ""
-    return Reply(text, finish, *counts, counted, refusal, thinking, model.encode("utf-8", "replace").decode())
+    return Reply(
+        text, finish, counts[0], counts[1], counted, refusal, thinking, model.encode("utf-8", "replace").decode()
+    )
 
 
-def _inner(place: object, where: str, kind: type, key: str | int, inner: type) -> object:
-    """place[key], both of the kinds that they should be."""
+def _inner(place: Any, where: str, kind: type[dict] | type[list], key: Any, inner: type) -> Any:
+    """place[key], after checking the types of both."""
     if not isinstance(place, kind):
         raise BadReply(f"wrong type: {where} is {_kind(place)}, not {_kind(kind())}")
     if kind is list and not place:
@@ -154,13 +157,13 @@ def _kind(value: object) -> str:
 
 
 class Replies:
-    """The store of one folder: `with Replies(folder) as store`. One process at a time; InputError for a second one."""
+    """The store in a folder: `with Replies(folder) as store`. Raises InputError if another process has it open."""
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
         self.found: dict[str, Reply] = {}
         self.costs: dict[str, Cost] = {}
-        self.spent = Cost()  # everything that was or may have been billed, over all runs into this folder
+        self.spent = Cost()  # all that was or may have been billed, over all runs
         self.unreadable = 0
         self.read_only = False
 
@@ -170,9 +173,7 @@ class Replies:
         try:
             self._lock.acquire()
         except filelock.Timeout:
-            raise InputError(
-                f"{self.folder}: another process is asking into this folder; wait for it, or stop it"
-            ) from None
+            raise InputError(f"{self.folder}: in use by another process; wait for it, or stop it") from None
         self._files = {name: self._open(name) for name in ("replies", "attempts")}
         self.load()
         return self
@@ -186,7 +187,7 @@ class Replies:
         return len(self.found)
 
     def load(self) -> "Replies":
-        """Read what is there, without the lock: enough for looking."""
+        """Read the files without taking the lock, for read-only use."""
         self.found, self.costs, self.spent, self.unreadable = {}, {}, Cost(), 0
         for key, reply, cost in self._rows("replies", _answer):
             if key not in self.found:
@@ -196,7 +197,7 @@ class Replies:
             lost = unanswered.pop(key, None)
             if event == "sent":
                 unanswered[key] = cost
-                self.spent += lost or Cost()  # sent before, and killed before anything came of it
+                self.spent += lost or Cost()  # sent by a run that was killed before the reply
             else:
                 self.spent += cost
         for cost in [*self.costs.values(), *(c for key, c in unanswered.items() if key not in self.found)]:
@@ -204,11 +205,11 @@ class Replies:
         return self
 
     def get(self, request: Request) -> Reply | None:
-        """The answer to this request, if it was ever received."""
+        """The stored reply to this request, or None."""
         return self.found.get(request.key)
 
     def add(self, request: Request, reply: Reply, cost: Cost) -> None:
-        """Keep an answer: on disk when this returns."""
+        """Store a reply; it is on disk when this returns."""
         key = request.key
         row = {"key": key, **asdict(request), "reply": asdict(reply), "cost": asdict(cost), "time": round(time.time())}
         self._write("replies", row)
@@ -218,18 +219,18 @@ class Replies:
             self.spent += cost
 
     def sent(self, request: Request, most: Cost) -> None:
-        """Note that a request is about to be sent and may cost so much."""
+        """Log that a request is about to be sent, with its maximum cost."""
         self._write("attempts", {"key": request.key, "event": "sent", "cost": asdict(most)})
 
     def failed(self, request: Request, cause: str, cost: Cost) -> None:
-        """Note that a request got no valid answer, why, and what may be billed for it all the same."""
+        """Log that a request got no valid reply, with the cause and what may still be billed for it."""
         row = {"key": request.key, "event": "failed", "cause": cause, "cost": asdict(cost), "time": round(time.time())}
         self._write("attempts", row)
         self.spent += cost
 
     def _open(self, name: str):
         file = (self.folder / f"{name}.jsonl").open("a+b")
-        if file.tell() > 0:  # a writer that was killed may have left half a line: keep it apart from ours
+        if file.tell() > 0:  # end an incomplete line left by a killed writer
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":
                 file.write(b"\n")
@@ -249,7 +250,7 @@ class Replies:
                 if line.strip():
                     try:
                         yield make(json.loads(line))
-                    except (ValueError, TypeError, KeyError):  # not UTF-8, not JSON, or not a row of ours
+                    except (ValueError, TypeError, KeyError):  # not UTF-8, not JSON, or not a valid row
                         self.unreadable += 1
 
 

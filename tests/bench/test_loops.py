@@ -1,4 +1,4 @@
-"""The measurements measure what they say: the paper's loop by its formula, ours by the trainer itself."""
+"""The measurements of speed and memory: the paper's loop follows its formula, ours is the trainer itself."""
 
 import pandas
 import pytest
@@ -40,7 +40,7 @@ def test_the_papers_loop_pads_every_row_to_the_longest_of_the_set(pair):
 
 
 def test_the_papers_loop_follows_its_formula(pair, monkeypatch):
-    """CE as the mean over tokens, KL summed over the vocabulary and averaged over all positions, no tau squared."""
+    """CE is the mean over tokens, KL is summed over the vocabulary and averaged over all positions, without tau²."""
     student, mentor = loading.load(pair[0]), loading.load(pair[1])
     examples = tiny.examples(student, 2)
     loop = PaperLoop(student, mentor, examples, BenchSettings(loss=LossSettings(0.3, 2.0)))
@@ -57,7 +57,7 @@ def test_the_papers_loop_follows_its_formula(pair, monkeypatch):
     assert seen == [pytest.approx(float(0.7 * ce + 0.3 * kl), rel=1e-4)]
 
 
-def test_three_loops_side_by_side(pair):
+def test_three_loops_are_compared(pair):
     student = loading.outline(pair[0])
     examples = tiny.examples(student, 8, "sandbox-sums")
     table = compare(*pair, examples, QUICK)
@@ -69,7 +69,7 @@ def test_three_loops_side_by_side(pair):
     assert len(png(charts.loops_chart(table, "title"))) > 1000
 
 
-def test_ratios_are_taken_within_rounds():
+def test_ratios_are_paired_by_round():
     rounds = [("paper", 0, 10.0), ("ours", 0, 2.0), ("floor", 0, 1.0), ("paper", 1, 40.0), ("ours", 1, 4.0)]
     table = pandas.DataFrame([*rounds, ("floor", 1, 4.0)], columns=["loop", "round", "seconds"])
     assert ratios(table).loc["paper / ours"].tolist() == [7.5, 5.0, 10.0]
@@ -79,22 +79,22 @@ def test_ratios_are_taken_within_rounds():
     assert cost.loc["paper", "mentor's pass"] == 0
 
 
-def test_useful_operations_by_hand(tmp_path):
+def test_useful_flops_by_hand(tmp_path):
     loaded = loading.outline(tiny.llama(tmp_path / "llama", width=32, layers=1))
     body = 4 * 32 * 32 + 3 * 32 * 64 + 3 * 32  # attention, gated MLP, three norms; embeddings are only looked up
     examples = [Example("a", [0] * 3, [0] * 5), Example("b", [0] * 2, [0] * 4)]
     assert flops(loaded, examples) == 6 * (body * 14 + len(loaded.tokenizer) * 32 * 9)
 
 
-def test_rows_are_spread_over_all_lengths():
+def test_sampled_rows_cover_all_lengths():
     examples = [Example(str(i), [0], [0] * (i + 1)) for i in range(100)]
     chosen = spread(examples, 10)
     assert sorted(len(e.target) for e in chosen) == [5, 15, 25, 35, 45, 55, 65, 75, 85, 95]
-    with pytest.raises(InputError, match="101 rationales are needed .* 100 are there"):
+    with pytest.raises(InputError, match="needs 101 rationales, got 100"):
         spread(examples, 101)
 
 
-def test_a_shape_is_made_with_the_tokenizer_that_is_named(tmp_path, monkeypatch):
+def test_a_shape_is_created_with_the_given_tokenizer(tmp_path, monkeypatch):
     monkeypatch.setitem(loops.SHAPES, "t5-shape-tiny", T5Shape(16, 24, 2, 2, 2, head_width=8))
     named = []
     monkeypatch.setattr(
@@ -108,20 +108,20 @@ def test_a_shape_is_made_with_the_tokenizer_that_is_named(tmp_path, monkeypatch)
         loops.random_t5(tmp_path / "x", "t5-shape-huge", "")
 
 
-def test_memory_is_measured_apart(tmp_path):
+def test_peak_memory_is_measured_for_each_loop(tmp_path):
     model = str(tiny.llama(tmp_path / "llama"))
     found = loops.peak_memory(model, model, tiny.examples(loading.outline(model), 4), QUICK)
     assert list(found.index) == ["paper", "ours", "floor"] and (found >= 0).all()
 
 
-def test_the_plain_loss_takes_more_memory_and_both_are_drawn():
+def test_the_plain_loss_needs_more_memory_and_both_are_drawn():
     table = growth.loss_growth([32_128], [16, 1024])
     large = table[table["positions"] == 1024].set_index("loss")["mb"]
     assert large["plain"] > 3 * large["chunked"] > 0
     assert len(png(charts.loss_growth_chart(table, "title"))) > 1000
 
 
-def test_the_cache_grows_with_its_rows(pair):
+def test_the_cache_grows_with_the_number_of_rows(pair):
     examples = tiny.examples(loading.outline(pair[0]), 8)
     table = growth.cache_growth(pair[1], pair[0], examples, [8, 16], QUICK)
     assert table["tokens"].tolist() == [table["tokens"][0], 2 * table["tokens"][0]]
@@ -129,7 +129,7 @@ def test_the_cache_grows_with_its_rows(pair):
     assert len(png(charts.cache_chart(table, "title"))) > 1000
 
 
-def test_more_tokens_in_a_label_are_nearer_to_the_whole_distribution(pair):
+def test_soft_labels_with_more_tokens_are_more_exact(pair):
     examples = tiny.examples(loading.outline(pair[0]), 24)
     vocabulary = loading.outline(pair[0]).vocabulary
     settings = BenchSettings(loss=LossSettings(0.3, 2.0))
@@ -139,7 +139,7 @@ def test_more_tokens_in_a_label_are_nearer_to_the_whole_distribution(pair):
     assert table["cosine"].min() > 0.99 and table["cosine"].iloc[-1] > 0.9999
 
 
-def test_the_set_that_is_measured(tmp_path):
+def test_the_distillation_set_has_correct_rationales(tmp_path):
     folder = tmp_path / "sandbox-letters"
     collect(folder, "sandbox-letters", CollectSettings(train_questions=12, dev_questions=2, test_questions=2))
     rows = loops.distillation_set(folder, "sandbox")
@@ -149,7 +149,7 @@ def test_the_set_that_is_measured(tmp_path):
     assert len(loops.distillation_set(folder, "sandbox")) >= len(rows)
 
 
-def test_some_steps_before_change_the_model(pair, tmp_path):
+def test_warm_up_steps_change_the_model(pair, tmp_path):
     examples = tiny.examples(loading.outline(pair[0]), 4)
     assert loops.warmed(pair[0], examples, 0, tmp_path / "a", QUICK) == pair[0]
     found = loops.warmed(pair[0], examples, 2, tmp_path / "b", QUICK)

@@ -1,4 +1,4 @@
-"""The bench of sampling: the same work for every way, and the paper's way as it is described."""
+"""The measurement of sampling: the same work for every way, and the paper's way as described."""
 
 import pandas
 import pytest
@@ -19,7 +19,7 @@ def folder(request, tmp_path_factory):
     return tiny.SHAPES[request.param](tmp_path_factory.mktemp("bench") / request.param)
 
 
-def test_all_ways_make_the_same_number_of_tokens_at_a_fixed_length(folder, tmp_path):
+def test_all_ways_generate_the_same_number_of_tokens_at_a_fixed_length(folder, tmp_path):
     table = compare(folder, QUESTIONS, SamplingBench(n=2, batch_size=4, length=5, rounds=2), tmp_path)
     assert list(table.columns) == sampling.COLUMNS
     assert list(table["way"]) == list(sampling.WAYS) * 2  # in turn
@@ -29,7 +29,7 @@ def test_all_ways_make_the_same_number_of_tokens_at_a_fixed_length(folder, tmp_p
     assert ((table["texts"] * table["seconds"]) - 2 * len(QUESTIONS)).abs().max() < 1e-6
 
 
-def test_texts_of_their_own_length_are_capped_in_ours_and_not_in_the_papers_way(folder, tmp_path, monkeypatch):
+def test_texts_of_free_length_are_capped_in_our_ways_only(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(sampling, "PAPER_LENGTH", 60)
     settings = SamplingBench(n=1, batch_size=4, length=0, cap=6, rounds=1)
     table = compare(folder, QUESTIONS, settings, tmp_path).set_index("way")
@@ -37,13 +37,13 @@ def test_texts_of_their_own_length_are_capped_in_ours_and_not_in_the_papers_way(
     assert table.loc["paper", "length"] > 6
 
 
-def test_the_papers_way_draws_from_the_same_model_in_file_order_and_pads_to_the_longest_of_all(folder, monkeypatch):
+def test_the_papers_way_keeps_the_file_order_and_pads_to_the_longest_prompt(folder, monkeypatch):
     loaded = loading.load(folder)
     shapes = []
     real = loaded.model.generate
     monkeypatch.setattr(loaded.model, "generate", lambda **k: shapes.append(k["input_ids"].shape) or real(**k))
     one = Sampling(n=1, temperature=1.0, top_k=1, min_new_tokens=6, max_new_tokens=6, batch_size=3)
-    texts = paper_way(loaded, QUESTIONS, one)  # the likeliest token alone: as greedy decoding
+    texts = paper_way(loaded, QUESTIONS, one)  # top_k 1 is greedy decoding
     monkeypatch.undo()
     greedy = generate(loaded, QUESTIONS, Sampling(min_new_tokens=6, max_new_tokens=6))
     assert texts == [text for [text] in greedy]
@@ -51,7 +51,7 @@ def test_the_papers_way_draws_from_the_same_model_in_file_order_and_pads_to_the_
     assert shapes == [(3, longest), (3, longest), (2, longest)]
 
 
-def test_ratios_pair_the_ways_of_a_round():
+def test_ratios_are_paired_by_round():
     rows = [
         ("paper", 0, 8.0),
         ("hf", 0, 4.0),
@@ -66,7 +66,7 @@ def test_ratios_pair_the_ways_of_a_round():
     assert found.loc["hf / ct2-int8"].to_list() == [3.0, 2.0, 4.0]
 
 
-def test_peak_memory_is_taken_in_a_process_of_its_own(tmp_path):
+def test_peak_memory_is_measured_in_a_separate_process(tmp_path):
     folder = tiny.llama(tmp_path / "m")
     settings = SamplingBench(n=1, length=2, ways=("hf",))
     found = peak_memory(folder, QUESTIONS[:2], settings, tmp_path)
@@ -86,6 +86,6 @@ def test_wrong_settings_are_named(changes, named):
         SamplingBench(**changes)
 
 
-def test_nothing_to_sample_is_said(tmp_path):
+def test_no_questions_is_an_error(tmp_path):
     with pytest.raises(InputError, match="no question"):
         compare(tiny.llama(tmp_path / "m"), [], SamplingBench(), tmp_path)

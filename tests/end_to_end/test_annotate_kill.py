@@ -101,7 +101,7 @@ def test_a_line_that_a_kill_cut_off_is_passed_over_and_counted(command):
             (out / "replies.jsonl").write_bytes(whole[:-cut] if cut > 1 else whole[:-2])
             asked = server.asked.total()
             done = subprocess.run(start, capture_output=True, text=True)
-            assert done.returncode == 0 and "1 line(s) of the store were cut off" in done.stdout
+            assert done.returncode == 0 and "1 incomplete line(s) of the store" in done.stdout
             assert server.asked.total() == asked + 1
             assert len(Replies(out).load()) == 5
     assert os.path.getsize(out / "replies.jsonl") > len(whole)

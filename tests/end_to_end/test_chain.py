@@ -63,7 +63,7 @@ def test_the_notebooks_run_on_official_files(shape, task, protocol, tmp_path, mo
     assert {one["state"] for one in read_json(folder / "status.json").values()} == {"ok"}
     if shape is llama:  # once is enough: run again, nothing is executed; and the saved student answers
         assert main(["run", "--params", str(parameters), "-p", f"mentor={model}", "-p", f"student={model}"]) == 0
-        assert capsys.readouterr().out.count("done before") == 7
+        assert capsys.readouterr().out.count("already done") == 7
         rows = predict(folder / task / "students" / "mentor-kd-seed0", ["How many?", "And now?"])
         assert [row["question"] for row in rows] == ["How many?", "And now?"]
 

@@ -1,4 +1,4 @@
-"""The command line: help for newcomers, clear errors, exit codes."""
+"""The command line: help texts, error messages, exit codes."""
 
 import csv
 import io
@@ -17,11 +17,11 @@ from mentor_kd.evaluation import predict
 from mentor_kd.models import loading
 
 COMMANDS = [[], ["run"], ["sweep"], ["reproduce"], ["annotate"], ["augment"], ["data"], ["data", "fetch"], ["report"]]
-COMMANDS += [["predict"]]
+COMMANDS += [["predict"], ["start"], ["bench"]]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_explains_itself(command, capsys):
+def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([*command, "--help"])
     assert stop.value.code == 0
@@ -48,7 +48,7 @@ def test_a_dry_run_checks_and_runs_nothing(capsys, tmp_path):
     assert not os.listdir(os.environ["MENTOR_KD_REPORTS"])
 
 
-def test_a_sweeps_dry_run_prints_its_plan_and_runs_nothing(capsys, tmp_path):
+def test_a_dry_run_of_a_sweep_prints_its_plan_and_runs_nothing(capsys, tmp_path):
     path = tmp_path / "g.yaml"
     path.write_text("sweep: dry\ngrid: {task: [sandbox-letters, sandbox-sums], method: [vanilla-kd, mentor-kd]}\n")
     assert main(["sweep", "--params", str(path), "--dry-run", "--gpu", "h100", "--cell", "sandbox-sums"]) == 0
@@ -89,7 +89,7 @@ def test_data_fetch_names_a_wrong_file_and_installs_nothing(tmp_path, monkeypatc
 
 @pytest.fixture
 def student(tmp_path):
-    """A tiny untrained model, saved as a student is."""
+    """A tiny untrained model, saved like a student."""
     loaded = loading.load(llama(tmp_path / "model"))
     task = {"name": "sandbox-sums", "answer_type": "number", "title": "", "choices": "ABCDE", "official": ""}
     loading.save(tmp_path / "student", loaded, {"task": task, "max_new_tokens": 5})
@@ -117,11 +117,11 @@ def test_predict_answers_from_the_command_line_and_from_files(student, tmp_path,
         (["--file", "q.txt", "--out", "a.xls"], "no such file"),
     ],
 )
-def test_predict_says_what_is_wrong(student, arguments, words, capsys):
+def test_predict_explains_invalid_input(student, arguments, words, capsys):
     assert main(["predict", str(student), *arguments]) == 2
     assert words in capsys.readouterr().err
 
 
-def test_predict_wants_a_folder_of_ours(tmp_path, capsys):
+def test_predict_needs_a_folder_of_this_project(tmp_path, capsys):
     assert main(["predict", str(tmp_path), "What?"]) == 2
     assert "model_card.json" in capsys.readouterr().err

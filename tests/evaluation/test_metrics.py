@@ -1,4 +1,4 @@
-"""Evaluation: intervals and tests against numbers worked by hand, the dev split, and the accuracy table."""
+"""Metrics: intervals and tests against hand calculations, the dev split, and the accuracy table."""
 
 import json
 import math
@@ -33,7 +33,7 @@ T_95_TWO_DEGREES = 4.302653  # 97.5% point of Student's t, from a table
 
 
 def chosen(scores):
-    """The epoch with the highest accuracy, the first of equals, as the trainer chooses; and all scores."""
+    """The epoch the trainer selects, the first with the highest accuracy, and all scores."""
     best, found = None, []
     for epoch, score in enumerate(scores):
         found.append(score(None if best is None else found[best].accuracy))
@@ -48,7 +48,7 @@ def chosen(scores):
     ),
     st.integers(1, 5),
 )
-def test_an_evaluation_that_ends_early_never_changes_the_choice(epochs, size):
+def test_ending_an_evaluation_early_never_changes_the_selection(epochs, size):
     def ended_early(answers):
         batches = [answers[i : i + size] for i in range(0, len(answers), size)]
         return lambda to_beat: score_while_open(batches, len(answers), to_beat)
@@ -62,7 +62,7 @@ def test_an_evaluation_that_ends_early_never_changes_the_choice(epochs, size):
     assert found[best].exact
 
 
-def test_no_more_batches_are_asked_than_can_matter():
+def test_evaluation_ends_once_the_rest_cannot_matter():
     asked = []
 
     def batches(*answers):
@@ -71,7 +71,7 @@ def test_no_more_batches_are_asked_than_can_matter():
             yield answer
 
     assert score_while_open(batches([True, False], [True, True]), 4, 75.0) == DevScore(75.0, exact=False)
-    assert asked == [[True, False]]  # with one wrong of four, 75% is the most
+    assert asked == [[True, False]]  # with one of four wrong, 75% is the maximum
     assert score_while_open(batches([True]), 1, 100.0) == DevScore(100.0, exact=False)
     assert len(asked) == 1  # nothing beats 100%
     assert score_while_open(batches([True, True], [False, True]), 4, 50.0) == DevScore(75.0)
@@ -92,7 +92,7 @@ def test_wilson_interval_of_8_in_10():
 def test_wilson_interval_stays_within_0_and_100():
     assert accuracy([True] * 3).high == 100 and accuracy([True] * 3).low > 40
     assert accuracy([False] * 3).low == 0
-    with pytest.raises(InputError, match="no prediction"):
+    with pytest.raises(InputError, match="accuracy: no predictions"):
         accuracy([])
 
 
@@ -147,7 +147,7 @@ def test_mcnemar_needs_the_same_questions():
         mcnemar({"a": True}, {"a": True, "b": True})
 
 
-def test_compare_of_a_constant_difference_is_certain():
+def test_compare_is_certain_of_a_constant_difference():
     questions = [f"q{i}" for i in range(30)]
     wrong, right = dict.fromkeys(questions, False), dict.fromkeys(questions, True)
     found = compare({0: wrong, 1: wrong}, {0: right, 1: right}, replicates=200)
@@ -156,7 +156,7 @@ def test_compare_of_a_constant_difference_is_certain():
     assert compare({0: wrong}, {0: wrong}, replicates=200).p == 1
 
 
-def test_compare_covers_both_seeds_and_questions():
+def test_compare_covers_seeds_and_questions():
     coin = random.Random(0)
     a = {seed: {f"q{i}": coin.random() < 0.5 for i in range(100)} for seed in range(4)}
     b = {seed: {f"q{i}": coin.random() < 0.7 for i in range(100)} for seed in range(4)}
@@ -166,11 +166,11 @@ def test_compare_covers_both_seeds_and_questions():
     assert found == compare(a, b) != compare(a, b, seed=1)
     back = compare(b, a)
     assert (back.value, back.p) == (pytest.approx(-found.value), pytest.approx(found.p))
-    # The same questions in more seeds say no more about new questions: the interval hardly shrinks.
+    # More seeds on the same questions say nothing new about other questions: the interval hardly shrinks.
     copied = compare({s: a[0] for s in range(8)}, {s: b[0] for s in range(8)})
     alone = compare({0: a[0]}, {0: b[0]})
     assert copied.high - copied.low == pytest.approx(alone.high - alone.low, rel=0.1)
-    # And for one seed it is that of a mean of 100 paired differences, 1.96 standard errors to each side.
+    # For one seed it is the interval of a mean of 100 paired differences, 1.96 standard errors to each side.
     spread = statistics.stdev(100 * (b[0][q] - a[0][q]) for q in a[0])
     assert alone.high - alone.low == pytest.approx(2 * 1.96 * spread / 10, rel=0.1)
 
@@ -208,7 +208,7 @@ def test_the_split_ignores_order_and_keeps_equal_questions_together(order, seed,
     assert list(expected.values()).count("dev") == round(0.5 * count)
 
 
-def test_the_split_by_count_and_by_seed():
+def test_the_split_follows_count_and_seed():
     rows = questions(40)
     dev = [{row.id for row in split_dev(rows, count=7, seed=seed) if row.split == "dev"} for seed in (0, 0, 1)]
     assert dev[0] == dev[1] != dev[2] and list(map(len, dev)) == [7, 7, 7]
@@ -230,7 +230,7 @@ def test_the_split_by_count_and_by_seed():
         (9, {"count": True}, "count is True"),
     ],
 )
-def test_a_split_that_cannot_be(count, size, message):
+def test_an_impossible_split_is_rejected(count, size, message):
     with pytest.raises(InputError, match=message):
         split_dev(questions(count), **size)
 
@@ -283,7 +283,7 @@ def test_a_run_without_predictions(tmp_path):
         read_predictions(tmp_path)
 
 
-def test_bad_predictions_are_named():
+def test_invalid_predictions_are_named():
     about = {"task": "t", "method": "m", "seed": 0, "protocol": "sound"}
     with pytest.raises(InputError, match="prediction a: field 'task' is missing"):
         accuracy_table([prediction("a", True)])
@@ -291,11 +291,11 @@ def test_bad_predictions_are_named():
         correctness([{"id": "a", "split": "test", "protocol": "sound"}])
     with pytest.raises(InputError, match="prediction a: the question was answered twice"):
         accuracy_table([prediction("a", True, **about)] * 2)
-    with pytest.raises(InputError, match="prediction a: .* it must be true or false"):
+    with pytest.raises(InputError, match="prediction a: .* must be true or false, got 1"):
         accuracy_table([json.loads('{"correct": 1}') | {"id": "a", "split": "test"} | about])
-    with pytest.raises(InputError, match="protocol 'mine'"):
+    with pytest.raises(InputError, match="protocol must be one of sound, paper, got 'mine'"):
         accuracy_table([prediction("a", True, **about | {"protocol": "mine"})])
-    with pytest.raises(InputError, match="m, seed 0, on t: no prediction has the split 'test'"):
+    with pytest.raises(InputError, match="m, seed 0, on t: no predictions with split 'test'"):
         accuracy_table([prediction("a", True, split="dev", **about)])
 
 

@@ -1,4 +1,4 @@
-"""Predictions of known answers, and the score on dev."""
+"""Predictions for questions with known answers, and the dev score."""
 
 import pytest
 import tiny
@@ -22,7 +22,7 @@ def loaded(tmp_path_factory):
 
 @pytest.fixture
 def asked(monkeypatch):
-    """Ten questions of different lengths, of which the model answers all but the longest but one rightly."""
+    """Ten questions of different lengths; the model answers all correctly except the second longest."""
     questions = [new_question(TASK.name, f"Question{' and' * i} {i}?", "a", "dev") for i in range(10)]
     calls = []
 
@@ -34,22 +34,22 @@ def asked(monkeypatch):
     return questions, calls
 
 
-def test_the_score_on_dev_is_the_accuracy_of_the_predictions(loaded):
+def test_the_dev_score_is_the_accuracy_of_the_predictions(loaded):
     questions = [new_question(TASK.name, f"Word {i}?", "a", "dev") for i in range(6)]
     rows = predictions(loaded, questions, TASK, GREEDY)
     assert [row["id"] for row in rows] == [question.id for question in questions]
     assert dev_score(loaded, questions, TASK, GREEDY) == DevScore(accuracy(r["correct"] for r in rows).value)
 
 
-def test_every_question_is_asked_where_the_best_can_still_be_beaten(loaded, asked):
+def test_all_questions_are_asked_while_the_best_can_be_beaten(loaded, asked):
     questions, calls = asked
     assert dev_score(loaded, questions, TASK, GREEDY, 80.0) == DevScore(90.0)
     assert sorted(sum(calls, [])) == sorted(question.question for question in questions)
 
 
-def test_no_more_is_asked_than_can_change_the_choice(loaded, asked):
+def test_evaluation_ends_once_the_best_cannot_be_beaten(loaded, asked):
     questions, calls = asked
     assert dev_score(loaded, questions, TASK, GREEDY, 90.0) == DevScore(90.0, exact=False)
-    assert len(calls) == 1 and len(calls[0]) == 4  # the first batch, of the longest questions, has the wrong answer
+    assert len(calls) == 1 and len(calls[0]) == 4  # the first batch has the longest questions, and the wrong answer
     assert dev_score(loaded, questions, TASK, GREEDY, 100.0) == DevScore(100.0, exact=False)
     assert len(calls) == 1

@@ -1,4 +1,4 @@
-"""The paper's numbers: complete, with the paper's own arithmetic, and readable as reference lines."""
+"""The paper's numbers: complete, consistent with each other, and usable as reference lines."""
 
 import math
 
@@ -25,7 +25,7 @@ COUNTS |= {"figure3": 36, "figure4": 32, "figure5": 24, "figure6": 10, "figure7"
 
 
 def right_answers(value, n):
-    """How many of n questions an accuracy in percent stands for, printed with two digits; None if for no number."""
+    """The number of right answers among n that matches an accuracy in percent with two digits, or None."""
     k = round(value * n / 100)
     return k if math.isclose(100 * k / n, value, abs_tol=0.00501) else None
 
@@ -35,7 +35,7 @@ def every(*sources) -> pandas.DataFrame:
 
 
 @pytest.mark.parametrize("source", published.SOURCES)
-def test_each_source_is_whole_and_each_number_says_where_it_is_from(source):
+def test_each_source_is_complete_and_each_number_names_its_origin(source):
     found = published.numbers(source)
     assert len(found) == COUNTS[source]
     assert not found.duplicated(["task", "model", "mentor", "method", "at", "what"]).any()
@@ -47,13 +47,13 @@ def test_each_source_is_whole_and_each_number_says_where_it_is_from(source):
     assert (counted["n"] == counted["task"].map(QUESTIONS)).all()
 
 
-def test_every_file_is_read_by_name():
+def test_every_file_has_a_name():
     assert {path.stem for path in (DATA / "paper").glob("*.csv")} >= {*published.SOURCES, "datasets"}
-    with pytest.raises(InputError, match="no 'table9' here; there are table1, .*figure7"):
+    with pytest.raises(InputError, match="source must be one of table1, .*figure7, got 'table9'"):
         published.numbers("table9")
 
 
-def test_the_means_of_table_1_are_those_of_its_claim():
+def test_the_means_of_table_1_match_the_papers_claim():
     """Vanilla-KD 40.66, MCC-KD 42.13, Mentor-KD 44.12: the paper's "about 2.0%" is 1.99 points over MCC-KD."""
     found = published.numbers("table1")
     means = found[found["model"] == "FlanT5-XL"].groupby("method")["value"].mean()
@@ -63,7 +63,7 @@ def test_the_means_of_table_1_are_those_of_its_claim():
     assert means["mentor-kd"] - means["mcc-kd"] == pytest.approx(1.99, abs=0.006)
 
 
-def test_tables_2_to_4_are_single_runs_but_for_two_numbers():
+def test_tables_2_to_4_are_single_runs_except_for_two_numbers():
     found = every("table2", "table3", "table4").drop_duplicates(["task", "model", "method"])
     new = found[~found["note"].str.startswith("copied")]
     assert len(new) == 110
@@ -77,13 +77,13 @@ def test_the_figures_are_single_runs_too():
     assert all(right_answers(v, int(n)) is not None for v, n in zip(found["value"], found["n"], strict=True))
 
 
-def test_table_1_is_no_single_run():
+def test_table_1_is_not_a_single_run():
     found = published.numbers("table1").query("method == 'mentor-kd'").set_index("task")
     assert all(right_answers(found.loc[t, "value"], QUESTIONS[t]) is None for t in ("gsm8k", "asdiv", "svamp"))
 
 
-def test_the_same_number_stands_in_each_place_where_the_paper_repeats_it():
-    """Tables 2 and 3 in table 4, table 3 at the ends of table 5 and in figure 6, figure 5 is table 5."""
+def test_numbers_that_the_paper_repeats_are_equal():
+    """Tables 2 and 3 reappear in Table 4; Table 3 at the ends of Table 5 and in Figure 6; Figure 5 is Table 5."""
     keys = ["task", "model", "method"]
     tables = every("table2", "table3").set_index(keys)["value"]
     for row in published.numbers("table4").query("method == 'mentor-kd'").itertuples():
@@ -93,16 +93,16 @@ def test_the_same_number_stands_in_each_place_where_the_paper_repeats_it():
     for row in published.numbers("figure6").query("mentor == 'FlanT5-large' or method == 'vanilla-kd'").itertuples():
         assert tables[row.task, row.model, row.method] == row.value
     assert list(published.numbers("table5")["value"]) == list(published.numbers("figure5")["value"])
-    zero = published.numbers("figure7").query("at == '0.0'")  # the point that lacks the mentor's rationales
+    zero = published.numbers("figure7").query("at == '0.0'")  # the point without mentor rationales
     assert [tables[row.task, row.model, "vanilla-kd"] for row in zero.itertuples()] == list(zero["value"])
 
 
-def test_a_number_stands_for_a_count_or_for_none():
+def test_an_accuracy_matches_one_count_or_none():
     assert right_answers(63.11, 225) == 142 and right_answers(52.67, 150) == 79
     assert right_answers(13.05, 150) is None and right_answers(100.0, 7) == 7
 
 
-def test_intervals_by_wilson():
+def test_wilson_intervals():
     found = published.with_intervals(published.numbers("table3"))
     row = found.query("task == 'tracking-shuffled-objects' and model == 'FlanT5-small' and method == 'vanilla-kd'")
     assert row.iloc[0]["correct"] == 142
@@ -110,7 +110,7 @@ def test_intervals_by_wilson():
     assert len(published.with_intervals(published.numbers("figure4"))) == 16  # the other half has no test questions
 
 
-def test_reference_lines_of_a_student_by_either_name():
+def test_reference_lines_for_either_name_of_a_student():
     for name in ("FlanT5-small", "google/flan-t5-small"):
         lines = published.reference(["svamp", "sandbox-sums"], name)
         assert lines.to_dict("list") == {
@@ -127,6 +127,6 @@ def test_reference_lines_of_a_student_by_either_name():
     assert [line.get_xdata()[0] for line in panel.lines if line.get_gid() == "reference"] == [10.0, 10.67, 10.67]
 
 
-def test_the_models_are_those_of_the_tables():
+def test_all_models_of_the_tables_are_known():
     local = every("table1", "table2", "table3").query("note == '' and method != 'teacher'")["model"]
     assert set(local) == set(published.MODELS)

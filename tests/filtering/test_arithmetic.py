@@ -1,4 +1,4 @@
-"""Steps that do not compute, on worked examples and drawn ones; and what is not judged."""
+"""Arithmetic errors in worked examples and random steps, and what is not checked."""
 
 import pytest
 from hypothesis import given
@@ -19,17 +19,17 @@ from mentor_kd.filtering.arithmetic import wrong_steps
         "1,200 + 300 = 1,500",
         "$5 * 3 = $15",
         "0.1 + 0.2 = 0.3",  # exact: no floating point
-        "10 / 3 = 3.33, 200 / 3 = 66.66 and 200 / 3 = 66.67",  # rounded or cut
+        "10 / 3 = 3.33, 200 / 3 = 66.66 and 200 / 3 = 66.67",  # rounded or truncated
         "(2 + 3) * 4 = 20 and 2 + 3 * 4 = 14",
         "20 - 5 - 3 = 12 and 8 / 2 / 2 = 2",
         "5 left (8 - 3 = 5).",
         "37 - 38 = -1",
         "1/2 + 1/4 = 3/4",
         "12 = 3 * 4",
-        "2 + 3 = 5 + 1 = 6",  # run on: two steps
+        "2 + 3 = 5 + 1 = 6",  # run-on: two steps
         "2 + 3 = 4 + 1",
-        "2 + 3 = 5 3 + 4 = 7",  # two lines that were joined
-        "- 2 + 3 = 5 - 3 + 4 = 7",  # a list that was joined
+        "2 + 3 = 5 3 + 4 = 7",  # two joined lines
+        "- 2 + 3 = 5 - 3 + 4 = 7",  # joined list items
     ],
 )
 def test_right_steps(text):
@@ -88,18 +88,18 @@ def test_wrong_steps(text, steps):
         "9" * 5000 + " + 1 = 2",
     ],
 )
-def test_what_is_no_clear_claim_is_not_judged(text):
+def test_ambiguous_claims_are_not_checked(text):
     assert wrong_steps(text) == []
 
 
 @given(st.integers(0, 999), st.integers(1, 999), st.sampled_from("+-*/"), st.integers(-3, 3))
-def test_steps_are_wrong_just_when_the_sum_is(a, b, sign, off):
+def test_a_step_is_wrong_exactly_when_its_result_is(a, b, sign, off):
     result = {"+": a + b, "-": a - b, "*": a * b, "/": a // b}[sign]
     exact = off == 0 and (sign != "/" or a % b == 0)
     assert bool(wrong_steps(f"We get {a} {sign} {b} = {result + off} pens")) != exact
 
 
 @given(st.text(alphabet="0123456789 +-*/x=().,$%\n٣²ab", max_size=60))
-def test_no_text_breaks_the_parser(text):
+def test_the_parser_accepts_any_text(text):
     for step in wrong_steps(text):
         assert "=" in step and step in text

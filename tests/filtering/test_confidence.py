@@ -1,4 +1,4 @@
-"""The mentor's confidence: equal to a rationale read alone, computed once, and one file for each mentor."""
+"""The mentor's confidence: independent of the batch, computed once, and stored per mentor."""
 
 import shutil
 
@@ -33,7 +33,7 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize("shape", ["llama", "t5"])
-def test_a_batch_gives_what_each_text_gives_alone(tmp_path, shape):
+def test_confidence_does_not_depend_on_the_batch(tmp_path, shape):
     loaded = loading.load(tiny.SHAPES[shape](tmp_path / shape))
     examples = tiny.examples(loaded, 5)
     together = mean_log_probabilities(loaded, examples)
@@ -42,7 +42,7 @@ def test_a_batch_gives_what_each_text_gives_alone(tmp_path, shape):
     assert all(value < 0 for value in together)
 
 
-def test_it_is_the_mean_over_the_targets_tokens_by_hand(folder):
+def test_confidence_is_the_mean_over_target_tokens(folder):
     (row,) = rows(1)
     loaded = loading.load(folder / "mentor")
     prompt = encode_prompt(loaded.tokenizer, False, row.question)
@@ -53,7 +53,7 @@ def test_it_is_the_mean_over_the_targets_tokens_by_hand(folder):
     assert confidences(folder, [row])[row.id] == pytest.approx(sum(logs) / len(written), abs=1e-5)
 
 
-def test_it_is_computed_once_and_goes_on_where_it_was(folder, monkeypatch):
+def test_confidence_is_computed_once_and_resumes(folder, monkeypatch):
     some = rows(4)
     first = confidences(folder, some[:2])
     read = []
@@ -65,12 +65,12 @@ def test_it_is_computed_once_and_goes_on_where_it_was(folder, monkeypatch):
     assert {example.id for example in read} == {some[2].id, some[3].id}
     assert {key: every[key] for key in first} == first
     (file,) = (folder / "confidence").glob("*.jsonl")
-    file.write_text(file.read_text() + '{"id": "half a li')  # as a killed run leaves it
-    monkeypatch.setattr(loading, "load", lambda name: pytest.fail("the mentor was loaded for nothing"))
+    file.write_text(file.read_text() + '{"id": "half a li')  # as left by a killed run
+    monkeypatch.setattr(loading, "load", lambda name: pytest.fail("the mentor was loaded although nothing is missing"))
     assert confidences(folder, some) == every
 
 
-def test_another_mentor_and_another_text_are_read_anew(folder):
+def test_another_mentor_is_scored_separately(folder):
     some = rows(2)
     first = confidences(folder, some)
     shutil.rmtree(folder / "mentor")
@@ -81,7 +81,7 @@ def test_another_mentor_and_another_text_are_read_anew(folder):
     assert len(list((folder / "confidence").glob("*.jsonl"))) == 2
 
 
-def test_a_text_that_is_too_long_has_none_and_passes_the_filter(folder):
+def test_texts_too_long_have_no_confidence_and_pass_the_filter(folder):
     some = rows(2, long=True)
     found = confidences(folder, some)
     assert set(found) == {some[1].id}

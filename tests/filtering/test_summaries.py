@@ -1,4 +1,4 @@
-"""What a teacher's rationales are worth: numbers worked by hand."""
+"""Summaries of a teacher's rationales, checked against hand calculations."""
 
 import pytest
 
@@ -12,7 +12,7 @@ TASK = Task("sums", "number")
 
 
 def rows(**answers):
-    """Rationales by question: a text of digits, each the answer of a draw, `-` for none. The gold answer is 1."""
+    """Rationales by question: each digit is the answer of a sample, `-` is none. The gold answer is 1."""
     made = []
     for name, drawn in answers.items():
         question = new_question("sums", f"What is {name}?", "1", "train")
@@ -26,7 +26,7 @@ def rows(**answers):
 def test_accuracy_by_task_counts_questions_not_rationales():
     frame = summaries.by_task({"a": rows(p="1111", q="2222"), "b": rows(p="11", q="12", r="1")})
     a, b = frame.to_dict("records")
-    # shares 100 and 0: mean 50, standard error 50, t(1) = 12.706: cut at 0 and 100
+    # shares 100 and 0: mean 50, standard error 50, t(1) = 12.706: clipped to 0 and 100
     assert (a["questions"], a["rationales"], a["accuracy"], a["low"], a["high"], a["none_right"]) == (
         2,
         8,
@@ -38,7 +38,7 @@ def test_accuracy_by_task_counts_questions_not_rationales():
     # shares 100, 50, 100: mean 83.33, standard deviation 28.87, standard error 16.67, t(2) = 4.303: 83.33 - 71.71
     assert b["accuracy"] == pytest.approx(83.333, abs=1e-3) and b["low"] == pytest.approx(11.62, abs=0.01)
     assert b["high"] == 100 and b["words"] == 3
-    with pytest.raises(InputError, match="task c: there is no rationale"):
+    with pytest.raises(InputError, match="task c: no rationales"):
         summaries.by_task({"c": []})
 
 
@@ -48,7 +48,7 @@ def test_votes():
         ["all agree", "right", 1],
         ["all agree", "wrong", 1],
         ["no answer at all", "none", 1],
-        ["they differ", "right", 3],  # r; u, where one has no answer; v, a tie, by the first
+        ["they differ", "right", 3],  # r; u, with one missing answer; v, a tie won by the first
         ["they differ", "wrong", 1],
     ]
 
@@ -65,7 +65,7 @@ def test_replayed_policies():
     assert counts(summaries.Policy(4, until=1)) == (1 + 3 + 4, ["easy", "hard"])
     assert counts(summaries.Policy(4, until=2)) == (2 + 4 + 4, ["easy", "easy", "hard"])
     assert counts(summaries.Policy(4, until=2, whole=True)) == (10, ["easy", "easy"])
-    with pytest.raises(InputError, match="up to 5 draws needs as many rationales; one question has 4"):
+    with pytest.raises(InputError, match=r"most must be <= .* \(4 for one\), got 5"):
         summaries.replay(drawn, summaries.Policy(5))
     hard = {row.question_id for row in drawn if "easy" not in row.question}
     policies = {"four": summaries.Policy(4), "one": summaries.Policy(4, until=1)}
@@ -78,7 +78,7 @@ def test_replayed_policies():
     assert teacher_charts.policy_chart(frame, 66.7)._repr_png_().startswith(b"\x89PNG")
 
 
-def test_right_answers_with_steps_that_do_not_hold():
+def test_right_answers_with_wrong_steps():
     question = new_question("sums", "What is 2 + 2, less 3?", "1", "train")
     sampler = {"model": "m", "temperature": None, "top_k": None, "seed": None, "index": 0}
     texts = [
@@ -92,7 +92,7 @@ def test_right_answers_with_steps_that_do_not_hold():
     assert [(row.original, row.reason) for row in found] == [(texts[1], "arithmetic"), (texts[3], "conclusion")]
 
 
-def test_the_chart_of_tasks_draws_one_row_a_task():
+def test_the_task_chart_draws_one_row_per_task():
     chart = teacher_charts.task_chart(summaries.by_task({"a": rows(p="11", q="22"), "b": rows(p="1")}))
     panel = chart.axes[0]
     assert [label.get_text() for label in panel.get_yticklabels()] == ["a", "b"]

@@ -15,7 +15,7 @@ from mentor_kd.filtering.verdicts import (
 )
 
 
-def test_the_last_verdict_holds(tmp_path):
+def test_the_last_verdict_counts(tmp_path):
     path = tmp_path / "verdicts.jsonl"
     assert read_verdicts(path) == {}
     add_verdict(path, "a", "keep", "clear")
@@ -25,11 +25,11 @@ def test_the_last_verdict_holds(tmp_path):
     assert last.time.endswith("+00:00") and len(path.read_text(encoding="utf-8").split("\n")) == 4
 
 
-def test_a_torn_line_is_skipped_with_a_warning_even_after_more_was_written(tmp_path):
+def test_an_incomplete_line_is_skipped_with_a_warning_even_before_later_rows(tmp_path):
     path = tmp_path / "verdicts.jsonl"
     add_verdict(path, "a", "keep")
     whole = path.read_bytes()
-    path.write_bytes(whole + '{"id": "b", "verdict": "drop", "note": "é'.encode()[:-1])  # cut inside a letter
+    path.write_bytes(whole + '{"id": "b", "verdict": "drop", "note": "é'.encode()[:-1])  # cut inside a character
     with pytest.warns(UserWarning, match="verdicts.jsonl, line 2"):
         assert set(read_verdicts(path)) == {"a"}
     add_verdict(path, "c", "drop")
@@ -40,15 +40,15 @@ def test_a_torn_line_is_skipped_with_a_warning_even_after_more_was_written(tmp_p
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("keep it\n", "line 2: not a row of JSON"),
-        ('["a"]\n', "line 2: .*a row has id, verdict, note, time"),
-        ('{"id": "a", "verdict": "keep"}\n', "line 2: .*a row has id"),
-        ('{"id": "a", "verdict": "yes", "note": "", "time": ""}\n', "line 2: verdict: 'yes' is unknown"),
+        ("keep it\n", "line 2: not valid JSON"),
+        ('["a"]\n', "line 2: a row must have id, verdict, note, time"),
+        ('{"id": "a", "verdict": "keep"}\n', "line 2: a row must have id"),
+        ('{"id": "a", "verdict": "yes", "note": "", "time": ""}\n', "line 2: verdict must be one of keep, .*got 'yes'"),
         ('{"id": ["a"], "verdict": "keep", "note": "", "time": ""}\n', "line 2"),
-        ('{"id": "a", "verdict": "keep", "note": null, "time": ""}\n', "line 2: note: None"),
+        ('{"id": "a", "verdict": "keep", "note": null, "time": ""}\n', "line 2: note must be a string, got None"),
     ],
 )
-def test_a_broken_row_names_file_and_line(tmp_path, line, message):
+def test_an_error_names_file_and_line_of_an_invalid_row(tmp_path, line, message):
     path = tmp_path / "verdicts.jsonl"
     add_verdict(path, "a", "keep")
     with path.open("a") as file:
@@ -58,7 +58,7 @@ def test_a_broken_row_names_file_and_line(tmp_path, line, message):
 
 
 def test_an_unknown_verdict_is_not_written(tmp_path):
-    with pytest.raises(InputError, match="verdict: 'maybe'"):
+    with pytest.raises(InputError, match="verdict must be one of .*got 'maybe'"):
         add_verdict(tmp_path / "verdicts.jsonl", "a", "maybe")
     assert not (tmp_path / "verdicts.jsonl").exists()
 
@@ -74,7 +74,7 @@ def test_a_withdrawn_verdict_no_longer_counts_and_its_row_stays(tmp_path):
     assert [row.verdict for row in read_rows(path)] == ["keep", "drop", "withdrawn", "withdrawn"]
 
 
-def test_many_verdicts_are_one_write_of_the_same_rows(tmp_path):
+def test_many_verdicts_in_one_write_equal_single_writes(tmp_path):
     given = {("keep", ""): ['a"\\\u2028'], ("drop", "no\n"): ["b", "c"]}
     add_verdicts(tmp_path / "many.jsonl", given, "anna")
     for (verdict, note), ids in given.items():
@@ -83,7 +83,7 @@ def test_many_verdicts_are_one_write_of_the_same_rows(tmp_path):
     many, single = (read_rows(tmp_path / f"{name}.jsonl") for name in ("many", "single"))
     assert [(r.id, r.verdict, r.note, r.who) for r in many] == [(r.id, r.verdict, r.note, r.who) for r in single]
     for wrong in ({("keep", ""): ["a"], ("maybe", ""): ["b"]}, {("keep", ""): ["a", ""]}, {("keep", ""): [""]}):
-        with pytest.raises(InputError, match="verdict: 'maybe'|id: "):
+        with pytest.raises(InputError, match="verdict must be one of|id must be"):
             add_verdicts(tmp_path / "none.jsonl", wrong)
     assert not (tmp_path / "none.jsonl").exists()
 
@@ -97,7 +97,7 @@ def rows(path, *given: tuple) -> None:
     path.write_text(text)
 
 
-def test_of_several_people_the_latest_counts_and_disagreements_are_listed(tmp_path):
+def test_the_latest_of_several_people_counts_and_disagreements_are_listed(tmp_path):
     path = tmp_path / "verdicts.jsonl"
     rows(path, ("a", "drop", 9, "ben"), ("a", "keep", 8, "anna"), ("b", "keep", 8, "anna"), ("b", "keep", 9, "ben"))
     assert {key: row.verdict for key, row in read_verdicts(path).items()} == {"a": "drop", "b": "keep"}
@@ -129,7 +129,7 @@ def test_files_of_two_people_merge_and_merging_again_adds_nothing(tmp_path):
     assert disagreements(read_rows(mine)).empty
 
 
-def test_merging_takes_nothing_older_and_names_a_missing_file(tmp_path):
+def test_merging_skips_older_rows_and_names_a_missing_file(tmp_path):
     mine, older = tmp_path / "verdicts.jsonl", tmp_path / "older.jsonl"
     rows(mine, ("a", "keep", 8, "anna"))
     rows(older, ("a", "drop", 7, "anna"))

@@ -34,19 +34,19 @@ def tokenizer():
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=80))
-def test_any_text_survives_encoding(text):
+def test_any_text_survives_encoding_and_decoding(text):
     tokenizer = tiny.sandbox_tokenizer()
     if not any(special in text for special in tokenizer.all_special_tokens):
         assert loading.decode(tokenizer, tokenizer(text)["input_ids"]) == text
 
 
-def test_sandbox_texts_survive_and_are_short(tokenizer):
+def test_sandbox_texts_survive_with_few_tokens(tokenizer):
     encoded = [tokenizer(text)["input_ids"] for text in tiny.texts()]
     assert [loading.decode(tokenizer, ids) for ids in encoded] == list(tiny.texts())
     assert sum(map(len, encoded)) < 0.6 * sum(map(len, tiny.texts()))
 
 
-def test_the_tokenizer_is_the_same_each_time_it_is_built(tokenizer):
+def test_the_tokenizer_is_deterministic(tokenizer):
     again = build_tokenizer()
     assert again.backend_tokenizer.to_str() == tokenizer.backend_tokenizer.to_str()
     assert len(again) == 1024
@@ -63,7 +63,7 @@ def test_made_up_words_are_spelled_and_known_ones_are_not(tokenizer):
     assert pieces(f"a {MARKER} b")[1:3] == [" ", MARKER]
 
 
-def test_the_tokenizer_has_an_end_and_a_pad_and_adds_nothing(tokenizer):
+def test_the_tokenizer_has_eos_and_pad_and_adds_nothing(tokenizer):
     assert (tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.bos_token_id) == (0, 1, None)
     assert tokenizer.eos_token_id not in tokenizer("apples")["input_ids"]
 
@@ -71,7 +71,7 @@ def test_the_tokenizer_has_an_end_and_a_pad_and_adds_nothing(tokenizer):
 # packed rows
 
 
-def test_rows_follow_from_seed_and_number(tokenizer):
+def test_rows_depend_only_on_seed_and_index(tokenizer):
     rows, again = PackedSkills(tokenizer, SMALL), PackedSkills(tokenizer, SMALL)
     assert len(rows) == 40
     for i in (0, 7, 39):
@@ -81,7 +81,7 @@ def test_rows_follow_from_seed_and_number(tokenizer):
     assert not torch.equal(rows[0]["input_ids"], other[0]["input_ids"])
 
 
-def test_only_replies_are_scored_and_positions_start_anew(tokenizer):
+def test_only_replies_are_scored_and_positions_restart(tokenizer):
     packed = PackedSkills(tokenizer, PretrainSettings(steps=1, rows=8, length=200))
     separator, end = tokenizer(SEPARATOR)["input_ids"][0], tokenizer.eos_token_id
     for row in (packed[i] for i in range(8)):
@@ -97,7 +97,7 @@ def test_only_replies_are_scored_and_positions_start_anew(tokenizer):
         assert any(label != IGNORED for label in labels) and IGNORED in labels
 
 
-def test_texts_of_a_row_do_not_see_each_other_in_training(tokenizer, tmp_path, monkeypatch):
+def test_texts_of_a_row_do_not_attend_to_each_other_in_training(tokenizer, tmp_path, monkeypatch):
     seen = []
 
     class Spy:
@@ -127,7 +127,7 @@ def test_the_loss_is_the_mean_cross_entropy_of_the_replies(tokenizer, tmp_path):
         assert torch.allclose(trainer.compute_loss(model, dict(row)), theirs, atol=1e-5)
 
 
-def test_muon_moves_the_matrices_and_adamw_the_rest(tokenizer):
+def test_muon_updates_the_matrices_and_adamw_all_others(tokenizer):
     model = build_model("sandbox-small", tokenizer)
     muon, adamw = MuonAdamW(model, 0.01).parts
     names = {id(p): name for name, p in model.named_parameters()}
@@ -151,7 +151,7 @@ def test_sizes(tokenizer, size, low, high):
 
 
 def test_an_unknown_size_is_named(tokenizer):
-    with pytest.raises(InputError, match="unknown sandbox model 'huge'; there are sandbox-small"):
+    with pytest.raises(InputError, match="unknown sandbox model 'huge'; use one of sandbox-small"):
         build_model("huge", tokenizer)
 
 
@@ -170,7 +170,7 @@ def test_wrong_settings_are_named(changes, named):
         PretrainSettings(**changes)
 
 
-def test_pretraining_goes_on_where_it_was_killed_and_ends_the_same(tmp_path, monkeypatch):
+def test_killed_pretraining_resumes_with_the_same_result(tmp_path, monkeypatch):
     monkeypatch.setitem(SIZES, "sandbox-small", (16, 1, 2, 8))
     settings = PretrainSettings(steps=120, rows=1, length=32)
     whole = pretrain.pretrain("sandbox-small", tmp_path / "whole", tmp_path / "whole-work", settings)
@@ -200,7 +200,7 @@ def test_pretraining_goes_on_where_it_was_killed_and_ends_the_same(tmp_path, mon
     assert loading.same_tokenizer(loaded.tokenizer, again.tokenizer)
 
 
-def test_a_model_goes_on_from_another_and_its_card_counts_both(tmp_path, monkeypatch):
+def test_training_continues_from_another_model_and_the_card_counts_both(tmp_path, monkeypatch):
     monkeypatch.setitem(SIZES, "sandbox-small", (16, 1, 2, 8))
     first = pretrain.pretrain("sandbox-small", tmp_path / "first", tmp_path / "work", SMALL)
     second = PretrainSettings(start=str(tmp_path / "first"), steps=4, rows=2, length=64, learning_rate=1e-9)
@@ -227,13 +227,13 @@ def test_the_settings_choose_the_texts(tokenizer):
     assert [texts for texts in found if "Tell the swaps." in found[texts]] == ["tellings"]
 
 
-def test_a_start_of_another_make_is_refused(tmp_path):
-    with pytest.raises(InputError, match="'sandbox-small' has another shape"):
+def test_a_start_that_does_not_match_is_rejected(tmp_path):
+    with pytest.raises(InputError, match="'sandbox-small' has a different shape"):
         pretrain.pretrain(
             "sandbox-base", tmp_path / "model", tmp_path / "work", PretrainSettings(start="sandbox-small", steps=1)
         )
     gpt2 = tiny.gpt2(tmp_path / "gpt2")
-    with pytest.raises(InputError, match="gpt2' has another tokenizer"):
+    with pytest.raises(InputError, match="gpt2' has a different tokenizer"):
         pretrain.pretrain(
             "sandbox-base", tmp_path / "model", tmp_path / "work", PretrainSettings(start=str(gpt2), steps=1)
         )

@@ -23,7 +23,7 @@ from mentor_kd.pretraining.swaps import (
 from mentor_kd.pretraining.tellings import conclusion_skill, telling_skill, told_text
 
 
-def test_no_question_of_the_sandbox_is_in_the_text():
+def test_no_sandbox_question_occurs_in_the_texts():
     shipped = {q.question for family in sandbox.FAMILIES for q in sandbox.load_questions(family)}
     rng = random.Random(11)
     for i in range(20_000):
@@ -38,7 +38,7 @@ def test_no_question_of_the_sandbox_is_in_the_text():
 
 @pytest.mark.skipif(not os.environ.get("MENTOR_KD_OFFICIAL_DATA"), reason="needs the paper's data")
 @pytest.mark.parametrize("name", ["tracking-shuffled-objects", "last-letter-concatenation", "svamp"])
-def test_no_official_question_is_in_the_text(name):
+def test_no_official_question_occurs_in_the_texts(name):
     found = official.load_task(get_task(name))
     asked = {rationales.normalise(q.question) for q in [*found.train, *found.test]}
     rng = random.Random(13)
@@ -47,12 +47,12 @@ def test_no_official_question_is_in_the_text(name):
         assert not asked & {rationales.normalise(text(rng, i / 20_000)[0]) for i in range(20_000)}
 
 
-def test_a_trace_of_swaps_is_true():
+def test_a_trace_of_swaps_is_correct():
     rng, checked = random.Random(14), 0
     for _ in range(3000):
         question, reply = swap_skill(rng)
         if not question.endswith("Follow the swaps.") or " is " in question or " has " in reply:
-            continue  # the form that is read with least ado: Ann red hat, Bob blue hat. Ann and Bob swap. ...
+            continue  # checks the simplest form only: Ann red hat, Bob blue hat. Ann and Bob swap. ...
         told = question.split(". ")[0]
         held = dict(pair.split(" ", 1) for pair in told.split(", "))
         for line in reply.rstrip(".").split(". "):
@@ -64,12 +64,12 @@ def test_a_trace_of_swaps_is_true():
     assert checked > 50
 
 
-def test_what_people_have_after_one_more_swap_is_true():
+def test_the_state_after_one_more_swap_is_correct():
     rng, checked = random.Random(15), 0
     for i in range(600):
         question, reply = after_skill(rng, before=i % 3, easy=True)
         if i % 3 and ": " not in question.split("In short")[0]:
-            continue  # a way of telling without a colon
+            continue  # a format without a colon
         told, swap, asked = re.fullmatch(r"(.*)[.\n] ?(.*)\. In short: (.*)\?", question, re.DOTALL).groups()
         last = re.split(r"\. |: |:\n|\n\n", told.strip())[-1]
         held = dict(re.findall(r"(\w+) (\w+)", last))
@@ -80,7 +80,7 @@ def test_what_people_have_after_one_more_swap_is_true():
     assert checked > 300
 
 
-def test_the_latest_of_several_lists_counts():
+def test_answers_come_from_the_last_of_several_lists():
     rng = random.Random(17)
     for _ in range(300):
         question, reply = latest_skill(rng, easy=True)
@@ -93,7 +93,7 @@ def test_the_latest_of_several_lists_counts():
 
 
 def follow(question):
-    """How a story says that somebody holds something, and who has what at its end."""
+    """The story's phrase for holding, and who has what at the end."""
     told = ", ".join(re.search(r"(?:: )(.*?), and (.*?)\.", question).groups())
     people = [name for name, _ in re.findall(r"(\w+) (has|is|gets) ", told)]
     verb = re.search(rf"{people[0]} (has a|is playing|is dancing with|gets) ", question)[1]
@@ -103,7 +103,7 @@ def follow(question):
     return verb, held
 
 
-def test_a_story_is_told_in_its_manner():
+def test_a_story_is_told_in_the_requested_manner():
     rng, checked = random.Random(19), 0
     for _ in range(4000):
         question, reply = tale_skill(rng)
@@ -125,7 +125,7 @@ def test_a_free_telling_ends_with_what_people_have():
         things = "|".join(map(re.escape, held.values()))
         for name, thing in held.items():
             said = re.findall(rf"\b{name}(?:: | (?:[a-z]+ )*?)({things})\b", reply)
-            # after a last swap of two others, or told for the two alone, a name may never be said to have anything
+            # a name may not occur with a thing if only the two swappers are reported
             assert not said or said[-1] == thing, (question, reply)
             checked += bool(said)
     assert checked > 1500
@@ -145,7 +145,7 @@ def test_a_conclusion_follows_from_its_telling():
         assert not any(other in reply.split() for other in held if other != who)
 
 
-def test_options_have_their_own_letters():
+def test_answers_name_the_letters_of_the_options():
     rng, checked = random.Random(18), 0
     for _ in range(400):
         question, reply = option_skill(rng)
@@ -159,7 +159,7 @@ def test_options_have_their_own_letters():
     assert checked == 400
 
 
-def test_the_manner_of_a_trace_follows_from_its_question():
+def test_the_question_determines_the_form_of_a_trace():
     rng, seen = random.Random(16), set()
     for _ in range(3000):
         question, reply = trace_skill(rng, most=1, easy=True)
@@ -168,7 +168,7 @@ def test_the_manner_of_a_trace_follows_from_its_question():
         start = ", ".join(f"{k} {v}" for k, v in held.items())
         a, b = re.match(r"(?:\w+,? )??(\w+) (?:and|swaps with) (\w+)", swap).groups()
         if not asked.startswith("Follow the swaps."):
-            continue  # the other ways of telling differ in lines and words alone
+            continue  # other formats differ only in line breaks and words
         manner = asked.removeprefix("Follow the swaps. ").removesuffix(" From the start.")
         seen.add(manner)
         lines = [f"At the start, {start}"] if asked.endswith("From the start.") else []
@@ -180,7 +180,7 @@ def test_the_manner_of_a_trace_follows_from_its_question():
     assert seen == {"All.", "The two first.", "Only the two.", "Who gives what?"}
 
 
-def test_skills_teach_what_is_true():
+def test_replies_of_skills_are_correct():
     rng, checked = random.Random(12), 0
     for i in range(5000):
         question, reply = skill_text(rng, i / 5000)
@@ -213,7 +213,7 @@ def test_skills_teach_what_is_true():
     assert checked > 2000
 
 
-def test_early_text_copies_and_late_text_reckons():
+def test_copying_is_more_frequent_early():
     def share(progress, kind):
         rng = random.Random(1)
         return sum(skill_text(rng, progress)[0].startswith(kind) for _ in range(2000)) / 2000

@@ -231,7 +231,7 @@ def test_coverage_counts_each_question_once():
     figure = charts.coverage_chart(frame)
     assert [bar.get_width() for bar in figure.axes[0].patches] == [1, 1, 1, 1]
     assert "1 (25.0%)" in texts(figure)
-    with pytest.raises(InputError, match="is not among the questions given"):
+    with pytest.raises(InputError, match="is not in `questions`"):
         summaries.coverage(rows, ["unseen"])
 
 

@@ -1,4 +1,4 @@
-"""Estimates: shapes are the models', formulas give what a hand gives, more work takes longer."""
+"""Estimates: model shapes, formulas checked by hand, and sizes of the data."""
 
 import pytest
 import tiny
@@ -9,7 +9,7 @@ from mentor_kd.models.shapes import GPUS, T5_SHAPES, Gpu
 from mentor_kd.runs import estimates, grids
 from mentor_kd.runs.estimates import Shape, Size
 
-# as transformers counts the published checkpoints
+# numbers of parameters of the published checkpoints, counted by transformers
 PARAMETERS = {
     "T5-small": 60_506_624,
     "T5-base": 222_903_552,
@@ -22,13 +22,13 @@ PARAMETERS = {
 }
 
 
-def test_the_papers_models_have_the_sizes_of_their_checkpoints():
+def test_shapes_of_the_papers_models_match_their_checkpoints():
     assert {name: estimates.t5_shape(name).parameters for name in T5_SHAPES} == PARAMETERS
     assert estimates.shape("google/flan-t5-small") == estimates.shape("FlanT5-small")
 
 
 @pytest.mark.parametrize("make", [tiny.t5, tiny.gpt2, tiny.llama])
-def test_any_models_shape_is_read_off_its_config(make, tmp_path):
+def test_shape_of_any_model_is_read_from_its_config(make, tmp_path):
     found = estimates.shape(str(make(tmp_path / "model")))
     loaded = loading.load(tmp_path / "model")
     embeddings = {id(p): p.numel() for p in [loaded.model.get_input_embeddings().weight]}
@@ -41,7 +41,7 @@ def test_any_models_shape_is_read_off_its_config(make, tmp_path):
 
 ONE = Shape(parameters=1_000, encoder=300, decoder=500, head=200, layers=2, width=10)
 SIZE = Size(train=100, dev=20, test=50, teacher=60, mentor=40, samples=300, source=10, target=30)
-FAST = Gpu(tflops=1e-9 / estimates.MFU, memory=1, bandwidth=1e9)  # a thousand FLOPs a second, so that they decide
+FAST = Gpu(tflops=1e-9 / estimates.MFU, memory=1, bandwidth=1e9)  # 1,000 FLOP/s, so that FLOPs dominate
 
 
 def test_flops_time_and_memory_by_hand():
@@ -49,9 +49,9 @@ def test_flops_time_and_memory_by_hand():
     steps, seconds = estimates.training(ONE, 60, 2, 8, SIZE, FAST, lora=False)
     assert steps == 2 * 8 and seconds == pytest.approx(3 * 48_000 * 120 * 1.1 / 1000)
     assert estimates.training(ONE, 60, 2, 8, SIZE, FAST, lora=True)[1] == pytest.approx(seconds * 2 / 3)
-    quick = Gpu(tflops=1e6, memory=1, bandwidth=1e9)  # then it is the launches: 16 steps of 2 + 2 layers of 2 ms
+    quick = Gpu(tflops=1e6, memory=1, bandwidth=1e9)  # launches dominate: 16 steps, 2 + 2 layers, 2 ms each
     assert estimates.training(ONE, 60, 2, 8, SIZE, quick, lora=False)[1] == pytest.approx(16 * 4 * 2e-3)
-    # 300 texts, 100 at a time: three batches of 1.6 x 30 tokens, 1 ms for each of two layers
+    # 300 texts in batches of 100: three batches of 1.6 x 30 tokens, 1 ms for each of two layers
     assert estimates.writing(ONE, 300, 100, SIZE, quick) == pytest.approx(3 * 48 * 2e-3)
     full = estimates.memory(ONE, 1, SIZE, 0)
     tokens = 1.6 * (10 + 1.3 * 30)
@@ -80,13 +80,13 @@ def test_sizes_of_the_published_data():
     assert all(estimates.size({**BASE, "task": task}).train > 100 for task in every)
 
 
-def test_sizes_of_the_sandbox_and_of_ones_own():
+def test_sizes_of_the_sandbox_and_of_your_own_data():
     found = estimates.size({**BASE, "data": "sandbox", "coverage": 0.5, "train_questions": 40, "task": "sandbox-sums"})
     assert (found.train, found.dev, found.test) == (40, 100, 500) and 10 < found.target < 200
     assert estimates.size({**BASE, "data": "mine.csv", "task": "mine"}) is None
 
 
-def test_a_student_with_soft_labels_needs_room_for_its_mentor(tmp_path):
+def test_a_student_with_soft_labels_needs_memory_for_its_mentor(tmp_path):
     path = tmp_path / "grid.yaml"
     text = "mentor: google/flan-t5-xl\nstudent: google/flan-t5-small\ndata: official\ntask: svamp\n"
     path.write_text(text + "grid: {method: [vanilla-kd, mentor-kd]}\n")

@@ -1,4 +1,4 @@
-"""Grids: cells from YAML, stages that are shared exactly where they may be, the search on dev."""
+"""Grids: cells from YAML, sharing of stages, the search by dev accuracy, and error messages."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def read(tmp_path):
     return made
 
 
-def test_cells_are_the_products_in_order_with_names_to_call_them_by(read):
+def test_cells_are_the_combinations_in_order_and_chosen_by_name(read):
     grid = read()
     names = [cell.name for cell in grid.cells]
     assert names[:3] == [
@@ -46,11 +46,11 @@ def test_cells_are_the_products_in_order_with_names_to_call_them_by(read):
         "sandbox-sums/sandbox-base/mentor-kd/seed0",
         "sandbox-sums/sandbox-base/mentor-kd/seed1",
     ]
-    with pytest.raises(InputError, match="no cell is called 'nope'; there are sandbox-letters/mentor, "):
+    with pytest.raises(InputError, match="no cell is called 'nope'; known cells: sandbox-letters/mentor, "):
         grid.chosen(["nope"])
 
 
-def test_where_sets_what_depends_on_another_parameter_and_later_entries_win(read):
+def test_where_depends_on_other_parameters_and_later_entries_win(read):
     epochs = {cell.name: cell.parameters["epochs"] for cell in read().cells}
     assert epochs["sandbox-letters/sandbox-small/mentor-kd/seed0"] == 3
     assert epochs["sandbox-letters/sandbox-base/mentor-kd/seed0"] == 7
@@ -62,7 +62,7 @@ def keys(grid, **parameters):
     return [stage.key for stage in grid.stage(base | parameters).chain()]
 
 
-def test_a_stage_is_shared_by_what_agrees_up_to_it(read):
+def test_cells_share_all_stages_before_the_first_difference(read):
     grid = read()
     one = keys(grid)
     assert len(one) == 5
@@ -76,10 +76,10 @@ def test_a_stage_is_shared_by_what_agrees_up_to_it(read):
     assert shared(samples=7) == 2
     assert shared(mentor_epochs=9) == shared(mentor="sandbox-base") == 1
     assert shared(task="sandbox-letters") == shared(data_seed=1) == 0
-    assert shared(epochs=2) == 5  # the notebook's own default, said or not
+    assert shared(epochs=2) == 5  # the notebook's default, given or not
 
 
-def test_a_model_is_meant_by_what_it_is_and_not_by_its_path(read, tmp_path):
+def test_a_model_is_identified_by_content_not_by_path(read, tmp_path):
     import shutil
 
     from mentor_kd.files import DATA
@@ -90,7 +90,7 @@ def test_a_model_is_meant_by_what_it_is_and_not_by_its_path(read, tmp_path):
     assert keys(grid, mentor=str(copy)) == keys(grid, mentor="sandbox-base") != keys(grid)
 
 
-def test_a_mentors_cell_ends_with_its_training_and_its_seed_is_the_mentors(read):
+def test_a_mentor_cell_ends_with_training_the_mentor_and_has_its_seed(read):
     grid = read()
     base = {"task": "sandbox-sums", "method": "mentor"}
     stages = [stage.notebook for stage in grid.stage({**base, "seed": 0}).chain()]
@@ -104,7 +104,7 @@ SEARCH = (
 )
 
 
-def test_the_search_goes_one_after_the_other_by_dev_and_the_seeds_share_it(read):
+def test_parameters_are_searched_in_order_by_dev_accuracy_and_shared_by_seeds(read):
     grid = read(GRID + SEARCH)
     cell = next(c for c in grid.cells if c.method == "mentor-kd" and c.parameters["seed"] == 1)
     asked, scores = [], {}
@@ -120,9 +120,9 @@ def test_the_search_goes_one_after_the_other_by_dev_and_the_seeds_share_it(read)
     tried, final = grid.resolve(cell, dev)
     assert final is None and len(tried) == 4
     assert [s.parameters["learning_rate"] for s in tried[2:]] == [0.003, 0.004]
-    assert all(s.parameters["seeds"] == [0] for s in tried[2:])  # seed 1 is chosen for as seed 0 is
+    assert all(s.parameters["seeds"] == [0] for s in tried[2:])  # the values chosen with seed 0 apply to seed 1
     assert all(s.chain()[1].parameters["mentor_learning_rate"] == 0.002 for s in tried[2:])
-    scores |= {stage.key: 40.0 for stage in tried[2:]}  # a tie: the first
+    scores |= {stage.key: 40.0 for stage in tried[2:]}  # a tie: the first value wins
     tried, final = grid.resolve(cell, dev)
     assert [s.parameters["soft_label_weight"] for s in tried[4:]] == [0.1, 0.9]
     scores |= {tried[4].key: 1.0, tried[5].key: 2.0}
@@ -131,7 +131,7 @@ def test_the_search_goes_one_after_the_other_by_dev_and_the_seeds_share_it(read)
     assert final["seed"] == 1
 
 
-def test_only_what_matters_to_a_method_is_searched(read):
+def test_only_parameters_that_affect_a_method_are_searched(read):
     grid = read(GRID + SEARCH)
     by_method = {cell.method: list(grid.searched(cell)) for cell in grid.cells}
     assert by_method["mentor"] == ["mentor_learning_rate"]
@@ -142,26 +142,26 @@ def test_only_what_matters_to_a_method_is_searched(read):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("epochz: 3\ngrid: {method: mentor-kd}", "cell mentor-kd: parameter 'epochz' is known to no notebook"),
+        ("epochz: 3\ngrid: {method: mentor-kd}", "cell mentor-kd: parameter 'epochz' is not known to any notebook"),
         ("grid: {method: [mentor-kd, nope]}", "cell nope: methods must be one of .*, got 'nope'"),
         ("grid: {task: [sandbox-sums, nope]}", "cell nope: task 'nope' is none of"),
         ("grid: {methods: [mentor-kd]}", "in a grid write method: "),
         ("grid: {method: []}", "`grid` has an empty list"),
-        ("epochs: 3", "`grid` names parameters"),
-        ("grid: {method: [mentor-kd, mentor-kd]}", "the cell 'mentor-kd' stands in `grid` twice"),
-        ("grid: {epochs: [1, x]}", "parameter 'epochs' is of type int, but 'x'"),
-        ("grid: {seed: [0]}\nsearch: {learning_rate: []}", "learning_rate needs a list of values"),
-        ("grid: {seed: [0]}\nsearch: {samples: [1, 2]}", "'samples' is no parameter of the mentor's or the student's"),
+        ("epochs: 3", "`grid` must map parameters to values"),
+        ("grid: {method: [mentor-kd, mentor-kd]}", "`grid` has the cell 'mentor-kd' twice"),
+        ("grid: {epochs: [1, x]}", "parameter 'epochs' must be of type int, got 'x'"),
+        ("grid: {seed: [0]}\nsearch: {learning_rate: []}", "learning_rate must be a non-empty list of values"),
+        ("grid: {seed: [0]}\nsearch: {samples: [1, 2]}", "'samples' is not a parameter of notebook 02"),
         (
             "grid: {seed: [0]}\nsearch: {learning_rate: [0.1, 7.0]}",
             "search learning_rate=7.0: learning_rate must be a number",
         ),
-        ("grid: {seed: [0]}\nwhere: [{if: {seed: 0}}]", "an entry of `where` has `if` and `then`"),
+        ("grid: {seed: [0]}\nwhere: [{if: {seed: 0}}]", "`where` entries must have the form {if: {..}, then: {..}}"),
         ("grid: {seed: [0]}\nthreads: 0", "threads must be an integer >= 1"),
         ("grid: {seed: [0]}\nsweep: ../x", "run must be letters.*got '../x'"),
         ("grid: {student: ./nowhere}", "student: no folder"),
     ],
 )
-def test_what_is_wrong_in_a_grid_is_said_before_anything_runs(read, text, words):
+def test_errors_in_a_grid_are_reported_before_anything_runs(read, text, words):
     with pytest.raises(InputError, match=words):
         read(text)

@@ -1,11 +1,11 @@
-"""Pages: notebooks as HTML with their tables and pictures, without widgets and without anything that runs."""
+"""HTML export of notebooks: keeps tables and images, drops widgets and scripts."""
 
 import nbformat
 
 from mentor_kd.runs import notebook_html
 
 
-def test_the_html_of_a_notebook_keeps_its_tables_and_runs_no_script(tmp_path):
+def test_html_keeps_tables_and_drops_scripts(tmp_path):
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Title\n\nA paragraph.")])
     cell = nbformat.v4.new_code_cell("x", execution_count=1)
     html = "<table><thead><tr><th>a</th></tr></thead></table><script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -19,17 +19,17 @@ def test_the_html_of_a_notebook_keeps_its_tables_and_runs_no_script(tmp_path):
     assert "<script>alert" not in page and "onerror" not in page
 
 
-def test_a_page_shows_the_twin_instead_of_the_widget(tmp_path):
+def test_html_shows_the_static_output_instead_of_the_widget(tmp_path):
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Title")])
     book.metadata["widgets"] = {
         notebook_html.WIDGET.replace("view", "state"): {"state": {"a": {"value": "</script><b>x"}}}
     }
     cell = nbformat.v4.new_code_cell("x", execution_count=1)
     data = {notebook_html.WIDGET: {"model_id": "a"}, "text/plain": "a widget"}
-    cell.outputs = [nbformat.v4.new_output("display_data", data), nbformat.v4.new_output("stream", text="the twin")]
+    cell.outputs = [nbformat.v4.new_output("display_data", data), nbformat.v4.new_output("stream", text="the text")]
     book.cells.append(cell)
     nbformat.write(book, tmp_path / "b.ipynb")
     notebook_html.to_html(tmp_path / "b.ipynb")
     page = (tmp_path / "b.html").read_text()
-    assert "the twin" in page and "model_id" not in page and "widget-state" not in page
+    assert "the text" in page and "model_id" not in page and "widget-state" not in page
     assert "html-manager" not in page

@@ -1,4 +1,4 @@
-"""The grids of the paper: every cell of its tables and figures has a plan, and what it fixes is fixed."""
+"""The paper's grids: every cell of its tables and figures has a plan, and published settings are fixed."""
 
 import pytest
 
@@ -16,13 +16,13 @@ def read(name: str) -> grids.Grid:
 
 
 def cells(grid: grids.Grid) -> set[tuple]:
-    """(task, model, method) of the grid's cells, by the paper's names."""
+    """(task, model, method) of the grid's cells, with the paper's names."""
     models = [c.parameters["mentor" if c.method == "mentor" else "student"] for c in grid.cells]
     return {(c.parameters["task"], HUB[m], c.method) for c, m in zip(grid.cells, models, strict=True)}
 
 
 def published(source: str) -> set[tuple]:
-    """(task, model, method) of what the paper's authors trained, or ran as a baseline of theirs."""
+    """(task, model, method) of the models that the paper's authors trained, baselines included."""
     found = paper.numbers(source)
     ours = found[found["method"].isin(["mentor", "vanilla-kd", "mcc-kd", *(m for m in found["method"] if "-kd" in m)])]
     return set(ours[["task", "model", "method"]].itertuples(index=False, name=None))
@@ -33,7 +33,7 @@ def test_there_is_a_grid_for_each_table_and_figure():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_grid_reads_and_its_cells_have_four_seeds_and_names_of_their_own(name):
+def test_a_grid_is_valid_and_has_four_seeds_per_student(name):
     grid = read(name)
     assert grid.name == name
     seeds: dict[str, set] = {}
@@ -46,7 +46,7 @@ def test_a_grid_reads_and_its_cells_have_four_seeds_and_names_of_their_own(name)
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
-def test_the_cells_of_a_table_are_the_papers_and_each_has_a_plan(number):
+def test_cells_of_a_table_match_the_paper_and_each_has_a_plan(number):
     grid = read(f"paper-table{number}")
     assert cells(grid) == published(f"table{number}")
     frame, totals = sweep_report.plan(grid, list(grid.cells), "h100")
@@ -61,7 +61,7 @@ def points(name: str, key: str, method: str, task: str = "last-letter-concatenat
     return list(dict.fromkeys(cell.parameters[key] for cell in found))
 
 
-def test_the_points_of_the_figures_are_the_papers():
+def test_points_of_the_figures_match_the_paper():
     assert points("paper-figure3", "samples", "mentor-kd") == [*range(1, 10)]
     assert {c.parameters["task"] for c in read("paper-figure3").cells} == set(paper.numbers("figure3")["task"])
     weights = [float(at) for at in paper.numbers("figure7")["at"].unique()]
@@ -69,7 +69,7 @@ def test_the_points_of_the_figures_are_the_papers():
 
 
 @pytest.mark.parametrize("task", ["tracking-shuffled-objects", "last-letter-concatenation"])
-def test_the_shares_of_figure_5_are_the_papers_drawn_in_both_ways(task):
+def test_shares_of_figure_5_match_the_paper_for_both_units(task):
     shares = [int(at) for at in paper.numbers("figure5")["at"].unique()]
     wanted = {(share / 100, unit) for share in shares if share < 100 for unit in ("questions", "rationales")}
     for method in ("vanilla-kd", "mentor-kd"):
@@ -79,19 +79,19 @@ def test_the_shares_of_figure_5_are_the_papers_drawn_in_both_ways(task):
         assert {(one["teacher_share"], one.get("share_of")) for one in cells} == wanted | {(1.0, None)}
 
 
-def test_a_grid_of_a_study_says_which():
+def test_a_grid_names_its_study():
     for name in NAMES:
         study = name.removeprefix("paper-")
         assert read(name).study == (study if study in studies.STUDIES else "")
 
 
-def test_the_mentors_of_figure_6_are_the_papers():
+def test_mentors_of_figure_6_match_the_paper():
     mentors = [HUB[name] for name in points("paper-figure6", "mentor", "mentor-kd")]
     found = paper.numbers("figure6")
     assert mentors == list(found.loc[found["parameter"] == "mentor", "at"].unique())
 
 
-def test_what_the_official_scripts_fix_is_fixed_and_the_rest_is_searched():
+def test_settings_of_the_official_scripts_are_fixed_and_all_others_searched():
     rates = {"asdiv": 1e-4, "svamp": 3e-4, "last-letter-concatenation": 1e-4, "date-understanding": 2e-4}
     rates |= {"commonsense-qa": 1e-4, "tracking-shuffled-objects": 2e-4, "strategy-qa": 1e-4}
     for name, known in (

@@ -1,4 +1,4 @@
-"""Runs: parameters are checked, failures are told truly, and what is done is not done again."""
+"""Runs: parameters are checked, failures are reported, and finished notebooks are skipped."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ MADE = "import pathlib, os\nplace = pathlib.Path(os.environ['MENTOR_KD_REPORTS']
 
 @pytest.fixture
 def books(tmp_path, monkeypatch):
-    """A folder of small notebooks in the place of the real ones, quick to run."""
+    """A folder of small, fast notebooks that replace the real ones."""
     folder = tmp_path / "notebooks"
     folder.mkdir()
     monkeypatch.setattr(notebooks, "NOTEBOOKS", folder)
@@ -52,28 +52,28 @@ def job(folder: Path, *cells: str, minutes: float = 0.0) -> tuple[int, str]:
     return jobs.execute(jobs.Job("09_one", folder, {"run": "x", "task": "y"}, "y/09_one"), minutes)
 
 
-def test_an_unknown_parameter_is_refused_and_the_known_ones_are_listed(books):
-    with pytest.raises(InputError, match=r"'epochz' is known to no notebook.*epochs_01.*learning_rate.*seeds"):
+def test_an_unknown_parameter_is_rejected_with_a_list_of_known_ones(books):
+    with pytest.raises(InputError, match=r"'epochz' is not known to any notebook.*epochs_01.*learning_rate.*seeds"):
         run.plan({"run": "a", "epochz": 3})
 
 
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("learning_rate", "1e-3", "of type float, but '1e-3' is of type str .in YAML write numbers like 1.0e-3"),
-        ("epochs_01", 2.5, "of type int, but 2.5 is of type float"),
-        ("epochs_01", True, "of type int, but True is of type bool"),
-        ("fast", "false", "of type bool, but 'false' is of type str"),
-        ("seeds", 3, "of type list, but 3 is of type int"),
+        ("learning_rate", "1e-3", "must be of type float, got '1e-3' of type str .in YAML write numbers like 1.0e-3"),
+        ("epochs_01", 2.5, "must be of type int, got 2.5 of type float"),
+        ("epochs_01", True, "must be of type int, got True of type bool"),
+        ("fast", "false", "must be of type bool, got 'false' of type str"),
+        ("seeds", 3, "must be of type list, got 3 of type int"),
         ("tasks", "one", "tasks"),
     ],
 )
-def test_a_value_of_the_wrong_type_is_refused(books, name, value, words):
+def test_a_value_of_the_wrong_type_is_rejected(books, name, value, words):
     with pytest.raises(InputError, match=words):
         run.plan({"run": "a", name: value})
 
 
-def test_each_notebook_gets_its_own_subset_for_each_task(books):
+def test_each_notebook_gets_the_parameters_it_knows_for_each_task(books):
     jobs = run.plan({"run": "a", "tasks": ["svamp", "gsm8k"], "seeds": [0, 1], "learning_rate": 0.5, "epochs_02": 7})
     assert [job.key for job in jobs][:6] == [
         *(
@@ -90,7 +90,7 @@ def test_each_notebook_gets_its_own_subset_for_each_task(books):
     assert jobs[-1].parameters == {"run": "a", "tasks": ["svamp", "gsm8k"]}
 
 
-def test_soft_labels_are_looked_into_after_the_students_and_only_where_there_are_any(books):
+def test_the_lens_runs_after_the_students_and_only_with_soft_labels(books):
     soft = run.plan({"run": "a", "methods": ["vanilla-kd", "mentor-kd"], "lens_student": "mentor-kd-seed1"})
     assert [job.notebook for job in soft][-3:] == [notebooks.STUDENTS, notebooks.LENS, notebooks.CHART]
     assert soft[-2].parameters == {"run": "a", "task": "sandbox-letters", "lens_student": "mentor-kd-seed1"}
@@ -109,7 +109,7 @@ def test_parameters_from_yaml_with_overrides(tmp_path):
     with pytest.raises(InputError, match="name=value"):
         notebooks.read_parameters(path, ["seeds"])
     path.write_text("- a\n- b\n")
-    with pytest.raises(InputError, match=r"p\.yaml: names and values"):
+    with pytest.raises(InputError, match=r"p\.yaml must contain parameters and values"):
         notebooks.read_parameters(path)
     path.write_text("run: [a\n")
     with pytest.raises(InputError, match=r"p\.yaml: not valid YAML"):
@@ -126,17 +126,17 @@ def test_parameters_from_yaml_with_overrides(tmp_path):
         ({"tasks": ["sandbox-letters", "other"]}, "task 'other' is none of"),
     ],
 )
-def test_a_value_that_would_fail_later_is_refused_at_once(books, values, words):
+def test_an_invalid_value_is_rejected_immediately(books, values, words):
     with pytest.raises(InputError, match=words):
         run.plan({"run": "a", **values})
 
 
-def test_a_run_name_cannot_leave_the_reports(books):
+def test_a_run_name_cannot_leave_the_reports_folder(books):
     with pytest.raises(InputError, match=r"run must be letters.*got '../x'"):
         run.plan({"run": "../x"})
 
 
-def test_a_failing_cell_says_which_and_why(books, tmp_path):
+def test_a_failing_cell_is_named_with_its_error(books, tmp_path):
     code, why = job(tmp_path / "out", "1 + 1", "raise ValueError('the milk is sour')")
     assert code != 0 and "ValueError: the milk is sour" in why and "cell" in why
 
@@ -146,13 +146,13 @@ def test_a_dead_kernel_is_a_failure(books, tmp_path):
     assert code != 0 and ("died" in why or "Dead" in why)
 
 
-def test_a_cell_that_takes_too_long_is_a_failure(books, tmp_path):
+def test_a_timeout_is_a_failure(books, tmp_path):
     code, why = job(tmp_path / "out", "import time; time.sleep(600)", minutes=0.05)
     assert code != 0 and why.startswith("timeout")
 
 
 def counted(books: Path, name: str, body: str) -> None:
-    """A notebook that adds a line to a file each time it runs, then does `body`."""
+    """Write a notebook that adds a line to a file each time it runs, then executes `body`."""
     path = books.parent / "count.txt"
     notebook(books, name, BASE, f"open({str(path)!r}, 'a').write('{name}\\n')", body)
 
@@ -182,14 +182,14 @@ def test_a_failed_run_says_so_in_status_and_goes_on_where_it_was(books, tmp_path
     run.run({"run": "r"}, said.append)
     ran = (tmp_path / "count.txt").read_text().split()
     assert ran == ["01_collect_rationales", "02_train_mentor", "02_train_mentor", notebooks.STUDENTS]
-    assert said[-1].endswith("07_chart_accuracy: done before")
+    assert said[-1].endswith("07_chart_accuracy: already done")
     assert (folder / "sandbox-letters" / "notebooks" / "02_train_mentor.html").exists()
     assert read_json(folder / "provenance.json")["versions"]["torch"]
     run.run({"run": "r"}, said.append)
-    (folder / "sandbox-letters" / "verdicts.jsonl").write_text("{}\n")  # a verdict changes what comes after 01
+    (folder / "sandbox-letters" / "verdicts.jsonl").write_text("{}\n")  # a verdict changes the inputs of 06
     run.run({"run": "r"}, said.append)
     assert (tmp_path / "count.txt").read_text().split()[4:] == [notebooks.STUDENTS]
-    (folder / "sandbox-letters" / "collected" / "questions.jsonl").unlink()  # what is gone is made again
+    (folder / "sandbox-letters" / "collected" / "questions.jsonl").unlink()  # a missing result is recreated
     run.run({"run": "r"}, said.append)
     assert (tmp_path / "count.txt").read_text().split()[5:] == ["01_collect_rationales"]
 
@@ -240,7 +240,7 @@ def test_a_killed_run_leaves_no_orphan_that_writes(books, tmp_path):
         time.sleep(0.2)
     assert not _alive(kernel)
     state = read_json(reports_root() / "r" / "status.json")
-    assert state["sandbox-letters/01_collect_rationales"]["state"] == "running"  # and so it is run again
+    assert state["sandbox-letters/01_collect_rationales"]["state"] == "running"  # so it is run again
 
 
 def _alive(pid: int) -> bool:
@@ -250,6 +250,6 @@ def _alive(pid: int) -> bool:
         return False
 
 
-def test_the_yaml_of_a_job_lies_beside_its_notebook(books, tmp_path):
+def test_the_parameters_of_a_job_are_saved_with_its_notebook(books, tmp_path):
     job(tmp_path / "out", "print(run, task)")
     assert yaml.safe_load((tmp_path / "out" / "notebooks" / "09_one.yaml").read_text()) == {"run": "x", "task": "y"}

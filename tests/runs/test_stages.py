@@ -1,4 +1,4 @@
-"""Stages: no parameter of a notebook is forgotten, and each goes where the notebook puts it."""
+"""Stages: every parameter of a notebook is used, and used as in the notebook."""
 
 import pytest
 
@@ -9,11 +9,11 @@ from mentor_kd.runs import notebooks, stages
 from mentor_kd.runs.grids import NOTEBOOKS
 from mentor_kd.training.settings import TrainSettings
 
-IDLE = {"run", "who"}  # the folder's name, and who judges by hand
+IDLE = {"run", "who"}  # the folder's name, and the name of the person who judges
 
 
 class Watched(dict):
-    """A notebook's parameters that remember which of them were asked for."""
+    """A notebook's parameters that record which of them are read."""
 
     def __init__(self, given):
         super().__init__(given)
@@ -30,7 +30,7 @@ class Watched(dict):
 
 @pytest.fixture
 def called(monkeypatch, tmp_path):
-    """What the steps are called with, instead of doing anything."""
+    """The arguments of the calls of the steps, which do nothing."""
     calls = []
     for name in ("collect", "train_mentor", "augment", "filter_rationales", "distill"):
         monkeypatch.setattr(stages, name, lambda *given: calls.append(given))
@@ -43,14 +43,14 @@ def given(notebook: str, **more) -> Watched:
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS)
-def test_every_parameter_counts(notebook, called, tmp_path):
+def test_every_parameter_is_read(notebook, called, tmp_path):
     parameters = given(notebook)
     stages.perform(notebook, parameters, tmp_path)
     needless = IDLE | ({"task"} if notebook != stages.COLLECT else set())
     assert set(parameters) - parameters.asked <= needless and called
 
 
-def test_values_go_where_the_notebook_puts_them(called, tmp_path):
+def test_values_are_used_as_in_the_notebook(called, tmp_path):
     more = {"teacher_share": 0.4, "share_of": "rationales", "data_seed": 5, "prompt": "one-call", "in_flight": 3}
     stages.perform(stages.COLLECT, given(stages.COLLECT, **more), tmp_path)
     (folder, task, settings), *_ = called
@@ -63,7 +63,7 @@ def test_values_go_where_the_notebook_puts_them(called, tmp_path):
     stages.perform(stages.AUGMENT, given(stages.AUGMENT, **more), tmp_path)
     ((_, sampling, augmenter, backend),) = called
     assert augmenter == Augmenter("sandbox", True) and backend == "hf"
-    assert (sampling.n, sampling.max_new_tokens) == (7, 33)  # 0: as the mentor's training suggests
+    assert (sampling.n, sampling.max_new_tokens) == (7, 33)  # 0: the length from the mentor's manifest
 
     called.clear()
     more = {"seeds": [3, 4], "methods": ["mentor-kd"], "soft_label_weight": 0.9, "soft_label_k": 8, "lora_rank": 2}

@@ -1,6 +1,6 @@
-"""Studies: from the models of a grid to points, differences and sentences; all that with models that are made up.
+"""Studies: from the models of a grid to points, differences and sentences, with invented models.
 
-What a stage leaves is written by a stand-in here, so that a study takes a second; test_sweep_chain runs real ones.
+A stand-in writes the results of a stage, so that a study takes a second; test_sweep_chain runs real stages.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ def model(place, right: int) -> None:
 
 
 def stand_in(notebook, given, folder) -> None:
-    """What a notebook would leave; a student's score follows from its parameters."""
+    """Write the results of a notebook; a student's score is derived from its parameters."""
     if notebook.startswith("01"):
         sizes = {"train_questions": 12, "dev_questions": 1, "test_questions": 1, "rationales": 1, "coverage": 1.0}
         collect(folder, given["task"], CollectSettings(**sizes, error_rate=0.5))
@@ -49,7 +49,7 @@ def stand_in(notebook, given, folder) -> None:
 
 @pytest.fixture
 def performed(monkeypatch):
-    """The stages that were run, in order, each by the stand-in."""
+    """The stages that were run by the stand-in, in order."""
     seen = []
 
     def perform(notebook, given, folder):
@@ -81,7 +81,7 @@ def test_every_study_has_a_chart_beside_the_papers_numbers_and_sentences_for_all
     assert "protocol sound" in note and "seed" in note and "compare" in note
 
 
-def test_a_study_that_was_stopped_goes_on_and_does_nothing_twice(performed, monkeypatch):
+def test_an_interrupted_study_resumes_and_repeats_nothing(performed, monkeypatch):
     grid, whole = SMOKE["table4"], stages.perform
 
     def stopped(notebook, given, folder):
@@ -97,11 +97,11 @@ def test_a_study_that_was_stopped_goes_on_and_does_nothing_twice(performed, monk
     monkeypatch.setattr(stages, "perform", whole)
     state = sweeps.run_here(grid, list(grid.cells))
     assert len(performed) == len(set(performed)) == len(state.done) == len(state.wanted)
-    again = sweeps.run(grid, list(grid.cells), 2, say=lambda line: None)  # nothing is left for subprocesses either
+    again = sweeps.run(grid, list(grid.cells), 2, say=lambda line: None)  # nothing left for subprocesses
     assert again.done == state.done and not again.spent and len(performed) == len(state.done)
 
 
-def test_a_stage_that_fails_says_so_and_is_tried_again(performed, monkeypatch):
+def test_a_failed_stage_is_recorded_and_retried(performed, monkeypatch):
     grid, whole = SMOKE["figure4"], stages.perform
 
     def failing(notebook, given, folder):
@@ -122,7 +122,7 @@ def places(name: str, cells: list[tuple]) -> list:
     return [studies.STUDIES[name].places(method, given) for method, given in cells]
 
 
-def test_where_models_stand():
+def test_places_of_models():
     assert places("figure3", [("vanilla-kd", {"samples": 3}), ("mentor-kd", {"samples": 9})]) == [
         [("vanilla-kd", 0.0)],
         [("mentor-kd", 9.0)],
@@ -130,7 +130,7 @@ def test_where_models_stand():
     part = {"teacher_share": 0.4, "share_of": "rationales"}
     assert places("figure5", [("mentor-kd", part), ("vanilla-kd", {**part, "teacher_share": 1.0})]) == [
         [("mentor-kd, by rationales", 40.0)],
-        [("vanilla-kd, by questions", 100.0), ("vanilla-kd, by rationales", 100.0)],  # nothing was drawn
+        [("vanilla-kd, by questions", 100.0), ("vanilla-kd, by rationales", 100.0)],  # at 100% nothing is drawn
     ]
     weights = [(method, {"soft_label_weight": 0.3}) for method in ("mentor-kd", "mentor-kd-no-rd", "vanilla-kd")]
     assert places("figure7", weights) == [[(studies.WITH, 0.3)], [(studies.WITHOUT, 0.3)], [(studies.WITHOUT, 0.0)]]
@@ -145,14 +145,14 @@ def test_where_models_stand():
     assert places("figure4", both) == [[("model-8B", "")], [("FlanT5-large", "")]]
 
 
-def test_the_papers_lambda_0_stands_where_it_belongs():
+def test_the_papers_points_at_lambda_0_have_the_right_series():
     found = studies.published("figure7")
     here = found[(found["task"] == "tracking-shuffled-objects") & (found["at"] == 0)].set_index("series")["accuracy"]
     assert dict(here) == {studies.WITHOUT: 63.11, studies.WITH: 82.22}
     assert set(found["model"]) == {"FlanT5-small"}
 
 
-def test_the_papers_table_4_has_the_vanilla_student_that_it_lacks():
+def test_the_papers_table_4_includes_the_students_of_its_other_tables():
     found = studies.published("table4")
     one = found[(found["task"] == "tracking-shuffled-objects") & (found["model"] == "FlanT5-small")]
     assert dict(zip(one["series"], one["accuracy"], strict=True)) == {
@@ -162,7 +162,7 @@ def test_the_papers_table_4_has_the_vanilla_student_that_it_lacks():
 
 
 def answered(*scores: int) -> dict:
-    """Seeds with so many of a hundred questions right."""
+    """Answers by seed, with the given numbers of correct answers to 100 questions."""
     return {seed: {str(i): i < right for i in range(100)} for seed, right in enumerate(scores)}
 
 
@@ -171,9 +171,9 @@ def differences(a: tuple, b: tuple) -> pandas.DataFrame:
     return findings.differences(studies.STUDIES["table4"], answers, studies.published("table4"))
 
 
-def test_a_difference_by_hand_and_the_papers_beside_it():
+def test_a_difference_by_hand_with_the_papers_difference():
     (row,) = differences(answered(20, 22, 24), answered(60, 64, 68)).itertuples()
-    # 40, 42 and 44 points: mean 42, standard deviation 2, t of two degrees of freedom 4.303
+    # 40, 42 and 44 points: mean 42, standard deviation 2, t with two degrees of freedom 4.303
     half = 4.302653 * 2 / math.sqrt(3)
     assert (row.difference, row.seeds, row.n) == (42, 3, 100) and row.paper == pytest.approx(82.67 - 63.11)
     assert (row.seeds_low, row.seeds_high) == pytest.approx((42 - half, 42 + half))
@@ -189,19 +189,19 @@ def test_a_difference_by_hand_and_the_papers_beside_it():
         (answered(50, 51, 52), answered(50, 51, 52)),  # no difference
     ],
 )
-def test_what_seeds_or_questions_may_turn_round_is_not_called_clear(a, b):
+def test_a_difference_that_seeds_or_questions_may_reverse_is_not_clear(a, b):
     table = differences(a, b)
     assert not table["clear"].any()
     said = findings.sentences(table)
     assert "not clear" in said[0] and said[-1].startswith("0 of 1 differences are clear")
 
 
-def test_only_common_seeds_are_paired_and_what_is_missing_is_left_out():
+def test_only_common_seeds_are_paired_and_missing_places_are_left_out():
     table = differences(answered(20, 21, 22), answered(60, 61))
     assert list(table["seeds"]) == [2] and list(table["what"]) == ["both"]
 
 
-def test_means_are_over_seeds_and_cut_at_what_an_accuracy_can_be():
+def test_means_are_over_seeds_and_intervals_cut_at_0_and_100():
     row = ["this run", studies.TEST, "t", "m", "s", ""]
     lines = [[*row, seed, 20, value, 1.0, 99.0, "sound", 3, 7] for seed, value in enumerate((10.0, 30.0))]
     (point,) = studies.means(pandas.DataFrame(lines, columns=studies.COLUMNS)).itertuples()
@@ -234,7 +234,7 @@ def test_grids_of_three_sizes_for_each_study():
         ("figure7", "soft_label_weight", 1),
     ],
 )
-def test_the_papers_grid_has_all_its_points_and_the_sandboxs_reaches_from_end_to_end(study, varied, published_as):
+def test_the_papers_grid_has_all_its_points_and_the_sandboxs_the_same_range(study, varied, published_as):
     told = {float(at) / published_as for at in studies.published(study)["at"].unique()}
     ours = {
         size: {cell.parameters[varied] for cell in studies.read(f"{size}-{study}", study).cells if varied in cell.keys}
@@ -245,13 +245,13 @@ def test_the_papers_grid_has_all_its_points_and_the_sandboxs_reaches_from_end_to
     assert len(ours["sandbox"]) >= 4
 
 
-def test_a_grid_of_another_study_or_of_none_is_refused(tmp_path):
-    with pytest.raises(InputError, match="smoke-figure3: its study is 'figure3', this is about 'figure5'"):
+def test_a_grid_of_another_study_or_of_none_is_rejected(tmp_path):
+    with pytest.raises(InputError, match="smoke-figure3: `study` must be 'figure5' here, got 'figure3'"):
         studies.read("smoke-figure3", "figure5")
     with pytest.raises(InputError, match="nowhere.yaml"):
         studies.read("nowhere.yaml", "figure5")
     grid = grids.read(ROOT / "notebooks" / "params" / "paper-table3.yaml")
-    with pytest.raises(InputError, match="`study` is one of table4, figure3"):
+    with pytest.raises(InputError, match="`study` must be one of table4, figure3"):
         studies.get_study(grid)
     changed = studies.read("smoke-figure3", "figure3", ["epochs=7"])
     assert {cell.parameters["epochs"] for cell in changed.cells} == {7}

@@ -1,6 +1,6 @@
-"""Sweeps: several stages at a time, each once, killed and gone on, the same table in the end.
+"""Sweeps: stages run in parallel, each once; a killed sweep resumes and ends with the same table.
 
-The notebooks are replaced by small scripts here, so that a stage takes a moment; test_sweep_chain runs the real ones.
+Small scripts replace the notebooks, so that a stage takes a moment; test_sweep_chain runs the real notebooks.
 """
 
 import io
@@ -29,7 +29,7 @@ grid:
 search: {learning_rate: [1.0e-3, 2.0e-3]}
 """
 
-# What stands for a notebook: it counts itself, takes a moment, and leaves what the next ones and the table need.
+# Replaces a notebook: it logs its start and end, waits, and writes what later stages and the table need.
 STAGE = """
 import hashlib, json, os, sys, time
 from pathlib import Path
@@ -78,7 +78,7 @@ note("end")
 
 
 def replaced(log: Path) -> None:
-    """Let scripts stand for the notebooks in this process."""
+    """Replace notebooks by scripts in this process."""
     script = log.with_name("stage.py")
     script.write_text(STAGE)
 
@@ -91,7 +91,7 @@ def replaced(log: Path) -> None:
 
 @pytest.fixture
 def log(tmp_path, monkeypatch):
-    """The scripts' own account: a line at the begin and at the end of each stage."""
+    """The log of the scripts: a line at the start and at the end of each stage."""
     monkeypatch.setattr(jobs, "command", jobs.command)
     monkeypatch.setattr(notebook_html, "to_html", notebook_html.to_html)
     replaced(tmp_path / "log.txt")
@@ -117,7 +117,7 @@ def table(grid) -> str:
     return (sweeps.folder_of(grid) / "results.csv").read_text()
 
 
-def test_what_cells_share_is_run_once_and_the_rest_in_parallel(grid, log):
+def test_shared_stages_run_once_and_others_in_parallel(grid, log):
     seen = io.StringIO()
 
     def show(state):
@@ -125,16 +125,16 @@ def test_what_cells_share_is_run_once_and_the_rest_in_parallel(grid, log):
 
     state = sweep(grid, show=show)
     ran = Counter(lines(log, "end"))
-    # for each task: 01 to 04 once; for either method two rates with seed 0, then one more seed
+    # for each task: 01 to 04 once; for each method two learning rates with seed 0, then one more seed
     assert set(ran.values()) == {1} and len(ran) == 2 * (4 + 2 * 2 + 2 * 1)
     assert state.done == set(ran) and not state.failed
-    assert "mentor's samples" in seen.getvalue() and "at work" in seen.getvalue() and "left" in seen.getvalue()
+    assert "mentor's samples" in seen.getvalue() and "running now" in seen.getvalue() and "left" in seen.getvalue()
     events = [line.split() for line in log.read_text().splitlines()]
     depth = Counter()
     for what, *_ in events:
         depth[what] += 1
         assert depth["begin"] - depth["end"] <= 4
-    assert {event[4] for event in events} == {"1"}  # threads of a run do not depend on the number of workers
+    assert {event[4] for event in events} == {"1"}  # threads per run do not depend on the number of workers
 
 
 def test_the_table_does_not_depend_on_the_number_of_workers(grid, log, monkeypatch):
@@ -153,7 +153,7 @@ def test_the_table_does_not_depend_on_the_number_of_workers(grid, log, monkeypat
     assert "sandbox-sums" in page.read_text() and "mentor-kd" in page.read_text()
 
 
-def test_the_chosen_value_is_the_one_with_the_best_dev_accuracy(grid, log):
+def test_the_value_with_the_best_dev_accuracy_is_chosen(grid, log):
     sweep(grid)
     cell = next(cell for cell in grid.cells if cell.method == "mentor-kd")
     tried, final = grid.resolve(cell, lambda stage: sweeps.dev_accuracy(grid, stage))
@@ -161,7 +161,7 @@ def test_the_chosen_value_is_the_one_with_the_best_dev_accuracy(grid, log):
     assert scores[final["learning_rate"]] == max(scores.values()) and len(scores) == 2
 
 
-def test_a_killed_sweep_goes_on_and_runs_nothing_twice(grid, log, tmp_path):
+def test_a_killed_sweep_resumes_and_repeats_nothing(grid, log, tmp_path):
     process = subprocess.Popen(
         [sys.executable, __file__, str(tmp_path)], env={**os.environ, "TAKES": "0.4"}, stdout=subprocess.DEVNULL
     )
@@ -171,7 +171,7 @@ def test_a_killed_sweep_goes_on_and_runs_nothing_twice(grid, log, tmp_path):
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    time.sleep(1.0)  # whoever outlived it would have ended by now
+    time.sleep(1.0)  # a surviving process would have finished by now
     known = {path.parent.name: read_json(path)["state"] for path in sweeps.folder_of(grid).glob("*/status.json")}
     done = {key for key, state in known.items() if state == "ok"}
     assert len(done) >= 4 and len(known) < 20 and len(set(known) - done) <= 3
@@ -179,14 +179,14 @@ def test_a_killed_sweep_goes_on_and_runs_nothing_twice(grid, log, tmp_path):
     state = sweep(grid)
     assert len(state.done) == 20 and state.done == set(lines(log, "end"))
     again = Counter(lines(log, "begin"))
-    assert not done & set(lines(log, "begin")[len(begun) :])  # nothing that was done is begun again
-    assert {key for key, times in again.items() if times > 1} <= set(known) - done  # only what was cut off
+    assert not done & set(lines(log, "begin")[len(begun) :])  # no finished stage is started again
+    assert {key for key, times in again.items() if times > 1} <= set(known) - done  # only interrupted stages
     first = table(grid)
     assert Counter(lines(log, "begin")) == again and sweep(grid).done == state.done
     assert Counter(lines(log, "begin")) == again and table(grid) == first  # a third time, nothing is run
 
 
-def test_a_failure_stops_what_needs_it_and_nothing_else(grid, log, monkeypatch):
+def test_a_failure_stops_only_the_stages_that_depend_on_it(grid, log, monkeypatch):
     monkeypatch.setenv("FAIL", "03_augment_rationales")
     state = sweep(grid)
     assert len(state.failed) == 2 and len(state.done) == 4
@@ -194,28 +194,28 @@ def test_a_failure_stops_what_needs_it_and_nothing_else(grid, log, monkeypatch):
     assert "the milk is sour (exit 1; log: " in why
     assert read_json(sweeps.folder_of(grid) / key / "status.json")["state"] == "failed"
     frame = sweep_report.results(grid)
-    assert list(frame["method"]) == ["mentor", "mentor"]  # what is done is told
+    assert list(frame["method"]) == ["mentor", "mentor"]  # finished cells are reported
     monkeypatch.delenv("FAIL")
     assert not sweep(grid).failed and Counter(lines(log, "end")).most_common(1)[0][1] == 1
 
 
-def test_a_collection_that_is_not_whole_ends_its_cells(grid, log, monkeypatch):
+def test_an_incomplete_collection_stops_its_cells(grid, log, monkeypatch):
     monkeypatch.setenv("OPEN", "2")
     cells = grid.chosen(["sandbox-sums/mentor"])
     state = sweeps.run(grid, cells, say=lambda line: None)
-    assert [why for why in state.failed.values() if "did not come; run again" in why] and not state.done
+    assert [why for why in state.failed.values() if "rationales are missing; run again" in why] and not state.done
     monkeypatch.setenv("OPEN", "0")
     assert len(sweeps.run(grid, cells, say=lambda line: None).done) == 2
 
 
-def test_a_port_collision_is_tried_again(grid, log, monkeypatch):
+def test_a_port_collision_is_retried(grid, log, monkeypatch):
     monkeypatch.setenv("UNLUCKY", "1")
     cells = grid.chosen(["sandbox-sums/mentor"])
     state = sweeps.run(grid, cells, 1, say=lambda line: None)
     assert not state.failed and len(state.done) == 2 and len(lines(log, "begin")) == 3  # the first one twice
 
 
-def test_memory_limits_how_many_run_and_one_always_may(grid, log, monkeypatch):
+def test_memory_limits_parallel_stages_but_one_always_runs(grid, log, monkeypatch):
     most = []
     monkeypatch.setenv("TAKES", "0.3")
 
@@ -226,7 +226,7 @@ def test_memory_limits_how_many_run_and_one_always_may(grid, log, monkeypatch):
     assert max(most) == 1
 
 
-def test_a_stage_that_another_process_runs_is_waited_for(grid, log):
+def test_a_stage_run_by_another_process_is_awaited(grid, log):
     cells = grid.chosen(["sandbox-sums/mentor"])
     first = grid.stage(cells[0].parameters).chain()[0]
     place = sweeps.folder_of(grid) / first.key
@@ -238,13 +238,13 @@ def test_a_stage_that_another_process_runs_is_waited_for(grid, log):
     def show(state):
         seen.append((set(state.elsewhere), dict(state.running)))
         if len(seen) == 5:
-            lock.release()  # it ended without a result: we take over
+            lock.release()  # it ended without a result: this process takes over
 
     state = sweeps.run(grid, cells, 2, show=show, say=lambda line: None)
     assert seen[0] == ({first.key}, {}) and len(state.done) == 2
 
 
-def test_large_files_are_linked_and_lines_are_copied(grid, log):
+def test_model_weights_are_linked_and_other_files_copied(grid, log):
     sweep(grid)
     stages = grid.stage({**grid.cells[-1].parameters, "learning_rate": 1e-3, "seed": 0}).chain()
     places = [sweeps.job(grid, stage).folder for stage in stages]
@@ -256,7 +256,7 @@ def test_large_files_are_linked_and_lines_are_copied(grid, log):
     assert not (places[1] / "augmented").exists() and not (places[3] / "students").exists()
 
 
-def test_a_result_that_is_gone_is_made_again(grid, log):
+def test_a_missing_result_is_recreated(grid, log):
     cells = grid.chosen(["sandbox-sums/mentor"])
     sweeps.run(grid, cells, say=lambda line: None)
     stage = grid.stage(cells[0].parameters)
@@ -266,11 +266,11 @@ def test_a_result_that_is_gone_is_made_again(grid, log):
     assert Counter(lines(log, "end"))[stage.key] == 2
 
 
-def test_the_results_of_nothing_are_an_error(grid, log):
+def test_a_sweep_without_results_is_an_error(grid, log):
     with pytest.raises(InputError, match="no cell is done yet"):
         sweep_report.write(grid)
 
 
-if __name__ == "__main__":  # the process that is killed
+if __name__ == "__main__":  # the process that the test kills
     replaced(Path(sys.argv[1]) / "log.txt")
     sweep(grids.read(Path(sys.argv[1]) / "grid.yaml"), 3)

@@ -1,4 +1,4 @@
-"""What is said to a teacher, what it costs, and what comes of it."""
+"""Prompts, settings, cost estimates, and annotation against a server."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ ASK = AskSettings(model="m", rationales=2, max_tokens=20)
 SAMPLER = {"model": "me", "temperature": None, "top_k": None, "seed": None, "index": 0}
 
 
-def test_zero_shot_cot_says_what_the_paper_says():
+def test_zero_shot_cot_follows_the_paper():
     script = write_script(TASK, ASK, WHERE)
     [question] = questions(1)
     said = [{"role": "user", "content": "Q: What is 0 + 1?\nA: Let's think step by step."}]
@@ -35,44 +35,44 @@ def test_zero_shot_cot_says_what_the_paper_says():
     assert raw.first(question, 1).body["max_completion_tokens"] == 20
 
 
-def test_seed_extra_fields_stop_and_system():
+def test_seed_extra_fields_stop_and_examples_are_in_the_request():
     ask = replace(ASK, seed=5, extra="{top_p: 0.9}", prompt="few-shot")
     given = [judged(q, f"So. --> {q.answer}", "teacher", SAMPLER, TASK) for q in questions(3)]
     made = write_script(TASK, ask, WHERE, given).first(questions(1)[0], 2).body
     assert made["seed"] == 7 and made["top_p"] == 0.9 and made["stop"] == ["\nQ:"]
-    # its own example is left out, lest the answer stand there
+    # a question is not its own example: that would give the answer away
     assert made["messages"][0]["content"] == (
         "Q: What is 1 + 1?\nA: So. --> 2\n\nQ: What is 2 + 1?\nA: So. --> 3\n\nQ: What is 0 + 1?\nA:"
     )
-    with pytest.raises(InputError, match="wants worked examples"):
+    with pytest.raises(InputError, match="needs worked examples"):
         write_script(TASK, ask, WHERE, [])
 
 
-def test_braces_in_a_question_are_no_blanks():
+def test_braces_in_a_question_are_not_placeholders():
     assert fill("{question} {form}", question="{form} {x}", form="a number") == "{form} {x} a number"
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("mine: {reason: 'What?'}", "does not hold {question}"),
-        ("mine: {reason: '{question} {anser}'}", "has the blank {anser}"),
-        ("mine: {reason: '{question}', conclude: 'So?'}", "conclude does not hold {rationale}"),
+        ("mine: {reason: 'What?'}", "reason must contain {question}"),
+        ("mine: {reason: '{question} {anser}'}", "unknown placeholder {anser}"),
+        ("mine: {reason: '{question}', conclude: 'So?'}", "conclude must contain {rationale}"),
         ("mine: {reasn: '{question}'}", "unknown key 'reasn'"),
-        ("mine: {system: 'Hello'}", "the key 'reason' is missing"),
-        ("mine: {reason: '{question}', stop: Q}", "stop is a list of texts"),
-        ("[1, 2]", "a name and its templates were expected"),
-        ("mine: {reason: '{question}'}\nyours: {reason: '{question}'}", "holds 2 prompts"),
+        ("mine: {system: 'Hello'}", "key 'reason' is missing"),
+        ("mine: {reason: '{question}', stop: Q}", "stop must be a list of non-empty strings"),
+        ("[1, 2]", "needs a name with its templates"),
+        ("mine: {reason: '{question}'}\nyours: {reason: '{question}'}", "must contain one prompt, got 2"),
         ("a: [", "not valid YAML"),
     ],
 )
-def test_a_wrong_prompt_is_named(tmp_path, text, words):
+def test_an_invalid_prompt_is_rejected(tmp_path, text, words):
     (tmp_path / "p.yaml").write_text(text)
     with pytest.raises(InputError, match=words):
         AskSettings(model="m", prompt=str(tmp_path / "p.yaml"))
 
 
-def test_a_prompt_of_ones_own_and_the_shipped_ones(tmp_path):
+def test_custom_and_built_in_prompts(tmp_path):
     (tmp_path / "p.yaml").write_text("mine: {reason: '{question} ({form})', system: Be brief.}")
     own = get_prompt(str(tmp_path / "p.yaml"))
     assert own == Prompt("mine", "{question} ({form})", system="Be brief.")
@@ -82,7 +82,7 @@ def test_a_prompt_of_ones_own_and_the_shipped_ones(tmp_path):
     assert {name: bool(prompt.conclude) for name, prompt in read_prompts().items()} == {
         "zero-shot-cot": True, "one-call": False, "few-shot": False, "question-only": False
     }  # fmt: skip
-    with pytest.raises(InputError, match="none of zero-shot-cot"):
+    with pytest.raises(InputError, match="prompt must be one of zero-shot-cot"):
         get_prompt("zero")
 
 
@@ -101,12 +101,12 @@ def test_a_prompt_of_ones_own_and_the_shipped_ones(tmp_path):
         {"budget_money": float("nan")},
     ],
 )
-def test_wrong_settings_are_refused(wrong):
+def test_invalid_settings_are_rejected(wrong):
     with pytest.raises(InputError):
         AskSettings(model="m", **wrong)
 
 
-def test_two_calls_give_one_rationale_with_the_answer_of_the_second(tmp_path):
+def test_two_calls_give_one_rationale_with_the_answer_of_the_second_call(tmp_path):
     def behave(body, nth):
         text = body["messages"][0]["content"]
         if "Therefore" in text:
@@ -124,8 +124,8 @@ def test_two_calls_give_one_rationale_with_the_answer_of_the_second(tmp_path):
     assert len({row.id for row in rows}) == 6
 
 
-def test_asking_until_so_many_are_right_or_the_limit_is_reached(tmp_path):
-    """Question 0 is never right, 1 always, 2 at every other draw (the seed tells)."""
+def test_requests_stop_once_enough_are_right_or_at_the_limit(tmp_path):
+    """Question 0 is never right, 1 always, 2 at every other sample (by seed)."""
 
     def behave(body, nth):
         right = {0: False, 1: True, 2: body["seed"] % 2 == 1}[number(body)]
@@ -142,17 +142,17 @@ def test_asking_until_so_many_are_right_or_the_limit_is_reached(tmp_path):
         assert before.draws == (6, 15) and before.stored == 11 and before.least.calls == 0 and before.most.calls == 4
 
 
-def test_a_dry_run_adds_up_by_hand_and_sends_nothing(tmp_path):
+def test_a_dry_run_matches_a_hand_calculation_and_sends_nothing(tmp_path):
     ask = replace(ASK, model="gpt-4o-mini", prompt="question-only", rationales=3, max_tokens=100)
     found = estimated(tmp_path, TASK, questions(2), [], "endpoint", ask, WHERE)
-    # each prompt is 14 characters: 4 tokens, and 8 for the message around it
+    # each prompt has 14 characters: 4 tokens, plus 8 for the chat message
     assert found.least == found.most == Cost(6, 6 * 12, 600, (72 * 0.15 + 600 * 0.60) / 1e6)
     assert "6 rationales" in str(found) and "USD" in str(found) and not list(tmp_path.iterdir())
     two = estimated(tmp_path, TASK, questions(1), [], "endpoint", replace(ask, prompt="zero-shot-cot"), WHERE)
     assert two.most.calls == 6 and two.most.tokens_out == 3 * (100 + 64)
 
 
-def test_after_a_few_answers_the_dry_run_knows_their_length(tmp_path):
+def test_a_dry_run_uses_the_length_of_stored_replies(tmp_path):
     with Server(lambda body, nth: reply("five words are in here")) as server:
         where = replace(WHERE, base_url=server.url)
         ask = replace(ASK, prompt="question-only", rationales=1)
@@ -173,7 +173,7 @@ def test_prices(tmp_path):
     assert Budget(calls=2).exceeded(Cost(2)) == "" and "2 calls" in Budget(calls=2).exceeded(Cost(3))
 
 
-def test_a_file_of_rationales_is_a_teacher(tmp_path):
+def test_a_file_of_rationales_can_be_the_teacher(tmp_path):
     rows = [judged(q, f"So. --> {q.answer}", "teacher", SAMPLER, TASK) for q in questions(4)]
     path = tmp_path / "teacher.jsonl"
     write_rationales(path, rows)
@@ -182,15 +182,15 @@ def test_a_file_of_rationales_is_a_teacher(tmp_path):
     with pytest.raises(InputError, match="are of task 'sums'"):
         other = [replace(q, id=q.id[::-1], task="other") for q in questions(3)]
         annotated(tmp_path, Task("other", "number"), other, [], str(path), AskSettings(), EndpointSettings())
-    with pytest.raises(InputError, match="its gold answer is '1', the question's is '7'"):
+    with pytest.raises(InputError, match="its gold answer is '1', but the question's is '7'"):
         changed = [replace(questions(1)[0], answer="7")]
         annotated(tmp_path, TASK, changed, [], str(path), AskSettings(), EndpointSettings())
 
 
-def test_where_no_answer_came_at_all_it_says_why(tmp_path):
+def test_an_error_explains_why_no_reply_arrived(tmp_path):
     with (
         Server(lambda body, nth: "401 {}") as server,
-        pytest.raises(InputError, match="(?s)no answer came.*check the key"),
+        pytest.raises(InputError, match="(?s)no reply from.*check the key"),
     ):
         annotated(tmp_path, TASK, questions(3), [], "endpoint", ASK, replace(WHERE, base_url=server.url))
     assert [row["state"] for _, row in read_jsonl(tmp_path / "outcomes.jsonl")].count("failed") >= 1

@@ -1,4 +1,4 @@
-"""A transformers model on this machine as teacher, and the stand-in that rehearses an endpoint."""
+"""A transformers model on this machine as teacher, and the stand-in server."""
 
 from dataclasses import replace
 
@@ -25,18 +25,18 @@ NOWHERE = EndpointSettings()
 
 
 @pytest.mark.parametrize("shape", tiny.SHAPES)
-def test_a_local_model_annotates_and_nothing_is_drawn_twice(shape, tmp_path, monkeypatch):
+def test_a_local_model_annotates_and_samples_nothing_twice(shape, tmp_path, monkeypatch):
     model = str(tiny.SHAPES[shape](tmp_path / "model"))
     ask = AskSettings(model=model, prompt="one-call", rationales=2, max_tokens=6, extra="{top_k: 20}")
     rows, facts = annotated(tmp_path / "out", TASK, QUESTIONS, [], "local", ask, NOWHERE)
     assert len(rows) == 10 == facts["draws"] == facts["answers"]["calls"] and facts["open"] == 0
     assert len({row.id for row in rows}) == 10
-    monkeypatch.setattr(loading, "load", None)  # the second time no model is even loaded
+    monkeypatch.setattr(loading, "load", None)  # the second run does not load the model
     assert annotated(tmp_path / "out", TASK, QUESTIONS, [], "local", ask, NOWHERE)[0] == rows
     assert estimated(tmp_path / "out", TASK, QUESTIONS, [], "local", ask, NOWHERE).most.calls == 0
 
 
-def test_a_chat_template_is_used_and_a_model_of_ours_reads_as_it_was_taught(tmp_path):
+def test_prompts_use_the_chat_template_or_the_training_format(tmp_path):
     asked = {}
 
     def heard(name, prepare):
@@ -63,7 +63,7 @@ def test_a_chat_template_is_used_and_a_model_of_ours_reads_as_it_was_taught(tmp_
     assert asked["ours"].split() == (question + loading.SEPARATOR).split()
 
 
-def test_greedy_texts_are_those_of_the_model(tmp_path):
+def test_greedy_replies_equal_direct_generation(tmp_path):
     folder = tiny.gpt2(tmp_path / "model")
     ask = AskSettings(str(folder), "question-only", 1, temperature=0.0, max_tokens=8)
     annotated(tmp_path / "out", TASK, QUESTIONS, [], "local", ask, NOWHERE)
@@ -75,18 +75,18 @@ def test_greedy_texts_are_those_of_the_model(tmp_path):
         assert row["reply"]["text"] == text.text and row["reply"]["tokens_out"] == text.tokens
 
 
-def test_a_budget_of_calls_stops_a_local_model_and_unknown_fields_are_refused(tmp_path):
+def test_a_local_model_respects_its_budget_and_rejects_unknown_fields(tmp_path):
     model = str(tiny.llama(tmp_path / "model"))
     ask = AskSettings(model, "question-only", 20, max_tokens=4, budget_calls=40)
     rows, facts = annotated(tmp_path / "out", TASK, QUESTIONS, [], "local", ask, NOWHERE)
     assert len(rows) == 32 and facts["states"]["not asked"] == 68 and "40 calls" in facts["stopped"]
-    with pytest.raises(InputError, match="knows top_k and top_p, not 'min_p'"):
+    with pytest.raises(InputError, match="top_k and top_p only, got 'min_p'"):
         annotated(tmp_path / "other", TASK, QUESTIONS, [], "local", replace(ask, extra="{min_p: 0.1}"), NOWHERE)
     with pytest.raises(InputError, match="has no price"):
         annotated(tmp_path / "out", TASK, QUESTIONS, [], "local", replace(ask, budget_money=1.0), NOWHERE)
 
 
-def test_the_stand_in_speaks_both_routes_cuts_and_refuses():
+def test_the_stand_in_serves_both_routes_truncates_and_refuses():
     def answer(text, seed):
         return {"long": "x" * 100, "no": ("Never.", "content_filter")}.get(text, f"{text}, {seed}")
 

@@ -1,4 +1,4 @@
-"""Replies are read with suspicion, and the store keeps each once."""
+"""Validation of replies, and the store of replies."""
 
 import json
 
@@ -16,7 +16,7 @@ def chat(**choice):
     return json.dumps({"choices": [{"message": {"content": "2"}, "finish_reason": "stop"} | choice]}).encode()
 
 
-def test_a_reply_by_both_routes():
+def test_a_reply_of_each_route():
     usage = {"prompt_tokens": 7, "completion_tokens": 1}
     raw = json.dumps(
         {"choices": [{"message": {"content": "2"}, "finish_reason": "stop"}], "usage": usage, "model": "m-1"}
@@ -26,7 +26,7 @@ def test_a_reply_by_both_routes():
     assert parse_reply(raw.encode(), "completions") == Reply("2", "length", 7, 1)
 
 
-def test_tokens_that_the_server_does_not_count_are_estimated_and_said_to_be():
+def test_missing_token_counts_are_estimated_and_marked():
     for usage in (
         None,
         [],
@@ -67,7 +67,7 @@ def test_the_state_of_a_reply(choice, state):
         ({"message": {"content": "2", "refusal": {}}}, "refusal is an object"),
     ],
 )
-def test_a_wrong_choice_is_named(choice, words):
+def test_an_invalid_choice_is_named(choice, words):
     with pytest.raises(BadReply, match=words):
         parse_reply(chat(**choice), "chat")
 
@@ -85,7 +85,7 @@ JSON = st.recursive(
 
 
 @given(JSON | st.builds(lambda inner: {"choices": [inner]}, JSON), st.sampled_from(["chat", "completions"]))
-def test_any_json_is_a_reply_or_a_bad_one(value, route):
+def test_any_json_gives_a_reply_or_bad_reply(value, route):
     try:
         reply = parse_reply(json.dumps(value).encode(), route)
     except BadReply as error:
@@ -95,12 +95,12 @@ def test_any_json_is_a_reply_or_a_bad_one(value, route):
 
 
 @given(st.binary())
-def test_any_bytes_are_a_bad_reply(raw):
+def test_random_bytes_give_bad_reply(raw):
     with pytest.raises(BadReply):
         parse_reply(raw, "chat")
 
 
-def test_everything_that_shapes_the_answer_is_in_the_key():
+def test_the_key_depends_on_everything_that_shapes_the_reply():
     keys = {REQUEST.key}
     for changed in (
         Request("https://other/v1", "chat", BODY, 0),
@@ -114,18 +114,18 @@ def test_everything_that_shapes_the_answer_is_in_the_key():
     assert Request("https://host/v1", "chat", dict(reversed(BODY.items())), 0).key == REQUEST.key
 
 
-def test_the_store_keeps_an_answer_once_and_adds_the_bill_up(tmp_path):
+def test_the_store_keeps_a_reply_once_and_adds_up_the_bill(tmp_path):
     other = Request("https://host/v1", "chat", BODY, 1)
     with Replies(tmp_path) as store:
         store.sent(REQUEST, Cost(1, 100, 5, 0.5))
         store.failed(REQUEST, "HTTP 500", Cost(1))
         store.sent(REQUEST, Cost(1, 100, 5, 0.5))
         store.add(REQUEST, Reply("2", "stop", 7, 1), Cost(1, 7, 1, 0.25))
-        store.sent(other, Cost(1, 100, 5, 0.5))  # and then the process is killed
+        store.sent(other, Cost(1, 100, 5, 0.5))  # then the process is killed
         assert store.get(REQUEST).text == "2" and store.get(other) is None
     again = Replies(tmp_path).load()
     assert len(again) == 1 and again.get(REQUEST).text == "2" and again.unreadable == 0
-    assert again.spent == Cost(3, 107, 6, 0.75)  # what was in flight counts at its most
+    assert again.spent == Cost(3, 107, 6, 0.75)  # requests in flight count at their maximum cost
     with Replies(tmp_path) as store:
         store.sent(other, Cost(1, 100, 5, 0.5))
         store.add(other, Reply("2", "stop", 8, 1), Cost(1, 8, 1, 0.25))
@@ -134,7 +134,7 @@ def test_the_store_keeps_an_answer_once_and_adds_the_bill_up(tmp_path):
 
 
 @given(st.integers(0, 400), st.binary(max_size=30))
-def test_a_store_cut_anywhere_with_anything_after_it_is_readable_and_goes_on(tmp_path_factory, cut, noise):
+def test_a_store_truncated_anywhere_stays_readable_and_writable(tmp_path_factory, cut, noise):
     folder = tmp_path_factory.mktemp("store")
     with Replies(folder) as store:
         for index in range(2):
@@ -150,6 +150,6 @@ def test_a_store_cut_anywhere_with_anything_after_it_is_readable_and_goes_on(tmp
     assert len(Replies(folder).load()) == found + 1
 
 
-def test_the_most_tokens_are_never_fewer_than_the_bytes():
+def test_the_token_bound_is_at_least_the_number_of_bytes():
     prompt, answer = REQUEST.most_tokens
     assert answer == 5 and prompt > len("1 + 1?")
