@@ -24,8 +24,8 @@ def _by_model(rows: Iterable[Mapping]) -> dict[tuple, list[Mapping]]:
 def counts(rows: Iterable[Mapping], pairs: Iterable[tuple[str, str, str]]) -> pandas.DataFrame:
     """McNemar's four counts of each (task, a, b) on each seed that both methods have, with exact p-values.
 
-    `rows` are predictions with task, method and seed, as returned by report.run_report.predictions. Columns: task, a, b,
-    seed, only a, only b, both, neither (numbers of questions right), p, p_holm (Holm-corrected over all rows).
+    `rows` are predictions with task, method and seed, as returned by report.run_report.predictions. Columns: task, a,
+    b, seed, only a, only b, both, neither (numbers of questions right), p, p_holm (Holm-corrected over all rows).
     """
     right = {key: correctness(group) for key, group in _by_model(rows).items()}
     lines = []

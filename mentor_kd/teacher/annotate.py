@@ -183,7 +183,7 @@ def said(facts: dict) -> str:
     money = f", {answers['money']:.4f} {facts['currency']}" if facts["currency"] else ""
     lines = [
         f"{facts['draws']} rationales requested for {facts['questions']} questions: {counts}",
-        f"used: {answers['calls']} calls, {answers['tokens_in']} input and {answers['tokens_out']} output tokens{money}",
+        f"used: {answers['calls']} calls, {answers['tokens_in']} input, {answers['tokens_out']} output tokens{money}",
     ]
     if spent["calls"] != answers["calls"]:
         extra = f", {spent['money']:.4f} {facts['currency']}" if facts["currency"] else ""

@@ -31,7 +31,7 @@ class Estimate:
             if cost is not None and not (name == "at least" and self.least == self.most):
                 money = f", {cost.money:.4f} {self.price.currency}" if self.price else ""
                 lines.append(
-                    f"{name}: {cost.calls} calls, {cost.tokens_in} input and {cost.tokens_out} output tokens{money}"
+                    f"{name}: {cost.calls} calls, {cost.tokens_in} input, {cost.tokens_out} output tokens{money}"
                 )
         if not self.price:
             lines.append("no price is known for this model; add it to a YAML file and set `prices` to see the cost")

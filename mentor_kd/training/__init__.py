@@ -1,4 +1,4 @@
-"""Training: methods, losses, soft labels, and the trainer of mentors and students."""
+"""Training: methods, losses, soft labels, and the trainer for mentors and students."""
 
 from ..lazy import submodules
 

@@ -1,10 +1,10 @@
-"""The loss in chunks: from the model's last hidden states to the loss without ever making all logits.
+"""The loss in chunks: from the model's last hidden states to the loss without materialising all logits.
 
-Logits of all target positions of a batch, [N, V] in float32, are what a training step of a model with a large
-vocabulary spends its memory on. Here a few positions at a time go through the output layer, their loss and its
-gradient are written down at once, in place, and the logits are forgotten: memory does not grow with N x V beyond one
-chunk, and nothing is computed twice. The numbers are those of the plain functions in losses.py, which the tests
-compare; the gradients are worked out by hand below.
+The logits of all target positions of a batch, [N, V] in float32, dominate the memory of a training step if the
+vocabulary is large. Here a few positions at a time pass through the output layer; their loss and its gradient are
+computed immediately and in place, and the logits are discarded. Memory for logits is limited to one chunk, and nothing
+is computed twice. The results equal those of the plain functions in losses.py, as the tests check; the gradients are
+derived by hand below.
 """
 
 import math
@@ -14,11 +14,11 @@ from torch import Tensor
 
 from .losses import LossSettings, Shaped, States, TopK, layer_logits, soft_label_factor
 
-CHUNK_BYTES = {"cpu": 2**25, "cuda": 2**28}  # of one chunk's logits: near a CPU's cache, large enough for a GPU
+CHUNK_BYTES = {"cpu": 2**25, "cuda": 2**28}  # of one chunk's logits: about a CPU's cache, enough for a GPU
 
 
 def chunk_size(vocabulary: int, device: torch.device) -> int:
-    """Positions in a chunk."""
+    """Number of positions in a chunk."""
     return max(16, CHUNK_BYTES.get(device.type, 2**25) // (4 * vocabulary))
 
 
@@ -30,10 +30,11 @@ def gradient_in_place(
     scale: float,
     spare: list[Tensor],
 ) -> tuple[Tensor, Tensor]:
-    """Turn logits [n, V] into `scale` times the gradient of their loss; the sums CE and KL over the n positions.
+    """Replace logits [n, V] by `scale` times the gradient of their loss; returns the sums of CE and KL over positions.
 
-    The loss is (1-lambda) CE + lambda tau^2 KL, or CE alone without a mentor. But for a bucket KL is any divergence of
-    losses.soft_label_divergence; `spare` is memory for two tensors of its logits, of n positions or more.
+    The loss is (1-lambda) CE + lambda tau^2 KL, or CE alone without a mentor. KL is the bucketed divergence for a
+    `TopK` mentor, and the divergence selected by `settings.beta` (losses.soft_label_divergence) otherwise. `spare` is
+    scratch memory of the size of the mentor's logits, two tensors for at least n positions.
     """
     if mentor is None:
         ce = _hard_in_place(logits, targets, scale)
@@ -49,9 +50,9 @@ def gradient_in_place(
 
 
 def _hard_in_place(logits: Tensor, targets: Tensor, scale: float, shifted: bool = False) -> Tensor:
-    """Turn logits into `scale` times the gradient of the cross-entropy; its sum over the positions.
+    """Replace logits by `scale` times the gradient of the cross-entropy; returns its sum over positions.
 
-    `shifted`: the highest logit of each position is 0 already.
+    `shifted`: the largest logit of each position is already 0.
     """
     rows = torch.arange(len(targets), device=logits.device)
     if not shifted:
@@ -64,13 +65,13 @@ def _hard_in_place(logits: Tensor, targets: Tensor, scale: float, shifted: bool 
 
 
 class Workspace:
-    """Memory for the chunks of a training's steps: new pages at each step would cost a CPU as much as the loss."""
+    """Memory reused by the chunks of all steps: on a CPU, new pages at each step would cost as much as the loss."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.kept: list[Tensor] = []
 
     def tensors(self, *shapes: tuple[int, int], device: torch.device) -> list[Tensor]:
-        """A tensor in float32 of each shape, with whatever the memory holds; the next call gives the same memory."""
+        """One uninitialised float32 tensor per shape; the next call returns the same memory."""
         sizes = [rows * columns for rows, columns in shapes]
         self.kept += [torch.empty(0) for _ in sizes[len(self.kept) :]]
         for place, size in enumerate(sizes):
@@ -87,16 +88,16 @@ def _exact_in_place(
     scale: float,
     spare: list[Tensor],
 ) -> tuple[Tensor, Tensor]:
-    """`gradient_in_place` for KL(m || s) over the whole vocabulary: tau^2 KL has the gradient tau (s - m).
+    """`gradient_in_place` for KL(m || s) over the whole vocabulary: the gradient of tau^2 KL is tau (s - m).
 
-    s is the student's softened distribution over the vocabulary that both share.
+    m and s are the softened distributions of mentor and student over their shared vocabulary.
     """
     tau, share = settings.soft_label_temperature, soft_label_factor(settings) / settings.soft_label_temperature * scale
     student = logits[:, : mentor.vocabulary]
     logits -= student.amax(-1, keepdim=True)
     apart, m, mentor_total = _softened(mentor, tau, spare)
-    apart.sub_(student, alpha=1 / tau)  # log m - log s, but for the logarithms of the two totals
-    kl = apart.mul_(m).sum(-1) / mentor_total - mentor_total.log()  # by position: the sum of all would lose small ones
+    apart.sub_(student, alpha=1 / tau)  # log m - log s, up to the logs of the two totals
+    kl = apart.mul_(m).sum(-1) / mentor_total - mentor_total.log()  # per position: a sum of all would lose small values
     soft = torch.div(student, tau, out=apart).exp_()
     total = soft.sum(-1)
     kl = (kl + total.log()).sum()
@@ -106,15 +107,15 @@ def _exact_in_place(
 
 
 def _softened(mentor: Shaped | States, tau: float, spare: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """The mentor's logits at the temperature, none far above 0, their exponentials, and the totals of these."""
-    if isinstance(mentor, States):
-        logits, top = mentor.logits(tau, out=spare[0]), None
-    else:
+    """The mentor's logits at the temperature (none far above 0), their exponentials, and the sums of these."""
+    if isinstance(mentor, Shaped):
         logits, top = mentor.parts(tau, out=spare[0])
+    else:
+        logits, top = mentor.logits(tau, out=spare[0]), None
     logits -= logits.amax(-1, keepdim=True)
     m = torch.exp(logits, out=spare[1][: len(logits)])
     total = m.sum(-1)
-    if top is None:
+    if not isinstance(mentor, Shaped):
         return logits, m, total
     shift = mentor.log_mass() - total.log()[:, None]
     logits.add_(shift).scatter_(-1, mentor.ids, top)
@@ -125,9 +126,9 @@ def _softened(mentor: Shaped | States, tau: float, spare: list[Tensor]) -> tuple
 def _exact_gradient(student: Tensor, mentor: Shaped | States, settings: LossSettings) -> tuple[Tensor, Tensor]:
     """tau times the gradient of a divergence with beta > 0 with respect to the student's logits [n, V], and its sum.
 
-    With s and m the softened distributions, KL(s || m) has s (f - E_s f) with f = log(s / m), and the Jensen-Shannon
-    divergence the same with f = (1-beta) log(s / x), x = beta m + (1-beta) s: what s changes in x adds up to a
-    constant, which a softmax does not feel.
+    s and m are the softened distributions. The gradient of KL(s || m) is s (f - E_s f) with f = log(s / m). That of the
+    Jensen-Shannon divergence is the same with f = (1-beta) log(s / x), x = beta m + (1-beta) s: the change of x with s
+    contributes only a constant, to which a softmax is invariant.
     """
     tau, beta = settings.soft_label_temperature, settings.beta
     log_s, log_m = (student / tau).log_softmax(-1), mentor.logits(tau).log_softmax(-1)
@@ -145,7 +146,7 @@ def _exact_gradient(student: Tensor, mentor: Shaped | States, settings: LossSett
 def _top_k_in_place(
     logits: Tensor, targets: Tensor, mentor: TopK, settings: LossSettings, scale: float
 ) -> tuple[Tensor, Tensor]:
-    """`gradient_in_place` for a mentor's top k and a bucket of all other tokens.
+    """`gradient_in_place` for a mentor's top k and one bucket for all other tokens.
 
     With s the student's softened distribution, m the mentor's, K the mentor's top k, and s_T, m_T the masses outside K,
     the gradient of tau^2 KL with respect to a logit is tau (s_j - m_j) in K, and tau s_j (1 - m_T / s_T) outside it.
@@ -161,10 +162,10 @@ def _top_k_in_place(
     soft = logits.div_(tau).exp_()
     if soft.shape[-1] > mentor.vocabulary:
         soft[:, mentor.vocabulary :] = 0
-    soft.scatter_(-1, mentor.ids, 0.0)  # the bucket's own tokens, summed without cancellation
+    soft.scatter_(-1, mentor.ids, 0.0)  # leaves the bucket's tokens, to be summed without cancellation
     soft_own = (own / tau).exp_()
     tail = soft.sum(-1)
-    soft_total = (tail + soft_own.sum(-1)).clamp_min(1e-30)  # 0 if all mass lies beyond the shared vocabulary
+    soft_total = (tail + soft_own.sum(-1)).clamp_min(1e-30)  # 0 if all mass is beyond the shared vocabulary
     probs, tail_mass = mentor.log_probs.exp(), mentor.log_tail.exp()
     log_total = soft_total.log()
     log_tail = tail.clamp_min(1e-30).log() - log_total
@@ -183,19 +184,19 @@ def _top_k_in_place(
 
 
 class _Chunked(torch.autograd.Function):
-    """Loss of hidden states [N, d] under an output layer [V, d]; its gradients are ready after the forward pass."""
+    """Loss of hidden states [N, d] under an output layer [V, d]; the forward pass also computes its gradients."""
 
     @staticmethod
     def forward(ctx, hidden, weight, bias, targets, mentor, settings, tokens, workspace):
         size = chunk_size(len(weight), hidden.device)
         scale = 1.0 / float(tokens)
-        layer = weight.to(hidden.dtype)  # under autocast the layer's weights are float32 and its input is not
+        layer = weight.to(hidden.dtype)  # under autocast the weights are float32 but the input is not
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         to_hidden = torch.empty_like(hidden) if needs_hidden else None
         to_weight = torch.zeros_like(weight) if needs_weight else None
         to_bias = torch.zeros_like(bias) if bias is not None and needs_bias else None
         ce = kl = torch.zeros((), device=hidden.device)
-        count = min(size, len(hidden))  # the chunks take turns in the same memory
+        count = min(size, len(hidden))  # all chunks use the same memory
         in_place = isinstance(mentor, Shaped | States) and settings.beta == 0
         shapes = [(count, len(weight)), *([(count, mentor.vocabulary)] * 2 if in_place else [])]
         room, *spare = workspace.tensors(*shapes, device=hidden.device)
@@ -211,7 +212,7 @@ class _Chunked(torch.autograd.Function):
                 torch.mm(gradient, layer, out=to_hidden[part])
             if needs_weight and gradient.dtype == to_weight.dtype:
                 to_weight.addmm_(gradient.T, states)
-            elif needs_weight:  # chunks are summed in float32
+            elif needs_weight:  # sum the chunks in float32
                 to_weight += gradient.T @ states
             if to_bias is not None:
                 to_bias += logits.sum(0)
@@ -237,11 +238,11 @@ def chunked_loss(
     tokens: Tensor | int,
     workspace: Workspace | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Loss divided by `tokens`, and the sums CE and KL, of hidden states [N, d] at real target positions.
+    """Loss divided by `tokens`, and the sums of CE and KL, for hidden states [N, d] at real target positions.
 
-    `targets` [N]. With a mentor the loss is [(1-lambda) CE + lambda tau^2 KL] / tokens, without one CE / tokens; the
-    sums carry no gradient. The mentor's logits too are made a chunk at a time. Give every step of a training the same
-    `workspace`.
+    `targets` is [N]. With a mentor the loss is [(1-lambda) CE + lambda tau^2 KL] / tokens, without one CE / tokens; the
+    sums carry no gradient. The mentor's logits are also computed one chunk at a time. Pass the same `workspace` at
+    every step of a training run.
     """
     with torch.autocast(hidden.device.type, enabled=False):
         return _Chunked.apply(

@@ -1,8 +1,8 @@
-"""Pairs of rationales for multi-CoT consistency (MCC-KD, Chen and others 2023): which, in which batches, and where.
+"""Pairs of rationales for multi-CoT consistency (MCC-KD, Chen et al., 2023): selection, batches, answer positions.
 
-For each question the three most diverse of its rationales are kept, and each epoch draws two of them. Their answer is
-the same text, encoded apart from the rationale, so that its tokens are the same after either; the student is asked to
-be equally sure of each of them, whatever led to it.
+The three most diverse rationales of each question are kept, and each epoch draws two of them. Both end in the same
+answer, encoded separately from the rationale so that its tokens are identical; the student is trained to give these
+tokens the same probabilities after either rationale.
 """
 
 import itertools
@@ -18,15 +18,15 @@ from ..filtering.filters import jaccard
 from ..models.batches import BucketBatches, Example, fits
 from ..models.loading import Loaded, encode_prompt
 
-KEPT = 3  # rationales of a question; two of them are drawn in each epoch
-NGRAM = 3  # words in an n-gram
+KEPT = 3  # rationales per question; each epoch draws two of them
+NGRAM = 3  # words per n-gram
 
 
 def most_diverse(rows: list[Rationale], kept: int = KEPT, ngram: int = NGRAM) -> list[Rationale]:
-    """Of each question's rationales those `kept` that resemble one another least, in the rows' own order.
+    """The `kept` most diverse rationales of each question, in the order of `rows`.
 
-    Least is the sum of the n-gram Jaccard similarities of all their pairs; of equals, the first. A question with no
-    more than `kept` rationales keeps all.
+    Most diverse means the smallest sum of n-gram Jaccard similarities over all pairs; of equal sets, the first. A
+    question with at most `kept` rationales keeps all of them.
     """
     of: dict[str, list[int]] = {}
     for place, row in enumerate(rows):
@@ -45,10 +45,10 @@ def most_diverse(rows: list[Rationale], kept: int = KEPT, ngram: int = NGRAM) ->
 
 
 def encode_apart(loaded: Loaded, rows: list[Rationale], max_length: int) -> tuple[list[Example], list[str]]:
-    """Examples whose marker and answer are encoded apart from the rationale, and the ids of those that are too long.
+    """Examples with marker and answer encoded separately from the rationale, and the ids of those that are too long.
 
-    The answer's span is what follows the marker, without EOS. It ends the target, and is the same for all rationales of
-    a question. Too long is what `batches.encode` calls so.
+    The answer's span is what follows the marker, without EOS. It is at the end of the target, and identical for all
+    rationales of a question. The length limit is that of `batches.fits`.
     """
 
     def ids(text: str) -> list[int]:
@@ -74,10 +74,10 @@ def encode_apart(loaded: Loaded, rows: list[Rationale], max_length: int) -> tupl
 
 
 class PairBatches(BucketBatches):
-    """Batches of whole pairs: in each epoch every question comes once, with two of its rationales drawn anew.
+    """Batches of whole pairs: each epoch has every question once, with two of its rationales drawn at random.
 
-    A question with two rationales has always the same two, one with a single one stands alone and adds its
-    cross-entropy. A step has `batch_size` rationales, so half as many questions.
+    A question with two rationales always has the same pair; one with a single rationale adds only its cross-entropy.
+    A step has `batch_size` rationales, so half that number of questions.
     """
 
     def __init__(self, examples: list[Example], lengths: list[tuple[int, ...]], batch_size: int, **named):
@@ -88,28 +88,29 @@ class PairBatches(BucketBatches):
         parts, pairs = named["accumulation"], max(1, batch_size // 2)
         if parts > pairs and not named.get("token_budget"):
             raise InputError(
-                f"accumulation {parts}: a pair cannot be cut, and at batch_size {batch_size} a step has {pairs}; "
-                f"set accumulation to {pairs} or less"
+                f"accumulation must be <= {pairs} with batch_size {batch_size}, got {parts}: a step has {pairs} "
+                f"pair(s), and a pair cannot be split"
             )
         longest = [tuple(map(max, zip(*(lengths[place] for place in group), strict=True))) for group in self.groups]
         named["token_budget"] = -(-named.get("token_budget", 0) // 2)
         super().__init__(longest, pairs, **named)
 
     def epoch(self, number: int) -> list[list[int]]:
-        """The batches of one epoch: row numbers, the two of a pair side by side."""
+        """The batches of one epoch: row numbers, with the two of a pair next to each other."""
         rng = random.Random(f"{self.seed} pairs {number}")
         drawn = [sorted(rng.sample(group, 2)) if len(group) > 2 else group for group in self.groups]
         return [[row for question in batch for row in drawn[question]] for batch in super().epoch(number)]
 
 
 def answer_places(examples: list[Example]) -> Tensor:
-    """Where the answers of a batch's pairs stand among its target positions, [2, A]: a row for each rationale.
+    """Positions of the answer tokens of a batch's pairs among its target positions, [2, A]: one row per rationale.
 
-    Target positions are counted row by row, as `batches.target_logits` gives them. A rationale without a partner has
-    no place. Answers of unequal length, which pairs of one question never have, are a ValueError.
+    Target positions are counted row by row, as in `batches.target_logits`. A rationale without a partner has none.
+    Raises ValueError if the two answers of a pair differ, which never happens for pairs of one question.
     """
     ends = list(itertools.accumulate(len(example.target) for example in examples))
-    first, second = [], []
+    first: list[int] = []
+    second: list[int] = []
     for (a, b), (end_a, end_b) in zip(itertools.pairwise(examples), itertools.pairwise(ends), strict=True):
         if a.group == b.group and a.group:
             if a.target[-1 - a.answer :] != b.target[-1 - b.answer :]:

@@ -1,8 +1,8 @@
 """Losses as pure functions of logits: cross-entropy, soft-label divergences, multi-CoT consistency, and their sum.
 
-All of them take logits of the positions that count, [N, V], with the others already taken out, and give sums over
-positions, so that the caller can divide by the number of target tokens of a whole optimiser step, whatever its
-batches, accumulation and processes. They compute in float32, or in float64 where they get it.
+All take the logits of the relevant positions only, [N, V], and return sums over positions, so that the caller can
+divide by the number of target tokens of a whole optimiser step, regardless of batches, accumulation and processes. They
+compute in float32, or in float64 for float64 inputs.
 """
 
 import contextlib
@@ -16,16 +16,16 @@ from torch import Tensor
 
 from ..checks import require_bool, require_choice, require_number
 
-MASKS = ("targets", "as published")  # the positions that the divergence is taken over
+MASKS = ("targets", "as published")  # the positions over which the divergence is taken
 
 
 @dataclass(frozen=True)
 class LossSettings:
-    """Weight lambda of the soft labels in [0, 1] and their temperature tau > 0 (paper, section 3 and App. B).
+    """Weight lambda of the soft labels in [0, 1] and their temperature tau > 0 (paper, section 3 and appendix B).
 
-    `beta` chooses the divergence: 0 is KL(mentor || student), 1 is KL(student || mentor), and between them lies the
-    generalised Jensen-Shannon divergence. The paper's code leaves out the factor tau squared and averages the
-    divergence over all positions of a batch, padding included: `tau_squared` False, `mask` "as published".
+    `beta` selects the divergence: 0 is KL(mentor || student), 1 is KL(student || mentor), and values between them give
+    the generalised Jensen-Shannon divergence. The paper's code omits the factor tau squared and averages the divergence
+    over all positions of a batch, padding included: `tau_squared` False, `mask` "as published".
     """
 
     soft_label_weight: float = 0.3
@@ -46,7 +46,7 @@ class LossSettings:
 
 
 def _precise(logits: Tensor) -> Tensor:
-    """Half precision in float32; anything else as it is."""
+    """Logits in float32; float64 stays float64."""
     return logits if logits.dtype == torch.float64 else logits.float()
 
 
@@ -56,17 +56,17 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """Sum over positions of KL(p || q) of log probabilities [N, V]."""
+    """Sum over positions of KL(p || q), from log probabilities [N, V]."""
     return F.kl_div(log_q, log_p, reduction="sum", log_target=True)
 
 
 def soft_label_divergence(student: Tensor, mentor: Tensor, temperature: float, beta: float = 0.0) -> Tensor:
     """Sum over positions of a divergence of mentor and student at a temperature, without the factor tau squared.
 
-    Both logits are [N, V]. No gradient reaches the mentor. With beta 0 it is KL(mentor || student), the paper's eq. 2
-    with its sign mended; with beta 1 KL(student || mentor); between them the generalised Jensen-Shannon divergence
-    beta KL(m || x) + (1-beta) KL(s || x) with x = beta m + (1-beta) s (Agarwal and others, 2024, eq. 1). That one tends
-    to 0 at both ends; divided by beta, or by 1-beta, it tends to the two KL, which is why these stand there.
+    Both logits are [N, V]. No gradient reaches the mentor. With beta 0 it is KL(mentor || student), eq. 2 of the paper
+    with its sign corrected; with beta 1 KL(student || mentor); between them the generalised Jensen-Shannon divergence
+    beta KL(m || x) + (1-beta) KL(s || x) with x = beta m + (1-beta) s (Agarwal et al., 2024, eq. 1). The latter tends
+    to 0 at both ends; divided by beta or by 1-beta it tends to the two KL divergences, which are therefore used there.
     """
     log_student = F.log_softmax(_precise(student) / temperature, dim=-1)
     log_mentor = F.log_softmax(_precise(mentor.detach()) / temperature, dim=-1)
@@ -79,9 +79,10 @@ def soft_label_divergence(student: Tensor, mentor: Tensor, temperature: float, b
 
 
 def consistency(first: Tensor, second: Tensor, temperature: float) -> Tensor:
-    """Sum over answer tokens of 1/2 [KL(p || q) + KL(q || p)]: p and q are one student's after either rationale.
+    """Sum over answer tokens of 1/2 [KL(p || q) + KL(q || p)] (Chen et al., 2023).
 
-    Both logits are [A, V], row by row of the same answer token; gradients go through both (Chen and others, 2023).
+    p and q are one student's distributions of the same answer token after either rationale of a pair. Both logits are
+    [A, V]; gradients flow through both.
     """
     log_p = F.log_softmax(_precise(first) / temperature, dim=-1)
     log_q = F.log_softmax(_precise(second) / temperature, dim=-1)
@@ -90,10 +91,10 @@ def consistency(first: Tensor, second: Tensor, temperature: float) -> Tensor:
 
 @dataclass(frozen=True)
 class TopK:
-    """The mentor's distribution at one temperature: its k likeliest tokens and the mass of all others in one bucket.
+    """The mentor's distribution at one temperature: its k most likely tokens, and one bucket with the mass of the rest.
 
-    `ids` [N, k], `log_probs` [N, k] and `log_tail` [N] (-inf where nothing is left), of a vocabulary of `vocabulary`
-    tokens; a student's logits beyond these take no part.
+    `ids` [N, k], `log_probs` [N, k] and `log_tail` [N] (-inf where nothing is left), over a vocabulary of `vocabulary`
+    tokens; a student's logits beyond these are ignored.
     """
 
     ids: Tensor
@@ -102,7 +103,7 @@ class TopK:
     vocabulary: int
 
     def to(self, device: torch.device) -> "TopK":
-        """The same on a device."""
+        """The same distribution on a device."""
         return TopK(self.ids.to(device), self.log_probs.to(device), self.log_tail.to(device), self.vocabulary)
 
     def __getitem__(self, rows: slice) -> "TopK":
@@ -111,11 +112,11 @@ class TopK:
 
 @dataclass(frozen=True)
 class States:
-    """The mentor's distribution exactly, at any temperature: what its output layer reads [N, d], and that layer.
+    """The mentor's exact distribution, at any temperature: the inputs of its output layer [N, d], and that layer.
 
-    The layer has the rows of the vocabulary that mentor and student share; a student's logits beyond these take no
-    part. A slice of it costs only its own logits, so that they can be made a few positions at a time. `rounded` has
-    them multiplied as `rounded_products` does.
+    The layer has the rows of the vocabulary shared by mentor and student; a student's logits beyond these are ignored.
+    A slice computes only its own logits, so they can be computed a few positions at a time. With `rounded`, the
+    products are computed as in `rounded_products`.
     """
 
     states: Tensor
@@ -127,7 +128,7 @@ class States:
         return self.head.out_features
 
     def to(self, device: torch.device) -> "States":
-        """The same on a device; the layer moves once, for all."""
+        """The same distribution on a device; the shared layer is moved in place."""
         return States(self.states.to(device), self.head.to(device), self.rounded)
 
     def __getitem__(self, rows: slice) -> "States":
@@ -135,7 +136,7 @@ class States:
 
     @torch.no_grad()
     def logits(self, temperature: float = 1.0, out: Tensor | None = None) -> Tensor:
-        """The mentor's logits [N, V] at a temperature, as precisely as the layer is held; see `layer_logits`."""
+        """The mentor's logits [N, V] at a temperature, in the layer's precision; see `layer_logits`."""
         weight, bias = self.head.weight, self.head.bias
         with torch.autocast(weight.device.type, enabled=False), rounded_products(self.rounded):
             return layer_logits(weight, bias, self.states.to(weight.dtype), out).div_(temperature)
@@ -143,10 +144,10 @@ class States:
 
 @dataclass(frozen=True)
 class Shaped:
-    """The mentor's distribution at one temperature: its likeliest tokens, the mass of all others, and their spread.
+    """The mentor's distribution at one temperature: its most likely tokens, the mass of the rest, and its rough spread.
 
-    `numbers` [N, r] and the layer [V, r] make rough logits of all tokens; `misses` [N, k] are what these lack of the
-    likeliest tokens' logits, whose `ids` [N, k] these are; `log_tail` [N] is the exact mass of all others.
+    `numbers` [N, r] and the layer [V, r] give approximate logits of all tokens; `misses` [N, k] are the corrections to
+    the logits of the most likely tokens, `ids` [N, k]; `log_tail` [N] is the exact log mass of all others.
     """
 
     ids: Tensor
@@ -161,22 +162,34 @@ class Shaped:
         return self.layer.out_features
 
     def to(self, device: torch.device) -> "Shaped":
-        """The same on a device; the layer moves once, for all."""
-        moved = [one.to(device) for one in (self.ids, self.misses, self.log_tail, self.numbers, self.layer)]
-        return Shaped(*moved, self.temperature)
+        """The same distribution on a device; the shared layer is moved in place."""
+        return Shaped(
+            self.ids.to(device),
+            self.misses.to(device),
+            self.log_tail.to(device),
+            self.numbers.to(device),
+            self.layer.to(device),
+            self.temperature,
+        )
 
     def __getitem__(self, rows: slice) -> "Shaped":
-        some = [one[rows] for one in (self.ids, self.misses, self.log_tail, self.numbers)]
-        return Shaped(*some, self.layer, self.temperature)
+        return Shaped(
+            self.ids[rows],
+            self.misses[rows],
+            self.log_tail[rows],
+            self.numbers[rows],
+            self.layer,
+            self.temperature,
+        )
 
     @torch.no_grad()
     def parts(self, temperature: float, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Logits [N, V] of the others up to a constant, -inf for the likeliest; log probabilities [N, k] of these.
+        """Logits [N, V] of the rest up to a constant, -inf for the most likely; log probabilities [N, k] of the latter.
 
-        Raises ValueError for a temperature that is not its own.
+        Raises ValueError for any other temperature than `self.temperature`.
         """
         if temperature != self.temperature:
-            raise ValueError(f"these soft labels are of the temperature {self.temperature}, not {temperature}")
+            raise ValueError(f"these soft labels are for temperature {self.temperature}, not {temperature}")
         weight, bias = self.layer.weight, self.layer.bias
         with torch.autocast(weight.device.type, enabled=False):
             rough = layer_logits(weight, bias, self.numbers.to(weight.dtype), out).div_(self.temperature)
@@ -185,28 +198,28 @@ class Shaped:
 
     @torch.no_grad()
     def logits(self, temperature: float) -> Tensor:
-        """The log probabilities [N, V]; as `parts`."""
+        """The log probabilities [N, V]; raises ValueError as `parts` does."""
         tail, top = self.parts(temperature)
         tail += self.log_mass() - tail.logsumexp(-1, keepdim=True)
         return tail.scatter_(-1, self.ids, top)
 
     def log_mass(self) -> Tensor:
-        """The logarithm of the others' mass [N, 1], finite also where nothing is left."""
+        """The log mass of the rest [N, 1], finite even where nothing is left."""
         return self.log_tail[:, None].clamp_min(-80.0)
 
 
 def log_top_mass(log_tail: Tensor) -> Tensor:
-    """The logarithm of the likeliest tokens' mass, from that of all others; finite also where nothing is left."""
+    """The log mass of the most likely tokens, from the log mass of the rest; finite even where nothing is left."""
     return torch.log1p(-log_tail.exp()).clamp_min(-60.0)
 
 
 @contextlib.contextmanager
 def rounded_products(on: bool = True) -> Iterator[None]:
-    """Have a CPU round what it multiplies in float32 to bfloat16, and sum in float32 as before; for all its threads.
+    """Let a CPU round the factors of float32 products to bfloat16 and sum in float32; affects all threads.
 
-    With AMX a product is three times as fast so. The error follows the states' largest dimensions: that of a mentor
-    with logits of standard deviation 3 and no dimension far above the others is some 0.007, which costs a divergence
-    some 0.001%. Not for products that a gradient flows through.
+    With AMX this makes a product three times as fast. The error depends on the largest dimensions of the states: for a
+    mentor with logits of standard deviation 3 and no dimension far above the others it is about 0.007, which changes a
+    divergence by about 0.001%. Not for products through which a gradient flows.
     """
     if not on:
         yield
@@ -221,9 +234,9 @@ def rounded_products(on: bool = True) -> Iterator[None]:
 
 
 def layer_logits(weight: Tensor, bias: Tensor | None, states: Tensor, out: Tensor | None = None) -> Tensor:
-    """An output layer's logits [N, V] in float32, written into `out` [N or more, V] where that is given.
+    """An output layer's logits [N, V] in float32, written into `out` [>= N, V] if given.
 
-    On a CPU new memory for each chunk of logits would cost as much as what is computed with it. No gradient flows.
+    On a CPU, new memory for each chunk of logits would cost as much as the computation. No gradient flows.
     """
     if out is None:
         return F.linear(states, weight, bias).float()
@@ -234,7 +247,7 @@ def layer_logits(weight: Tensor, bias: Tensor | None, states: Tensor, out: Tenso
 
 
 def top_k(logits: Tensor, k: int, temperature: float) -> TopK:
-    """The k likeliest tokens and the exact tail mass of dense logits [N, V] at a temperature."""
+    """The k most likely tokens and the exact tail mass of dense logits [N, V] at a temperature."""
     scaled = _precise(logits) / temperature
     total = scaled.logsumexp(-1)
     best, ids = scaled.topk(min(k, scaled.shape[-1]), dim=-1)
@@ -243,16 +256,16 @@ def top_k(logits: Tensor, k: int, temperature: float) -> TopK:
 
 
 def top_k_divergence(student: Tensor, mentor: TopK, temperature: float) -> Tensor:
-    """Sum over positions of KL(mentor || student) with all tokens outside the mentor's top k as one bucket.
+    """Sum over positions of KL(mentor || student) with all tokens outside the mentor's top k merged into one bucket.
 
-    Merging tokens loses information, so this is a lower bound of the full divergence; with k = V it is the full one.
-    `student` is [N, V or more]; without the factor temperature squared (method.md, Soft labels from the cache).
+    Merging loses information, so this is a lower bound of the full divergence; with k = V the two are equal.
+    `student` is [N, >= V]. Without the factor temperature squared (docs/method.md, Soft labels).
     """
     scaled = _precise(student)[:, : mentor.vocabulary] / temperature
     total = scaled.logsumexp(-1, keepdim=True)
     log_student = scaled.gather(-1, mentor.ids) - total
     kl = (mentor.log_probs.exp() * (mentor.log_probs - log_student)).sum()
-    left = mentor.log_tail > -math.inf  # where k is the whole vocabulary there is no bucket
+    left = mentor.log_tail > -math.inf  # no bucket where k is the whole vocabulary
     if left.any():
         others = scaled.scatter(-1, mentor.ids, -math.inf)[left].logsumexp(-1) - total[left, 0]
         tail = mentor.log_tail[left]
@@ -261,9 +274,9 @@ def top_k_divergence(student: Tensor, mentor: TopK, temperature: float) -> Tenso
 
 
 def cached_divergence(student: Tensor, mentor: TopK | Shaped | States, temperature: float, beta: float = 0.0) -> Tensor:
-    """Sum over positions of the divergence from a mentor read from the cache, in any form; `student` [N, V or more].
+    """Sum over positions of the divergence from a cached mentor in any form; `student` is [N, >= V].
 
-    With one bucket for the tail there is no other divergence than KL(mentor || student).
+    With one bucket for the tail (`TopK`) the only divergence is KL(mentor || student).
     """
     if isinstance(mentor, TopK):
         return top_k_divergence(student, mentor, temperature)
@@ -272,10 +285,10 @@ def cached_divergence(student: Tensor, mentor: TopK | Shaped | States, temperatu
 
 
 def soft_label_factor(settings: LossSettings) -> float:
-    """lambda tau^2, or lambda alone where the factor tau squared is off.
+    """lambda tau^2, or lambda alone if `tau_squared` is off.
 
-    tau squared keeps the soft labels' gradient at the size of the hard labels' when tau grows; the paper's code has
-    none, which at tau = 2 makes its soft labels four times weaker than lambda says.
+    tau squared keeps the size of the soft labels' gradient comparable to the hard labels' as tau grows. The paper's
+    code omits it, which at tau = 2 makes its soft labels four times weaker than lambda suggests.
     """
     return settings.soft_label_weight * (settings.soft_label_temperature**2 if settings.tau_squared else 1.0)
 
@@ -283,9 +296,9 @@ def soft_label_factor(settings: LossSettings) -> float:
 def distillation_loss(
     ce: Tensor, divergence: Tensor, tokens: Tensor | int, settings: LossSettings, positions: Tensor | int | None = None
 ) -> Tensor:
-    """(1-lambda) CE / N + lambda tau^2 D / M from sums over the step, with N `tokens` and M `positions`.
+    """(1-lambda) CE / N + lambda tau^2 D / M from sums over the step, with N = `tokens` and M = `positions`.
 
-    M is N unless said otherwise: with the mask as published the divergence is averaged over padding too.
+    M defaults to N. With the mask "as published" the divergence is averaged over padding too.
     """
     hard = (1 - settings.soft_label_weight) * ce / tokens
     return hard + soft_label_factor(settings) * divergence / (tokens if positions is None else positions)
@@ -294,9 +307,9 @@ def distillation_loss(
 def consistency_loss(
     ce: Tensor, divergence: Tensor, tokens: Tensor | int, answers: Tensor | int, settings: LossSettings
 ) -> Tensor:
-    """CE / N + alpha C / A: both rationales' cross-entropy over their tokens, `consistency` over the answer tokens.
+    """CE / N + alpha C / A: both rationales' cross-entropy per target token, and `consistency` per answer token.
 
-    With alpha 0 this is vanilla-kd on the same batches. (1/2 of two sums over two rationales' tokens, each by its own
-    number, would weigh a token by the length of its rationale; here all tokens weigh the same.)
+    With alpha 0 this is vanilla-kd on the same batches. (Averaging each rationale over its own tokens first would
+    weight a token by the length of its rationale; here all tokens have the same weight.)
     """
     return ce / tokens + settings.consistency_weight * divergence / answers

@@ -1,7 +1,7 @@
-"""On-policy distillation (GKD, Agarwal and others 2024): the student writes, and the mentor says what it would have.
+"""On-policy distillation (GKD, Agarwal et al., 2024): the student writes texts, and the live mentor scores them.
 
-A share of the batches are not rationales from the file but fresh texts of the student for the same questions, right or
-wrong, unfiltered. The live mentor scores them token by token. No gradient passes through the sampling.
+A share of the batches are not rationales from the file but fresh samples of the student for the same questions, right
+or wrong, unfiltered. The mentor scores them token by token. No gradient passes through the sampling.
 """
 
 import random
@@ -15,7 +15,7 @@ from ..models.loading import Loaded
 
 @dataclass(frozen=True)
 class OnPolicySettings:
-    """Share rho of the batches that the student writes, its temperature T, and beta of the divergence (losses.py)."""
+    """Share rho of batches written by the student, its sampling temperature T, and beta of the divergence."""
 
     share: float = 0.5
     temperature: float = 1.0
@@ -28,14 +28,14 @@ class OnPolicySettings:
 
 
 def is_fresh(seed: int, number: int, share: float) -> bool:
-    """Whether the batch of this number is written by the student; the same after a kill as before."""
+    """Whether the batch of this number is written by the student; the same before and after a kill."""
     return random.Random(f"{seed} on-policy {number}").random() < share
 
 
 def write(loaded: Loaded, examples: list[Example], temperature: float, longest: int, seed: int) -> list[Example]:
-    """The examples with a target of the student's own: sampled from its whole distribution, up to `longest` tokens.
+    """The examples with targets sampled from the student's whole distribution, of at most `longest` tokens.
 
-    EOS is part of a target that the student ended itself. The caller's random state is left as it was.
+    A target that the student ended includes EOS. The caller's random state does not change.
     """
     sampling = Sampling(temperature=float(temperature), top_k=0, max_new_tokens=longest)
     ends = end_tokens(loaded)
@@ -49,5 +49,5 @@ def write(loaded: Loaded, examples: list[Example], temperature: float, longest: 
 
 
 def batch_seed(seed: int, number: int) -> int:
-    """A seed for the sampling of one batch."""
+    """The seed for sampling one batch."""
     return random.Random(f"{seed} on-policy text {number}").getrandbits(31)

@@ -1,6 +1,7 @@
-"""The settings of a training, and what the two protocols make of them."""
+"""Settings of a training run, and how the two protocols change them."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -17,11 +18,11 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Optimisation of one training: passes over the rationales (or a number of steps), rates, loss, seed."""
+    """Optimisation of one training run: epochs (or a number of steps), learning rate, loss, seed."""
 
     epochs: int = 10
-    batch_size: int = 8  # rationales an optimiser step
-    accumulation: int = 1  # batches that an optimiser step is cut into, where memory is short
+    batch_size: int = 8  # rationales per optimiser step
+    accumulation: int = 1  # micro-batches per optimiser step, to save memory
     learning_rate: float = 3e-4
     schedule: str = "linear"
     warmup: float = 0.05  # share of the steps
@@ -29,12 +30,12 @@ class TrainSettings:
     max_grad_norm: float = 1.0
     loss: LossSettings = LossSettings()
     seed: int = 0
-    steps: int = 0  # 0: epochs decide; otherwise the number of optimiser steps, with `epochs` checkpoints among them
-    save_minutes: float = 10.0  # a checkpoint at least this often, beside those at each epoch's end
-    token_budget: int = 0  # padded tokens of a batch in place of batch_size, which then plays no part; 0: off
-    precision: str = "auto"  # bfloat16 on GPUs that have it, of soft labels on CPUs that do, else float32; or one
-    soft_label_k: int = 0  # likeliest tokens in a cached soft label; 0: all of them, exactly
-    gradient_checkpointing: bool = False  # a third more time for far less memory: for the XL and XXL sizes
+    steps: int = 0  # number of optimiser steps, with `epochs` checkpoints among them; 0: as epochs give
+    save_minutes: float = 10.0  # a checkpoint at least this often, in addition to those after each epoch
+    token_budget: int = 0  # padded tokens per batch, instead of batch_size, which is then ignored; 0: off
+    precision: str = "auto"  # auto: bfloat16 on GPUs that have it, for soft labels on CPUs that do; else float32
+    soft_label_k: int = 0  # most likely tokens in a cached soft label; 0: all tokens, exactly
+    gradient_checkpointing: bool = False  # far less memory for a third more time; for XL and XXL models
     lora: LoraSettings = LoraSettings()
     on_policy: OnPolicySettings = OnPolicySettings()
 
@@ -60,32 +61,32 @@ class TrainSettings:
 
 
 def in_bfloat16(precision: str, device: torch.device) -> bool:
-    """Whether a training of that precision multiplies in bfloat16 there; the weights are float32 in any case."""
+    """Whether training with this precision multiplies in bfloat16 on the device; weights are always float32."""
     if precision == "auto":
         return device.type == "cuda" and torch.cuda.is_bf16_supported()
     return precision == "bfloat16"
 
 
 def rounds_soft_labels(precision: str, device: torch.device) -> bool:
-    """Whether a training of that precision rounds what makes the mentor's logits to bfloat16 (losses.rounded_products).
+    """Whether training with this precision rounds the products of the mentor's logits (losses.rounded_products).
 
-    It gains time on processors with AMX. The student's own products stay as the precision says.
+    Rounding is faster on CPUs with AMX. The student's products follow `precision` alone.
     """
-    known = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch do not say
+    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # missing in older versions of torch
     return precision != "float32" and device.type == "cpu" and known.get("amx_bf16", False)
 
 
 def settings_from(written: dict) -> TrainSettings:
-    """The settings that a manifest holds."""
+    """The settings recorded in a manifest."""
     parts = {"loss": LossSettings, "lora": LoraSettings, "on_policy": OnPolicySettings}
     return TrainSettings(**{name: parts[name](**value) if name in parts else value for name, value in written.items()})
 
 
 def under(protocol: str, settings: TrainSettings) -> TrainSettings:
-    """The settings as a protocol has them; `sound` leaves them as they are.
+    """The settings under a protocol; `sound` does not change them.
 
-    `paper` trains as the official code does: a constant rate without warm-up, gradients not clipped, no tau squared,
-    the divergence averaged over every position of a batch, padding included (data/paper/defects.md: 3, 4, 21).
+    `paper` trains as the official code does: a constant learning rate without warm-up, no gradient clipping, no tau
+    squared, the divergence averaged over every position of a batch, padding included (data/paper/defects.md: 3, 4, 21).
     """
     require_choice("protocol", protocol, PROTOCOLS)
     if protocol == "sound":

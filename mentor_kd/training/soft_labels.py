@@ -1,16 +1,16 @@
 """Soft labels: the mentor's distribution over each target token, computed once and read from disk.
 
 The rationales do not change while students learn, so the mentor runs over them once instead of at every step of every
-epoch, and need not be in memory while a student trains. A row is found by its rationale's id and its target offset, and
-belongs to the token ids that it was made for, so padding, order and epoch play no part. There are two forms:
+epoch, and need not be in memory while a student trains. A row is identified by its rationale's id and target offset and
+is valid for the token ids it was computed from, so padding, order and epoch do not matter. There are two forms:
 
-- exact (k = 0): what the mentor's output layer reads at each target token, in half precision, and one copy of that
-  layer; the loss makes the logits anew, a chunk at a time. Two bytes for each of the mentor's dimensions a token, any
-  temperature and any divergence, and one matrix product a step;
-- the k likeliest tokens, the exact mass of all others at each temperature, and numbers that say nearly how that mass is
-  spread (tails.py): 292 bytes a token at k = 64 for a vocabulary of up to 65,536 tokens and four temperatures, whatever
-  the mentor's width, beside one small layer. A mentor whose logits are more than one layer of its states has one bucket
-  for what is not among the k, and the divergence is a lower bound.
+- exact (k = 0): the input of the mentor's output layer at each target token, in half precision, and one copy of that
+  layer; the loss recomputes the logits, one chunk at a time. This takes two bytes per token and dimension of the mentor
+  and one matrix product per step, and allows any temperature and any divergence;
+- top-k: the k most likely tokens, the exact mass of all others at each temperature, and numbers that approximate how
+  that mass is spread (tail_directions.py): 292 bytes per token at k = 64 for a vocabulary of up to 65,536 tokens and
+  four temperatures, whatever the mentor's width, plus one small layer. A mentor whose logits are not one layer of its
+  states gets one bucket for all tokens outside the top k, and the divergence is a lower bound.
 """
 
 import hashlib
@@ -35,18 +35,21 @@ from .chunked_loss import chunk_size
 from .losses import Shaped, States, TopK, log_top_mass
 from .tail_directions import RANK, Directions, frozen_layer, main_directions
 
-SHARD_TOKENS = 65_536  # target tokens in one file, about 19 MB at k = 64: what a kill may cost
-TOP_K = 64  # for a mentor whose logits are more than one layer of its states, which has no exact form
+SHARD_TOKENS = 65_536  # target tokens per file, about 19 MB at k = 64: the most that a kill can lose
+TOP_K = 64  # for a mentor without an exact form, whose logits are not one layer of its states
 HEAD = "head.safetensors"
 TAIL = "tail.safetensors"
-TAIL_ROWS = 64  # rationales on which the directions of the tails are found
-BATCH_TOKENS = {"cpu": 2048, "cuda": 32_768}  # token slots that the mentor reads at once
+TAIL_ROWS = 64  # rationales from which the directions of the tails are computed
+BATCH_TOKENS = {"cpu": 2048, "cuda": 32_768}  # token slots per batch of the mentor, padding included
 
 
 @dataclass(frozen=True)
 class SoftLabelSettings:
-    """How much of the mentor's distribution is kept: all of it with k 0, else the k likeliest tokens, the mass of the
-    rest at these temperatures, and roughly its spread."""
+    """How much of the mentor's distribution is kept.
+
+    All of it with k = 0; otherwise the k most likely tokens, the mass of the rest at these temperatures, and its
+    approximate spread.
+    """
 
     k: int = 0
     temperatures: tuple[float, ...] = (1.0, 1.5, 2.0, 4.0)
@@ -57,45 +60,45 @@ class SoftLabelSettings:
             raise InputError(f"temperatures must be numbers > 0, got {self.temperatures!r}")
 
     def facts(self) -> dict:
-        """What the cached numbers depend on: the exact form serves any temperature."""
+        """What the cached numbers depend on; the exact form serves any temperature."""
         return {**asdict(self), "numbers": RANK} if self.k else {"k": 0}
 
 
 def with_temperature(settings: SoftLabelSettings, temperature: float) -> SoftLabelSettings:
-    """The settings with this temperature among theirs; the exact form has every one."""
+    """The settings with this temperature added; the exact form ignores temperatures."""
     return SoftLabelSettings(settings.k, tuple(sorted({*settings.temperatures, float(temperature)})))
 
 
 def check_of(example: Example) -> str:
-    """What a cached row belongs to: a short hash of the prompt's and the target's token ids."""
+    """A short hash of the prompt's and the target's token ids, stored with each cached row."""
     text = json.dumps([example.prompt, example.target], separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class SoftLabels:
-    """The cached soft labels of one mentor, memory-mapped; made by `cached`."""
+    """The cached soft labels of one mentor, memory-mapped; created by `cached`."""
 
     def __init__(self, folder: Path, settings: SoftLabelSettings, vocabulary: int):
         self.folder, self.settings, self.vocabulary = Path(folder), settings, vocabulary
         self.places: dict[tuple[str, str], tuple[int, int, int]] = {}  # (id, check) -> shard, first, length
         self.shards: list[dict[str, Tensor]] = []
         self.head: torch.nn.Linear | None = None  # the mentor's output layer, in the exact form
-        self.rounded = False  # whether it is multiplied in bfloat16
+        self.rounded = False  # whether its products are rounded to bfloat16
         known = self._manifest()
-        self.plain_head: bool = known.get("plain_head", True)  # False where a mentor was found to have no exact form
+        self.plain_head: bool = known.get("plain_head", True)  # False if the mentor has no exact form
         if self._whole(HEAD, known.get("head")):
             self.head = frozen_layer(**load_file(self.folder / HEAD))
-        self.directions: Directions | None = None  # of the logits, beside the likeliest tokens
-        self.tail: torch.nn.Linear | None = None  # what makes rough logits of the numbers
+        self.directions: Directions | None = None  # of the logits, in the top-k form
+        self.tail: torch.nn.Linear | None = None  # gives approximate logits from the numbers
         if self._whole(TAIL, known.get("tail_file")):
             self._use(Directions(**load_file(self.folder / TAIL)))
-        lost = self.tail is None and known.get("tail_file")  # what the numbers in the shards meant
+        lost = self.tail is None and known.get("tail_file")  # without it the numbers in the shards mean nothing
         for name, recorded in known["shards"].items():
-            if self._whole(name, recorded) and not lost:  # a damaged one is gone, and its rows are made again
+            if self._whole(name, recorded) and not lost:  # a damaged shard is removed; its rows are computed again
                 self._open(self.folder / name)
 
     def _whole(self, name: str, recorded: str | None) -> bool:
-        """Whether a file is as the manifest says; one that is not is removed."""
+        """Whether a file matches the manifest; a file that does not is removed."""
         path = self.folder / name
         if path.exists() and sha256(path) == recorded:
             return True
@@ -119,10 +122,10 @@ class SoftLabels:
         return (example.id, check_of(example)) in self.places
 
     def ready(self, device: torch.device, kind: torch.dtype, rounded: bool = False) -> None:
-        """Hold the mentor's output layer on the device as this type; `rounded` as in losses.States."""
+        """Hold the mentor's output layer on the device with this dtype; `rounded` as in losses.States."""
         self.rounded = rounded
         if self.head is not None:
-            large = any(shard["states"].dtype == torch.float32 for shard in self.shards)  # beyond half precision
+            large = any(shard["states"].dtype == torch.float32 for shard in self.shards)  # exceeded half precision
             self.head.to(device, torch.float32 if large else kind)
         if self.tail is not None:
             self.tail.to(device)
@@ -130,8 +133,8 @@ class SoftLabels:
     def rows(self, examples: Iterable[Example], temperature: float) -> TopK | Shaped | States:
         """The mentor's distribution at a cached temperature for all target tokens, example after example.
 
-        KeyError for an example that is not in the cache, ValueError for a temperature that is not; the exact form has
-        all of them.
+        Raises KeyError for an example that is not cached, and ValueError for a temperature that is not; the exact form
+        serves any temperature.
         """
         found = [self.places[example.id, check_of(example)] for example in examples]
 
@@ -145,12 +148,12 @@ class SoftLabels:
         if self.tail is not None:
             misses = column("misses") * column("step").float()[:, None]
             return Shaped(ids, misses, tail, column("numbers"), self.tail, float(temperature))
-        # what is rounded are the shares within the top k; their sum and the tail's are exact
+        # only the shares within the top k are rounded; their sum and the tail's mass are exact
         log_probs = (column("logits").float() / temperature).log_softmax(-1)
         return TopK(ids, log_probs + log_top_mass(tail)[:, None], tail, self.vocabulary)
 
     def add(self, rows: list[tuple[Example, dict[str, Tensor]]]) -> None:
-        """Write rows as one more shard: under another name first, and the manifest last."""
+        """Write rows as a new shard: to a temporary name first, and the manifest last."""
         known = self._manifest()
         number = 1 + max((int(name[6:11]) for name in known["shards"]), default=-1)
         path = self.folder / f"shard-{number:05d}.safetensors"
@@ -161,14 +164,14 @@ class SoftLabels:
         self._open(path)
 
     def add_head(self, head: torch.nn.Linear) -> None:
-        """Keep the mentor's output layer, its rows of the shared vocabulary."""
+        """Store the rows of the mentor's output layer for the shared vocabulary."""
         tensors = {name: value[: self.vocabulary].detach().cpu() for name, value in head.state_dict().items()}
         _save(self.folder / HEAD, tensors, {})
         self.note(head=sha256(self.folder / HEAD))
         self.head = frozen_layer(**tensors)
 
     def add_directions(self, directions: Directions) -> None:
-        """Keep what the numbers mean; no shard of before is of these."""
+        """Store the directions that the numbers refer to; removes the shards of any earlier directions."""
         for path in self.folder.glob("shard-*"):
             path.unlink()
         self.shards, self.places = [], {}
@@ -180,26 +183,26 @@ class SoftLabels:
         self.directions, self.tail = directions, frozen_layer(directions.weight, directions.bias)
 
     def note(self, **facts) -> None:
-        """Write facts into the manifest."""
+        """Add facts to the manifest."""
         known = {**self._manifest(), **self.settings.facts(), "vocabulary": self.vocabulary}
         write_json(self.folder / "manifest.json", {**known, **facts})
 
 
 def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write under another name first."""
+    """Write to a temporary name, then rename."""
     part = path.with_suffix(".part")
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, metadata=metadata)
     part.replace(path)
 
 
 def _rounded(states: Tensor) -> dict[str, Tensor]:
-    """States in half precision; those of a model whose numbers are too large for it stay in float32."""
+    """States in half precision, or in float32 if they are too large for it."""
     half = states.half()
     return {"states": (half if half.isfinite().all() else states.float()).cpu()}
 
 
 def _compress(logits: Tensor, states: Tensor | None, labels: SoftLabels) -> dict[str, Tensor]:
-    """Top-k ids, the log mass of the rest at each temperature, and of the logits what the labels' form keeps."""
+    """Top-k ids, the log mass of the rest at each temperature, and what the labels' form stores of the logits."""
     settings, vocabulary = labels.settings, labels.vocabulary
     logits = logits[:, :vocabulary].float()
     best, ids = logits.topk(min(settings.k, vocabulary), dim=-1)
@@ -222,7 +225,7 @@ def _compress(logits: Tensor, states: Tensor | None, labels: SoftLabels) -> dict
 
 @torch.inference_mode()
 def _of_batch(mentor: Loaded, examples: list[Example], labels: SoftLabels, plain: bool):
-    """Each example with its rows; for top-k, the logits of a few positions at a time."""
+    """Each example with its rows; in the top-k form, logits are computed a few positions at a time."""
     inputs = inputs_on_device(examples, mentor)
     if not labels.settings.k:
         parts = [_rounded(target_states(mentor, inputs))]
@@ -239,7 +242,7 @@ def _of_batch(mentor: Loaded, examples: list[Example], labels: SoftLabels, plain
 
 @torch.no_grad()
 def _directions(mentor: Loaded, examples: list[Example], vocabulary: int) -> Directions:
-    """The main directions of the logits on some of these examples, the same whatever their order."""
+    """The main directions of the logits on some of these examples, independent of their order."""
     some = sorted(examples, key=check_of)[:TAIL_ROWS]
     batches = _batches(some, BATCH_TOKENS.get(mentor.model.device.type, 2048))
     states = torch.cat([target_states(mentor, inputs_on_device(batch, mentor)).float().cpu() for batch in batches])
@@ -248,8 +251,9 @@ def _directions(mentor: Loaded, examples: list[Example], vocabulary: int) -> Dir
 
 
 def _batches(examples: list[Example], tokens: int) -> list[list[Example]]:
-    """Examples in batches of similar length and at most so many tokens (a longer one stands alone), longest first."""
-    batches, sizes = [[]], []
+    """Batches of examples of similar length, longest first, of at most `tokens` tokens (or one longer example)."""
+    batches: list[list[Example]] = [[]]
+    sizes: list[int] = []
     for example in sorted(examples, key=lambda e: -(len(e.prompt) + len(e.target))):
         sizes.append(len(example.prompt) + len(example.target))
         if batches[-1] and max(sizes) * len(sizes) > tokens:
@@ -270,14 +274,14 @@ def cached(
     stop: Callable[[], bool] = lambda: False,
     basis: Callable[[], list[Example]] | None = None,
 ) -> SoftLabels:
-    """The soft labels of all examples, those that are not in `folder` yet made now.
+    """The soft labels of all examples; those missing from `folder` are computed now.
 
-    `identity` is the mentor's (models.identity): each mentor, k and set of temperatures has a folder of its own, so a
-    changed one starts afresh; a changed rationale is made anew and the others stay. `mentor()` loads it, and is called
-    only if a row is missing. A mentor whose logits are not one layer of its states has no exact form: it gets top-k,
-    says so, and `SoftLabels.settings` has it. `basis()` gives the rationales on which the directions of its logits are
-    found (tails.py), without it the missing ones: give the same for all that share the folder. Raises
-    KeyboardInterrupt when `stop()` turns true between two batches.
+    `identity` is the mentor's (loading.identity). Each mentor, k and set of temperatures has a separate subfolder, so a
+    changed one starts from scratch; if a rationale changes, only its rows are recomputed. `mentor()` loads the mentor,
+    and is called only if a row is missing. A mentor whose logits are not one layer of its states has no exact form: it
+    gets the top-k form, with a printed notice and the new k in `SoftLabels.settings`. `basis()` gives the rationales
+    from which the directions of the logits are computed (tail_directions.py), by default the missing ones; pass the
+    same to all calls that share the folder. Raises KeyboardInterrupt when `stop()` is true between two batches.
     """
 
     def top_k(load: Callable[[], Loaded]) -> SoftLabels:
@@ -285,7 +289,7 @@ def cached(
 
     place = Path(folder) / digest([identity, settings.facts(), vocabulary])[:16]
     place.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(place / ".lock"):  # students of several processes share one mentor
+    with filelock.FileLock(place / ".lock"):  # students in several processes share one mentor
         labels = SoftLabels(place, settings, vocabulary)
         if not labels.plain_head:
             return top_k(mentor)
@@ -297,11 +301,11 @@ def cached(
         plain, waiting, tokens = labels.tail is not None or has_plain_head(loaded), [], 0
         if not settings.k and not plain:
             labels.note(plain_head=False)
-            print(f"{label}: this mentor's logits are not one layer of its states, so the {TOP_K} likeliest are kept")
+            print(f"{label}: this mentor's logits are not one layer of its states; the top {TOP_K} tokens are stored")
             return top_k(lambda: loaded)
         if not settings.k and labels.head is None:
             labels.add_head(loaded.model.get_output_embeddings())
-        if not missing:  # it was the layer that had to be made again
+        if not missing:  # only the layer had to be stored again
             return labels
         if plain and 0 < settings.k < vocabulary and labels.tail is None:
             labels.add_directions(_directions(loaded, basis() if basis else missing, vocabulary))
@@ -311,7 +315,7 @@ def cached(
         with Progress(label, len(missing), unit="rationales") as progress:
             for batch in _batches(missing, BATCH_TOKENS.get(loaded.model.device.type, 2048)):
                 if stop():
-                    raise KeyboardInterrupt(f"{label}: stopped; run again to go on from the last shard")
+                    raise KeyboardInterrupt(f"{label}: stopped; run again to resume from the last shard")
                 waiting += _of_batch(loaded, batch, labels, plain)
                 tokens += sum(len(example.target) for example in batch)
                 if tokens >= SHARD_TOKENS:

@@ -1,10 +1,10 @@
-"""How a soft label's tail is spread: the mass beyond the likeliest tokens, from some eighty numbers a token.
+"""The spread of a soft label's tail, the mass beyond the most likely tokens, from some eighty numbers per token.
 
-A mentor that writes about one kind of question moves its logits in few directions. The main ones are found on some of
-its texts; of each token the cache keeps how far the logits went in each, in 8 bits. One small layer makes of these
-numbers the logits of the whole vocabulary, nearly: close enough for the many unlikely tokens. What it misses of the
-likely ones is kept beside it. With one bucket for the tail a student would hear nothing of it, and where mentor and
-student have learnt from the same texts, a good part of what still sets them apart lies there.
+A mentor that writes about one kind of question moves its logits in few directions. The main directions are computed
+from some of its texts; for each token the cache stores how far the logits moved along each, in 8 bits. One small layer
+turns these numbers into approximate logits of the whole vocabulary, accurate enough for the many unlikely tokens. The
+errors on the likely tokens are stored as corrections. With one bucket for the tail a student would learn nothing about
+its spread, and if mentor and student were trained on the same texts, much of their remaining difference is there.
 """
 
 from collections.abc import Iterator
@@ -15,12 +15,12 @@ from torch import Tensor
 
 from ..files import InputError
 
-RANK = 82  # numbers a token, a byte each: 292 bytes with 64 tokens, their misses and four masses
-STEPS = 127  # of an 8-bit number to either side
+RANK = 82  # numbers per token, one byte each: 292 bytes with 64 tokens, their corrections and four masses
+STEPS = 127  # largest absolute value of an 8-bit number
 
 
 def frozen_layer(weight: Tensor, bias: Tensor | None = None) -> torch.nn.Linear:
-    """An output layer of these weights [V, d], which never learns."""
+    """An output layer with these weights [V, d], without gradients."""
     rows, width = weight.shape
     with torch.device("meta"):
         layer = torch.nn.Linear(width, rows, bias=bias is not None)
@@ -31,10 +31,10 @@ def frozen_layer(weight: Tensor, bias: Tensor | None = None) -> torch.nn.Linear:
 
 @dataclass(frozen=True)
 class Directions:
-    """Where the logits of a mentor go most: from its states [N, d] to numbers [N, r], and from these to logits [N, V].
+    """Main directions of a mentor's logits: from its states [N, d] to numbers [N, r], and from these to logits [N, V].
 
-    `center` [d] and `into` [d, r] make the numbers, `weight` [V, r] and `bias` [V] the logits, up to a constant for
-    each position, which a softmax does not feel.
+    `center` [d] and `into` [d, r] give the numbers, `weight` [V, r] and `bias` [V] the logits, up to a constant per
+    position, to which a softmax is invariant.
     """
 
     center: Tensor
@@ -43,16 +43,16 @@ class Directions:
     bias: Tensor
 
     def to(self, device: torch.device) -> "Directions":
-        """The same on a device."""
+        """The same directions on a device."""
         return Directions(*(one.to(device) for one in vars(self).values()))
 
     def numbers(self, states: Tensor) -> Tensor:
-        """The 8-bit numbers of states [N, d]; what lies farther out than all that was seen is cut off."""
+        """The 8-bit numbers of states [N, d]; values beyond the range seen by `main_directions` are clipped."""
         found = (states.float() - self.center) @ self.into
         return found.round_().clamp_(-STEPS, STEPS).to(torch.int8)
 
     def misses(self, numbers: Tensor, ids: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """What the numbers miss of the logits [N, k] of these tokens: 8-bit numbers, and the size [N] of their step."""
+        """Corrections from the numbers to the logits [N, k] of these tokens: 8-bit numbers, and their step size [N]."""
         rough = torch.nn.functional.linear(numbers.float(), self.weight, self.bias)
         apart = logits - rough.gather(-1, ids)
         apart -= (apart.amax(-1, keepdim=True) + apart.amin(-1, keepdim=True)) / 2
@@ -61,19 +61,21 @@ class Directions:
 
 
 def main_directions(states: Tensor, weight: Tensor, bias: Tensor | None, rank: int = RANK) -> Directions:
-    """The `rank` principal directions of the logits that an output layer [V, d] makes of states [N, d].
+    """The `rank` principal directions of the logits of an output layer [V, d] on states [N, d].
 
-    The best approximation of the centred logits of that rank, found without them: with G = W'W of the centred layer and
-    G = RR', the singular values of XR are those of XW'. Everything is computed in float64 on the CPU. Raises InputError
-    for states that are not finite.
+    They give the best approximation of the centred logits of that rank, but are computed without the logits: with
+    G = W'W of the centred layer and G = RR', the singular values of XR are those of XW'. All computations are in
+    float64 on the CPU. Raises InputError for states that are not finite.
     """
     states, weight = states.cpu().double(), weight.detach().cpu()
     if not states.isfinite().all():
-        raise InputError("the mentor's last states are not all finite; it cannot be learnt from")
+        raise InputError(
+            "the mentor's last states are not all finite: its training diverged; train it again with a lower learning rate"
+        )
     center, mean = states.mean(0), weight.mean(0, dtype=torch.float64)
     apart = states - center
 
-    def parts() -> Iterator[Tensor]:  # of the centred layer, which is too large to be held twice
+    def parts() -> Iterator[Tensor]:  # of the centred layer, which is too large to hold twice
         return (part.double() - mean for part in weight.split(16_384))
 
     gram = sum(part.T @ part for part in parts())

@@ -1,7 +1,7 @@
-"""Training: one trainer for mentor and student, on transformers' Trainer.
+"""Training: one trainer for mentor and student, based on transformers' Trainer.
 
-A mentor is trained by cross-entropy on the teacher's rationales; a student by its method (methods.py). The epoch is
-chosen by accuracy on the dev split; every evaluation leaves a checkpoint; a stopped or killed run goes on at the last
+A mentor is trained by cross-entropy on the teacher's rationales, a student by its method (methods.py). The epoch is
+chosen by accuracy on the dev split. Every evaluation writes a checkpoint; a stopped or killed run resumes from the last
 one and ends with the same numbers.
 """
 
@@ -34,7 +34,7 @@ LOGGED = ("loss", "ce", "kl", "consistency", "own_texts", "learning_rate", "grad
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training gave: which evaluation was chosen, the dev accuracy (in percent) there, and the cost."""
+    """The result of a training run: the chosen evaluation, its dev accuracy in percent, and the cost."""
 
     steps: int
     best_step: int
@@ -45,9 +45,9 @@ class Trained:
 
 
 def plan_batches(examples: list[Example], encoder_decoder: bool, settings: TrainSettings) -> BucketBatches:
-    """The batches of a whole training; their `steps` are its optimiser steps. Pairs stay together.
+    """The batches of a whole training run; `steps` is its number of optimiser steps. Pairs stay together.
 
-    With the mask as published every row is padded to the longest of all, so lengths play no part and batches are drawn
+    With the mask "as published" every row is padded to the longest of all, so lengths are ignored and batches are drawn
     at random, as in the paper's code.
     """
     lengths = row_lengths(examples, encoder_decoder)
@@ -65,7 +65,7 @@ def plan_batches(examples: list[Example], encoder_decoder: bool, settings: Train
 
 
 class _Watcher(TrainerCallback):
-    """Writes metrics.jsonl, shows progress, saves by the clock, and stops when it is asked to."""
+    """Writes metrics.jsonl, shows progress, saves at time intervals, and stops on request."""
 
     def __init__(self, path, progress, stop, save_minutes, watch):
         self.path, self.progress, self.stop, self.save_minutes, self.watch = path, progress, stop, save_minutes, watch
@@ -99,7 +99,7 @@ class _Watcher(TrainerCallback):
 
 @contextlib.contextmanager
 def stop_on_signal(stop: Callable[[], bool]) -> Iterator[Callable[[], bool]]:
-    """Let a first Ctrl-C or SIGTERM ask for a clean stop; a second one interrupts at once."""
+    """Let the first Ctrl-C or SIGTERM request a clean stop; a second one interrupts immediately."""
     asked = threading.Event()
 
     def ask() -> None:
@@ -123,18 +123,20 @@ def train(
     watch: Callable[[dict], None] | None = None,
     on_policy: bool = False,
 ) -> Trained:
-    """Train `loaded` in place and leave it at its best evaluation; checkpoints and metrics.jsonl lie in `work`.
+    """Train `loaded` in place and leave it at its best evaluation; writes checkpoints and metrics.jsonl to `work`.
 
-    `dev(to_beat)` scores on dev, given the best accuracy so far; None: no choice, the last step counts. `mentor` gives
-    soft labels, from the cache or live; without one the loss is cross-entropy alone. `stop()` is asked after each
-    step: when true, a checkpoint is written and `Trained.stopped` is set; the same call goes on from there. `watch`
-    gets each row of the metrics, those of before a stop first. `on_policy` has the student write a share of its batches
-    itself, for a live mentor to score. Raises InputError without examples.
+    `dev(to_beat)` scores on dev, given the best accuracy so far; with None the last step is kept. `mentor` gives soft
+    labels, cached or live; without one the loss is cross-entropy alone. `stop()` is called after each step: if true, a
+    checkpoint is written and `Trained.stopped` is set; the same call resumes from there. `watch` receives each row of
+    the metrics, starting with those from before a stop. With `on_policy` the student writes a share of its batches, and
+    a live mentor scores them. Raises InputError without examples, and ValueError for `on_policy` without a live mentor.
     """
     if not examples:
-        raise InputError("there is no rationale to train on; look at the filters' counts")
+        raise InputError("no rationale to train on; check the counts of the filters")
     if on_policy and not isinstance(mentor, Loaded):
-        raise ValueError("texts that the student writes while it learns need a live mentor: none are cached")
+        raise ValueError(
+            "on_policy requires a live mentor: there are no cached soft labels for texts written in training"
+        )
     work = Path(work)
     log = work / "metrics.jsonl"
     batches = plan_batches(examples, loaded.encoder_decoder, settings)
@@ -142,11 +144,12 @@ def train(
     every = max(1, total // settings.epochs)
     last = last_checkpoint(work)
     done = int(Path(last).name.split("-")[1]) if last else 0
-    if log.exists():  # what a killed run logged after its last checkpoint comes again
+    if log.exists():  # rows that a killed run logged after its last checkpoint are logged again
         before = [row for row in whole_rows(log) if row["step"] <= done]
         write_jsonl(log, before)
-        for row in before if watch else []:
-            watch(row)
+        if watch:
+            for row in before:
+                watch(row)
     cuda = loaded.model.device.type == "cuda"
     arguments = TrainingArguments(
         output_dir=str(work),
@@ -166,7 +169,7 @@ def train(
         eval_steps=every,
         save_strategy="steps",
         save_steps=every,
-        save_total_limit=2,  # the best and the last; with 1, Trainer would remove the last where a run is stopped
+        save_total_limit=2,  # the best and the last; with 1, Trainer would remove the last when a run is stopped
         load_best_model_at_end=dev is not None,
         metric_for_best_model="eval_dev_accuracy",
         greater_is_better=True,
@@ -193,7 +196,7 @@ def train(
             eval_dataset=examples if dev else None,
             callbacks=[watcher],
         )
-        trainer.remove_callback(PrinterCallback)  # our progress line says it better
+        trainer.remove_callback(PrinterCallback)  # replaced by our progress line
         if done:
             progress.skip(done)
         if settings.gradient_checkpointing:
@@ -217,7 +220,7 @@ def train(
 
 
 def last_checkpoint(work: Path) -> str | None:
-    """The last whole checkpoint; one whose writer was killed lacks the state that is written last, and is removed."""
+    """The last complete checkpoint; one without the trainer state, which is written last, is removed."""
     for checkpoint in work.glob("checkpoint-*"):
         try:
             read_json(checkpoint / TRAINER_STATE_NAME)
@@ -227,7 +230,7 @@ def last_checkpoint(work: Path) -> str | None:
 
 
 def whole_rows(log: Path) -> list[dict]:
-    """The rows of a log whose writer may have been killed halfway through a line."""
+    """The complete rows of a log whose writer may have been killed in the middle of a line."""
     rows = []
     for line in read_text(log).split("\n"):
         with contextlib.suppress(json.JSONDecodeError):
@@ -236,12 +239,12 @@ def whole_rows(log: Path) -> list[dict]:
 
 
 def state_seconds(log: Path) -> float:
-    """Seconds of training by the metrics' own clock, pauses between a kill and a resume left out."""
+    """Seconds of training by the timestamps of the metrics, without pauses between a kill and a resume."""
     times = [row["time"] for _, row in read_jsonl(log)] if Path(log).exists() else []
     return sum(min(b - a, 600) for a, b in zip(times, times[1:], strict=False))
 
 
 def clean_up(work: Path) -> None:
-    """Remove a finished training's checkpoints; metrics.jsonl stays."""
+    """Remove the checkpoints of a finished training run; metrics.jsonl stays."""
     for checkpoint in Path(work).glob("checkpoint-*"):
         shutil.rmtree(checkpoint)

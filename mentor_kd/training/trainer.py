@@ -1,8 +1,8 @@
-"""The loss of an optimiser step under transformers' Trainer: which batches, which positions, which divergence.
+"""The loss of an optimiser step under transformers' Trainer: batches, positions and divergence.
 
-Four kinds of loss (losses.py) meet here: cross-entropy with or without soft labels, the same with the mask as the
-paper's code has it, two rationales' consistency, and the student's own texts scored by the mentor. All of them are
-sums divided by numbers counted over the whole step, all its batches and processes.
+There are four kinds of loss (losses.py): cross-entropy with or without soft labels, the same with the mask of the
+paper's code, the consistency of two rationales, and the mentor's scores of texts that the student wrote. All are sums
+divided by counts over the whole step, over all its batches and processes.
 """
 
 import time
@@ -39,7 +39,7 @@ from .soft_labels import SoftLabels
 
 
 class DistillationTrainer(Trainer):
-    """Trainer with our batches, our loss normalised over a whole optimiser step, and dev accuracy as its evaluation."""
+    """Trainer with our batches, a loss normalised over a whole optimiser step, and dev accuracy as its evaluation."""
 
     def __init__(self, *, loaded, examples, batches, settings, mentor, dev, on_policy=None, **kwargs):
         super().__init__(model=loaded.model, **kwargs)
@@ -52,19 +52,19 @@ class DistillationTrainer(Trainer):
         self.longest = longest_rows(examples, loaded.encoder_decoder)
         self.as_published = mentor is not None and self.loss_settings.mask == "as published"
         self.plain_head = has_plain_head(loaded) and not self.is_fsdp_enabled and not self.is_deepspeed_enabled
-        # This makes Trainer count the labels of all micro-batches and processes of a step and leave scaling to us.
-        # T5's forward takes that count and ignores it, so the model's own loss is never used.
+        # Makes Trainer count the labels of all micro-batches and processes of a step and leave the scaling to us. The
+        # model's loss is never used (T5's forward accepts that count but ignores it).
         self.model_accepts_loss_kwargs = True
         self._loss_shifts_labels = False
         if isinstance(mentor, SoftLabels):
             device = self.args.device
-            half = self.args.bf16 and device.type == "cuda"  # processors are slow at float16
+            half = self.args.bf16 and device.type == "cuda"  # CPUs are slow at float16
             rounded = rounds_soft_labels(settings.precision, device)
             mentor.ready(device, torch.float16 if half else torch.float32, rounded)
-        # a GPU's allocator keeps memory by itself, and lends it to the rest of the step
+        # a GPU's allocator already reuses memory, also for the rest of the step
         self.workspace = Workspace() if self.args.device.type == "cpu" else None
-        self.step_counts = {"answers": 1, "positions": 1}  # of the whole step, as the labels that Trainer counts
-        self.sums: Counter = Counter()  # of the parts of the loss since the last log, and of what they are divided by
+        self.step_counts = {"answers": 1, "positions": 1}  # over the whole step, like the labels that Trainer counts
+        self.sums: Counter = Counter()  # of the parts of the loss since the last log, and their divisors
 
     def get_train_dataloader(self):
         loader = torch.utils.data.DataLoader(self.examples, batch_sampler=self.batches, collate_fn=self._collate)
@@ -79,11 +79,11 @@ class DistillationTrainer(Trainer):
         if isinstance(self.mentor, SoftLabels):
             inputs["soft"] = self.mentor.rows(examples, self.settings.loss.soft_label_temperature)
         if self.on_policy is not None:
-            inputs["examples"] = examples  # the student may have to write them anew
+            inputs["examples"] = examples  # the student may rewrite their targets
         return inputs
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
-        """The batches of one optimiser step, some written by the student, and the number of their target tokens."""
+        """The batches of one optimiser step, some written by the student, and their number of target tokens."""
         batches, tokens = super().get_batch_samples(epoch_iterator, num_batches, device)
         if self.on_policy is not None:
             batches = [self._perhaps_fresh(inputs, place, device) for place, inputs in enumerate(batches)]
@@ -97,11 +97,12 @@ class DistillationTrainer(Trainer):
         return batches, tokens
 
     def _perhaps_fresh(self, inputs: dict, place: int, device: torch.device) -> dict:
-        """The batch as it is, or with texts that the student writes now, by the number of the batch in the training."""
+        """The batch unchanged, or with texts that the student writes now, depending on its number in the run."""
         examples = inputs.pop("examples")
         number = self.state.global_step * self.settings.accumulation + place
         number = number * self.args.world_size + self.args.process_index
         seed, rules = self.settings.seed, self.on_policy
+        assert rules is not None
         if not is_fresh(seed, number, rules.share):
             return inputs
         longest = max(len(example.target) for example in self.examples)
@@ -127,21 +128,21 @@ class DistillationTrainer(Trainer):
             self._note(ce=(ce, targets.numel()), kl=(kl, targets.numel()))
         else:
             loss = self._loss_of_all_logits(model, inputs, targets, soft, tokens)
-        # processes average their gradients, but the loss is already divided by the counts of all of them
+        # gradients are averaged over processes, but the loss is already divided by the counts of all of them
         loss = loss * self.accelerator.num_processes
         return (loss, {}) if return_outputs else loss
 
     def _note(self, **parts: tuple[torch.Tensor, int]) -> None:
-        """Add to the sums that the next log reports, as tensors: asking for their values would make a GPU wait."""
+        """Add to the sums reported by the next log, as tensors: reading their values would make a GPU wait."""
         for name, (total, count) in parts.items():
             self.sums[name] += total.detach()
             self.sums[f"{name} count"] += count
 
     def _divergence(self, logits: torch.Tensor, taught: torch.Tensor) -> torch.Tensor:
-        """The divergence from the live mentor over positions [N, V or more] of both."""
+        """The divergence from the live mentor; both logits are [N, >= V]."""
         shared, rules = min(self.loaded.vocabulary, self.mentor.vocabulary), self.loss_settings
-        # Families pad their vocabularies to different sizes beyond the shared tokenizer: compare what both have. The
-        # official code takes what lies beyond it along.
+        # Model families pad their output layers to different sizes beyond the shared tokenizer: compare what both have.
+        # The official code includes the padding.
         if self.as_published:
             shared = min(logits.shape[-1], taught.shape[-1])
         return soft_label_divergence(
@@ -149,7 +150,7 @@ class DistillationTrainer(Trainer):
         )
 
     def _loss_of_all_logits(self, model, inputs, targets, soft, tokens):
-        """The loss by the plain functions: for a live mentor, and for models whose head is more than one layer."""
+        """The loss from the plain functions: for a live mentor, and for models whose head is more than one layer."""
         logits = target_logits(self.loaded, inputs, model)
         ce, settings = cross_entropy(logits, targets), self.loss_settings
         self._note(ce=(ce, targets.numel()))
@@ -165,7 +166,7 @@ class DistillationTrainer(Trainer):
         return distillation_loss(ce, kl, tokens, settings)
 
     def _loss_of_pairs(self, model, inputs, targets, answers, tokens):
-        """Cross-entropy of both rationales, and how differently the student concludes the same after each."""
+        """Cross-entropy of both rationales, plus the consistency of the student's answer distributions after each."""
         if self.plain_head:
             states, head = target_states(self.loaded, inputs, model), self.loaded.model.get_output_embeddings()
             ce = chunked_loss(states, head, targets, None, self.loss_settings, 1, self.workspace)[0]
@@ -179,7 +180,7 @@ class DistillationTrainer(Trainer):
         return consistency_loss(ce, apart, tokens, self.step_counts["answers"], self.loss_settings)
 
     def _loss_of_own_texts(self, model, inputs, tokens):
-        """The divergence alone, at full weight: a text of the student's own is no example to follow."""
+        """The divergence alone, at full weight: the student's own texts are not examples to imitate."""
         logits = target_logits(self.loaded, inputs, model)
         with torch.no_grad():
             taught = target_logits(self.mentor, inputs)
@@ -188,9 +189,9 @@ class DistillationTrainer(Trainer):
         return soft_label_factor(replace(self.loss_settings, soft_label_weight=1.0)) * apart / tokens
 
     def _loss_as_published(self, model, inputs, targets, tokens):
-        """Cross-entropy over real tokens, the divergence over every position whose label is not 0: all but a few.
+        """Cross-entropy over real tokens, and the divergence over every position whose label is not 0: nearly all.
 
-        The official code means to leave out padding by `labels != 0`, where padding is -100 (data/paper/defects.md: 3).
+        The official code tries to exclude padding by `labels != 0`, but padding is -100 (data/paper/defects.md: 3).
         """
         labels = inputs["labels"]
         fed = {name: value for name, value in inputs.items() if name != "labels"}
@@ -214,7 +215,7 @@ class DistillationTrainer(Trainer):
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
         started = time.perf_counter()
         score = self.dev(self.state.best_metric)
-        # where the score is an upper bound, it is none that could be chosen
+        # an inexact score is an upper bound that does not exceed the best, so it is never chosen
         metrics = {"eval_dev_accuracy": score.accuracy, "eval_exact": score.exact}
         metrics["eval_seconds"] = round(time.perf_counter() - started, 2)
         self.log(metrics)

@@ -1,4 +1,4 @@
-"""Filters: each reason on a worked example, the order of reasons, verdicts, and that every row is kept or has a reason."""
+"""Filters: each reason on a worked example, the order of reasons, verdicts, and that no row is lost."""
 
 from dataclasses import replace
 
