@@ -1,4 +1,7 @@
-"""Pytest plugin: the task folder of a tiny run up to filtering, and a copy of it for each test."""
+"""Pytest plugin: the task folder of a tiny run up to filtering, and a copy of it for each test.
+
+A test module that needs other settings overrides the fixture `filtered`, with `run_up_to_filtering`.
+"""
 
 import shutil
 
@@ -16,6 +19,7 @@ TASK = "sandbox-letters"
 COLLECT = CollectSettings(train_questions=12, dev_questions=3, test_questions=5)
 TRAINING = TrainSettings(epochs=2, batch_size=4, learning_rate=3e-3)
 SAMPLING = Sampling(n=2, temperature=0.9, top_k=50, max_new_tokens=20)
+FILTERS = FilterSettings()
 
 
 @pytest.fixture(scope="session")
@@ -23,20 +27,24 @@ def model(tmp_path_factory):
     return str(tiny.llama(tmp_path_factory.mktemp("model")))
 
 
+def run_up_to_filtering(folder, model, settings, training, sampling, filters=FILTERS):
+    """Collect, train the mentor, augment and filter in a task folder; returns the folder."""
+    collect(folder, TASK, settings)
+    mentor.train_mentor(folder, model, training)
+    augment.augment(folder, sampling)
+    filter.filter_rationales(folder, filters)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def filtered(tmp_path_factory, model):
     """A task folder with all steps up to filtering; tests work on copies of it."""
-    folder = tmp_path_factory.mktemp("chain") / TASK
-    collect(folder, TASK, COLLECT)
-    mentor.train_mentor(folder, model, TRAINING)
-    augment.augment(folder, SAMPLING)
-    filter.filter_rationales(folder, FilterSettings())
-    return folder
+    return run_up_to_filtering(tmp_path_factory.mktemp("chain") / TASK, model, COLLECT, TRAINING, SAMPLING)
 
 
 @pytest.fixture
 def folder(filtered, tmp_path):
-    return shutil.copytree(filtered, tmp_path / TASK)
+    return shutil.copytree(filtered, tmp_path / "run" / TASK)
 
 
 def keep_some_of_the_mentors(folder, n=9):

@@ -26,7 +26,7 @@ pattern   What a regular expression of the task's own finds: clock times, chess 
 import re
 import unicodedata
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -52,16 +52,16 @@ class Extraction:
 def find_answer(text: str, answer_type: str, choices: str, question: str, pattern: str = "") -> Extraction:
     """The answer of that type that a text states; for a choice, one of the letters, or the question's words for it."""
     letters, matches = partial(_letters, choices), partial(_matches, pattern)
-    finders = (_numbers, letters, _verdicts, _phrases, matches)
+    finders: tuple[Callable[..., list[_Candidate]], ...] = (_numbers, letters, _verdicts, _phrases, matches)
     candidates_in = dict(zip(ANSWER_TYPES, finders, strict=True))[answer_type]
     options = _options(choices, question) if answer_type == "choice" else None
     for start, end, stated in _claims(answer_type, text):
         start = _after_equals(answer_type, text, start, end)
-        lead = _FILLER.match(text, start, end).end()
+        lead = _past(_FILLER, text, start, end)
         candidates = candidates_in(text, start, end, None if stated else lead)
         if options and not candidates:
             candidates = [
-                _Candidate(options[1][m.lastindex - 1], *m.span()) for m in options[0].finditer(text, start, end)
+                _Candidate(options[1][(m.lastindex or 1) - 1], *m.span()) for m in options[0].finditer(text, start, end)
             ]
         if candidates:
             return _choose(answer_type, text, start, lead, candidates)
@@ -88,6 +88,7 @@ _CUE = re.compile(
     (?:(?:is|was|equals|(?:would|should|will|must)\s++be)\b|:|=|→|-++>)|\\boxed\{|\#\#\#\#""",
     re.IGNORECASE | re.VERBOSE,
 )
+_BLANKS = re.compile(r"[\s:]*+")
 _SENTENCE_END = re.compile(r"""[.!?]["'”’)*]*+(?=\s|\Z)|\n""")
 _ARGUMENT = re.compile(r"\b(?:because|since|rather than|instead of|as opposed to)\b", re.IGNORECASE)
 _NEGATION = re.compile(r"""(?:\b(?:not|never|neither|nor|cannot)|n['’]t)\s+(?:\w+\s+)?[\s"'“(*$]*\Z""", re.IGNORECASE)
@@ -107,6 +108,12 @@ class _Candidate:
     note: str = ""
 
 
+def _past(pattern: re.Pattern[str], text: str, start: int, end: int) -> int:
+    """Where a pattern that also matches nothing ends, from `start` on."""
+    match = pattern.match(text, start, end)
+    return match.end() if match else start
+
+
 def _claims(answer_type: str, text: str) -> Iterator[tuple[int, int, bool]]:
     """The places, each first without the argument in it: what argues for an answer names others ("B because A ...")."""
     for start, end, stated in _places(text):
@@ -122,9 +129,9 @@ def _places(text: str) -> Iterator[tuple[int, int, bool]]:
     begin = 0 if cut < 0 else cut + len(MARKER)
     cues = deque(_CUE.finditer(text, begin), maxlen=1)
     if cues:
-        start = begin = re.compile(r"[\s:]*+").match(text, cues[0].end()).end()
-        end = _SENTENCE_END.search(text, start)
-        yield start, end.start() if end else len(text), True
+        start = begin = _past(_BLANKS, text, cues[0].end(), len(text))
+        close = _SENTENCE_END.search(text, start)
+        yield start, close.start() if close else len(text), True
     if cut >= 0:
         yield cut + len(MARKER), len(text), True
         return
@@ -147,7 +154,7 @@ def _choose(answer_type: str, text: str, start: int, lead: int, candidates: list
     other = next((one for one in kept if one.value != first.value), None)
     if other:
         leading = first.start <= lead and answer_type != "choice"
-        if not leading or _JOINT.match(text, first.end, other.start).end() == other.start:
+        if not leading or _past(_JOINT, text, first.end, other.start) == other.start:
             return Extraction(None, f"several different answers: {shown(first)} and {shown(other)}")
     if first.value is None:
         return Extraction(None, f"{shown(first)} {first.note}")
@@ -230,7 +237,7 @@ def _letters(choices: str, text: str, start: int, end: int, lead: int | None) ->
     )
     found = []
     for match in pattern.finditer(text, start, end):
-        at = match.start(match.lastindex)
+        at = match.start(match.lastindex or 0)
         if match[4] is None or lead is None or at == lead:
             found.append(_Candidate(text[at].upper(), at, at + 1))
     if not found:
@@ -245,7 +252,7 @@ def _options(choices: str, question: str) -> tuple[re.Pattern, str] | None:
     heads = list(re.finditer(rf"[(\[]([{choices}])[)\]]\s*|(?<!\S)([{choices}])[.):]\s+", question))
     run: list[re.Match] = []
     for head in heads:
-        letter = question[head.start(head.lastindex)]
+        letter = question[head.start(head.lastindex or 0)]
         if letter == choices[0]:
             run = []
         if len(run) < len(choices) and letter == choices[len(run)]:
@@ -260,7 +267,9 @@ def _options(choices: str, question: str) -> tuple[re.Pattern, str] | None:
     if not usable:
         return None
     groups = ("(" + r"\s+".join(map(re.escape, option.split())) + ")" for option in usable)
-    return re.compile(rf"(?<!\w)(?:{'|'.join(groups)})(?!\w)", re.IGNORECASE), "".join(map(words.get, usable))
+    return re.compile(rf"(?<!\w)(?:{'|'.join(groups)})(?!\w)", re.IGNORECASE), "".join(
+        words[option] for option in usable
+    )
 
 
 _VERDICT = re.compile(
@@ -307,7 +316,7 @@ _LINK = re.compile(
 
 def _phrases(text: str, start: int, end: int, lead: int | None) -> list[_Candidate]:
     """What is quoted; else all that is stated; in a mere sentence, its end of at most three words."""
-    quoted = _phrase_list(text, (match.span(match.lastindex) for match in _QUOTED.finditer(text, start, end)))
+    quoted = _phrase_list(text, (match.span(match.lastindex or 0) for match in _QUOTED.finditer(text, start, end)))
     links = deque(_LINK.finditer(text, start, end), maxlen=1)
     after = links[0].end() if links else start
     quoted_after = [one for one in quoted if one.start >= after]

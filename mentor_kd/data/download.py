@@ -120,7 +120,7 @@ def _download(
         stop=tenacity.stop_after_attempt(attempts),
         wait=tenacity.wait_exponential(multiplier=wait, max=30),
         retry=busy | tenacity.retry_if_exception_type(httpx.TransportError),
-        retry_error_callback=lambda state: state.outcome.result(),
+        retry_error_callback=lambda state: state.outcome and state.outcome.result(),
     )
     unreachable = ""
     for path in paths:

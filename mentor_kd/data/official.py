@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ..files import InputError, official_root, read_json
 from .answers import MARKER
 from .rationales import Question, Rationale, _check_keys, _name, new_question, new_rationale
-from .tasks import TASKS, Task, get_task, judge
+from .tasks import PROTOCOLS, TASKS, Task, get_task, judge
 
-PROTOCOLS = ("sound", "paper")
 LABELS = ("corrected", "as published")
 FAMILIES = ("flan-t5_large", "t5_large")
 TEACHER = {"model": "gpt-3.5-turbo", "temperature": 0.7, "top_k": None, "seed": None}
@@ -152,7 +152,7 @@ def official_file(path: str, root: Path | None = None) -> Path:
 
 
 def _corrected(row: Question) -> Question:
-    published, right = LAST_LETTER_LABELS.get(row.id, (None, None))
+    published, right = LAST_LETTER_LABELS.get(row.id, ("", row.answer))
     return replace(row, answer=right) if row.answer == published else row
 
 
@@ -163,7 +163,7 @@ def _train_rows(task: Task, root: Path | None) -> tuple[Path, list[tuple[int, Qu
         path = official_file(skeleton, root)
         return path, list(enumerate(read_official_questions(path, task.name, "train"), start=1))
     path = official_file(f"data/main/{task.official}_3_train.json", root)
-    first = {}
+    first: dict[str, tuple[int, Question]] = {}
     for number, row in enumerate(read_official_questions(path, task.name, "train"), start=1):
         first.setdefault(row.id, (number, row))
     return path, list(first.values())
@@ -173,7 +173,9 @@ def _select(
     path: Path, rows: list[tuple[int, Question]], held_out: Container[str] = ()
 ) -> tuple[list[Question], list[str]]:
     """The first of each question that is not held out, and why each of the other rows was dropped."""
-    kept, dropped, first = [], [], {}
+    kept: list[Question] = []
+    dropped: list[str] = []
+    first: dict[str, tuple[int, str]] = {}
     for number, row in rows:
         earlier, answer = first.setdefault(row.id, (number, row.answer))
         if earlier != number:
@@ -223,7 +225,7 @@ def _check_option(name: str, value: str, choices: tuple[str, ...]) -> None:
 NO_COMPLETION = "no completion published; upstream verdict taken"
 
 
-def read_array(path: Path, required: dict[str, type], optional: dict[str, type]) -> list[dict]:
+def read_array(path: Path, required: dict[str, Any], optional: dict[str, Any]) -> list[dict]:
     """Read a JSON array of objects with these keys and types; every row is returned, in order.
 
     InputError names the file, and the line of a syntax error or the row (from 1) of anything else.
@@ -263,7 +265,7 @@ def read_official_rationales(path: Path, task: str, source: str, sampler: dict) 
     """
     required = {"input": str, "chain": str, "answer": str, "initial_correct": bool}
     rows = read_array(path, required, {"completion": str | None})
-    seen = Counter()
+    seen: Counter[str] = Counter()
 
     def rationale(row: dict) -> Rationale:
         question = new_question(task, row["input"], row["answer"])

@@ -156,7 +156,8 @@ def write_rationales(path: Path, rows: Iterable[Rationale]) -> None:
 def _read(path: Path, kind: type) -> list:
     known = [one.name for one in fields(kind)]
     required = [one.name for one in fields(kind) if one.default is MISSING]
-    rows, lines = [], {}
+    rows: list = []
+    lines: dict[str, int] = {}
     for line, row in read_jsonl(path):
         where = f"{path}, line {line}"
         _check_keys(where, row, required, known)

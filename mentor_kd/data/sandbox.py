@@ -254,7 +254,7 @@ def _explain_sums(values: dict, style: int, slip: random.Random | None) -> str:
         x = result if left == "_" else values[left]
         y = result if right == "_" else values[right]
         result = {"+": x + y, "-": x - y, "*": x * y}[operator]
-        if index == slipped:
+        if slip and index == slipped:
             result += slip.choice([error for error in (-10, -2, -1, 1, 2, 10) if result + error > 0])
         steps.append((f"{x} {operator} {y}", result))
     told = (
@@ -276,7 +276,9 @@ def _explain_shuffled(values: dict, style: int, slip: random.Random | None) -> s
     lines = [state()]
     for index, (a, b) in enumerate(values["swaps"]):
         # the honest mistake: a swap is forgotten, or the wrong two are taken for the right ones
-        first, second = (a, b) if index != slipped else slip.choice([(a, a), *itertools.combinations(people, 2)])
+        first, second = (
+            (a, b) if slip is None or index != slipped else slip.choice([(a, a), *itertools.combinations(people, 2)])
+        )
         held[first], held[second] = held[second], held[first]
         lines.append(
             (

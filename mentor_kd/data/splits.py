@@ -36,7 +36,7 @@ def split_dev(
         raise InputError(f"dev split: share is {share!r}; it must be a number between 0 and 1, such as 0.1")
     if count is not None and not is_whole(count, 1):
         raise InputError(f"dev split: count is {count!r}; it must be a whole number from 1")
-    size = count if count is not None else round(share * len(distinct))
+    size = count if count is not None else round((share or 0) * len(distinct))
     if not 0 < size < len(distinct):
         raise InputError(
             f"dev split: {size} of {len(distinct)} distinct questions for dev leaves dev or train empty; "

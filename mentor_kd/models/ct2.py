@@ -14,6 +14,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -107,7 +108,9 @@ def convert(name: str | Path, folder: Path, precision: str) -> None:
         return
     tokenizer = loading.load(name, "cpu").tokenizer  # with an error for people where the model is of no use
 
-    class Converter(_ctranslate2(".converters").TransformersConverter):
+    base: Any = _ctranslate2(".converters").TransformersConverter
+
+    class Converter(base):
         def load_model(self, *args, **kwargs):
             model = super().load_model(*args, **kwargs)
             mend_scale(model)
@@ -198,7 +201,7 @@ def _draw(
     batches = by_length(prompts, max(1, sampling.prompts_at_once // len(workers)))
 
     def work(number: int) -> list[tuple[int, list[list[int]]]]:
-        done = []
+        done: list[tuple[int, list[list[int]]]] = []
         for batch in batches[number :: len(workers)]:  # dealt out beforehand: which engine draws what is not by chance
             done += zip(batch, sequences(loaded, workers[number], [prompts[i] for i in batch], sampling), strict=True)
         return done

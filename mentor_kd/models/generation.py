@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers.modeling_outputs import BaseModelOutput
@@ -127,7 +128,7 @@ def _write(loaded: Loaded, prompts: list[list[int]], sampling: Sampling) -> list
     ids = pad(prompts, loaded.tokenizer.pad_token_id, left).to(model.device)
     seen = mask(prompts, left).to(model.device)
     given = {"input_ids": ids} if left else {"encoder_outputs": model.get_encoder()(ids, attention_mask=seen)}
-    how = {"do_sample": False}
+    how: dict[str, Any] = {"do_sample": False}
     if not sampling.greedy:
         how = {"do_sample": True, "temperature": sampling.temperature, "top_k": sampling.top_k, "top_p": sampling.top_p}
     written: list[list[int]] = [[] for _ in range(len(prompts) * sampling.n)]

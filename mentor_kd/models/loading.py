@@ -8,6 +8,7 @@ import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -124,7 +125,7 @@ def _described(name: str | Path) -> tuple[str, AutoConfig, PreTrainedTokenizerBa
     return path, config, tokenizer
 
 
-def _kind(config: AutoConfig) -> type:
+def _kind(config: AutoConfig) -> Any:
     return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
 
 

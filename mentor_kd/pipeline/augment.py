@@ -1,14 +1,14 @@
-"""Augmentation: more rationales for the training questions, written by the mentor or by another augmenter.
+"""Augmentation: more rationales for the training questions, written by the mentor or another augmenter.
 
 An augmenter is the mentor on this machine, the mentor behind a server, the sandbox's teacher asked again, another
-language model, or a file of rationales (paper, section 5.1 and figure 4). Whoever it is, its rationales go to
-augmented/mentor.jsonl with the source "mentor", and each row's sampler names the writer, so filters and students need
-no special case.
+language model, or a file of rationales (paper, section 5.1 and figure 4). All write to augmented/mentor.jsonl with the
+source "mentor", and each row's sampler names the model, so filters and students need no special case.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from ..checks import require_bool, require_text
 from ..data import sandbox
@@ -30,10 +30,11 @@ MENTOR, SANDBOX = "mentor", "sandbox"
 
 @dataclass(frozen=True)
 class Augmenter:
-    """Who writes: the mentor, the sandbox's teacher again, an endpoint, a local model, or a file of rationales.
+    """The mentor, the sandbox's teacher asked again, an endpoint, a local model, or a file of rationales.
 
-    With `served`, the mentor's name at a server, the mentor is sampled from `endpoint`. Otherwise `ask` and `endpoint`
-    belong to the augmenters `endpoint` and `local`. How many rationales are drawn, and how, is up to the Sampling.
+    With `served`, the mentor's name at a server, the mentor is sampled through `endpoint`. Otherwise `ask` and
+    `endpoint` apply to the augmenters `endpoint` and `local`. The number of rationales and how they are sampled is set
+    by Sampling.
     """
 
     who: str = MENTOR
@@ -46,7 +47,7 @@ class Augmenter:
         require_text("who", self.who, empty=False)
         require_bool("only_missed", self.only_missed)
         if self.served and (self.who != MENTOR or not self.endpoint.base_url):
-            raise InputError("a served mentor needs who='mentor' and the base_url of its server")
+            raise InputError("served requires who='mentor' and an endpoint with the base_url of the mentor's server")
         if self.who in (MENTOR, SANDBOX):
             return
         if self.who not in ASKED and not (self.who and Path(self.who).is_file()):
@@ -66,9 +67,9 @@ def augment(
 ) -> dict:
     """Write an augmenter's rationales for the training questions to augmented/mentor.jsonl; returns the manifest.
 
-    `backend`, one of ct2.BACKENDS, samples a mentor on this machine. A step that is done returns its manifest at once.
-    Raises InputError where the mentor or the backend cannot be used, RunFailed where a server left requests
-    unanswered: the next call asks for those only.
+    `backend`, one of ct2.BACKENDS, samples a mentor on this machine. A finished step returns its manifest immediately.
+    Raises InputError if the mentor or the backend cannot be used, and RunFailed if requests to a server remain
+    unanswered; the next call sends only those.
     """
     folder, place = Path(folder), Path(folder) / "augmented"
     inputs = _inputs(folder, sampling, augmenter, backend)
@@ -92,12 +93,12 @@ def augment(
 def _inputs(folder: Path, sampling: Sampling, augmenter: Augmenter, backend: str) -> dict:
     """What the augmentation depends on."""
     if augmenter.who == MENTOR:
-        inputs = {
+        inputs: dict[str, Any] = {
             "mentor": loading.identity(folder / "mentor"),
             "sampling": asdict(sampling),
-            "backend": ct2.REFERENCE if augmenter.served else backend,  # the rows name the engine that served them
+            "backend": ct2.REFERENCE if augmenter.served else backend,  # a served mentor's rows name the server instead
             "questions": sha256(folder / "collected" / "questions.jsonl"),
-            "protocol": protocol_of(folder),  # whose rules extract and judge the answers
+            "protocol": protocol_of(folder),  # its rules extract and judge the answers
         }
         missed_of = {"only_missed": sha256(folder / "collected" / "teacher.jsonl")}
         return inputs | (missed_of if augmenter.only_missed else {})
@@ -141,7 +142,7 @@ def _mentor_rows(
 def _judged_rows(
     folder: Path, sampling: Sampling, engine: str, texts: Iterable[tuple[Question, int, str]]
 ) -> list[Rationale]:
-    """The mentor's texts (question, sample's index, text) as rationales, judged under the folder's protocol."""
+    """The mentor's texts (question, sample index, text) as rationales, judged under the folder's protocol."""
     task, protocol = task_of(folder), protocol_of(folder)
     name = f"mentor {read_json(folder / 'mentor' / 'manifest.json')['base']}{engine}"
     drawn = {"model": name, "temperature": sampling.temperature, "top_k": sampling.top_k, "seed": sampling.seed}
@@ -156,10 +157,10 @@ def _judged_rows(
 def requests_for(
     questions: Iterable[Question], sampling: Sampling, where: EndpointSettings, model: str, identity: str
 ) -> list[tuple[Question, Request]]:
-    """A completion request for each question and sample; `identity`, the mentor's hash, makes a new mentor's differ.
+    """A completion request per question and sample, distinct for each mentor by its hash `identity`.
 
-    The prompt is what the mentor was trained to read, without a chat template. A server's defaults may restrict
-    sampling further than the settings do: transformers' own draws from the 50 likeliest tokens.
+    The prompt has the format of the mentor's training texts, without a chat template. A server's defaults may restrict
+    sampling further than the settings do: transformers' server samples from the 50 most likely tokens.
     """
     made = []
     for question in questions:
@@ -181,13 +182,13 @@ def requests_for(
 def _served_rows(
     folder: Path, asked: list[Question], sampling: Sampling, augmenter: Augmenter, identity: str
 ) -> list[Rationale]:
-    """A served mentor's samples; replies are kept in augmented/replies/ as they arrive."""
+    """A served mentor's samples; replies are stored in augmented/replies/ as they arrive."""
     mentor = folder / "mentor"
     if not (mentor / "manifest.json").exists():
-        raise InputError(f"{mentor}: no trained mentor there; run notebook 02 first")
+        raise InputError(f"{mentor}: no trained mentor in this folder; run notebook 02 first")
     if read_json(mentor / "config.json").get("is_encoder_decoder"):
         raise InputError(
-            f"{mentor}: an encoder-decoder model, which such servers do not run; sample it with notebook 03"
+            f"{mentor}: completion servers do not run encoder-decoder models; sample it on this machine (notebook 03)"
         )
     where = replace(augmenter.endpoint, route="completions")
     requests = requests_for(asked, sampling, where, augmenter.served, identity)
@@ -196,9 +197,13 @@ def _served_rows(
     if causes:
         raise RunFailed(
             f"{len(causes)} of {len(requests)} samples were not received ({next(iter(causes.values()))}); run the same "
-            f"command again to ask for them"
+            f"command again to request them"
         )
-    texts = ((question, request.index, store.get(request).text) for question, request in requests)
+    texts = []
+    for question, request in requests:
+        reply = store.get(request)
+        assert reply is not None  # every request without a reply is in `causes`
+        texts.append((question, request.index, reply.text))
     return _judged_rows(folder, sampling, " by a server", texts)
 
 
@@ -219,14 +224,14 @@ def _other_rows(
             folder / "augmenter", task_of(folder), asked, given, augmenter.who, ask, augmenter.endpoint
         )
         if facts.get("open"):
-            raise RunFailed(f"{facts['open']} rationales were not received; run the same command again to ask for them")
+            raise RunFailed(f"{facts['open']} rationales were not received; run the same command again to request them")
     return [
         replace(row, source="mentor", id=rationale_id(row.task, row.question, "mentor", row.sampler)) for row in rows
     ], facts
 
 
 def asked_again(folder: Path, asked: list[Question], sampling: Sampling) -> list[Rationale]:
-    """The rationales of the sandbox's teacher when it is asked once more about every one of these questions.
+    """The rationales of the sandbox's teacher, asked once more about each of these questions.
 
     It has the error rate of the collection and another seed, so its errors are independent of the first ones.
     """
@@ -236,7 +241,12 @@ def asked_again(folder: Path, asked: list[Question], sampling: Sampling) -> list
     teacher = sandbox.TeacherSettings(coverage=1.0, error_rate=rate, n=sampling.n, seed=seed)
     task, protocol, rows = task_of(folder), protocol_of(folder), []
     for question, index, style, text in sandbox.annotate(asked, teacher):
-        sampler = {"model": f"sandbox teacher, style {style}, asked again", "temperature": None, "top_k": None}
-        sampler |= {"seed": seed, "index": index}
+        sampler = {
+            "model": f"sandbox teacher, style {style}, asked again",
+            "temperature": None,
+            "top_k": None,
+            "seed": seed,
+            "index": index,
+        }
         rows.append(judged(question, text, "mentor", sampler, task, protocol))
     return rows

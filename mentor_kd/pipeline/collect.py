@@ -1,8 +1,9 @@
-"""Collecting: questions with their splits and the teacher's rationales, from wherever they come, as files of a run."""
+"""Collection: questions with their splits and the teacher's rationales, from any source, into collected/."""
 
 import dataclasses
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -20,27 +21,27 @@ from ..teacher.connection import EndpointSettings
 
 @dataclass(frozen=True)
 class CollectSettings:
-    """Where questions and the teacher's rationales come from, and how many."""
+    """Where the questions and the teacher's rationales come from, and how many."""
 
-    data: str = "sandbox"  # sandbox, official, or the path of a CSV or JSONL file of one's own
-    answer_type: str = ""  # for a task of one's own: number, choice, yes/no, text or pattern
+    data: str = "sandbox"  # sandbox, official, or the path of your own CSV or JSONL file
+    answer_type: str = ""  # for your own task: number, choice, yes/no, text or pattern
     answer_pattern: str = ""  # for answer_type pattern: the regular expression that finds an answer
-    answer_choices: str = ""  # for answer_type choice: the letters, "" for ABCDE
-    teacher: str = ""  # "": what comes with the data; endpoint, local, or a JSONL file of rationales
+    answer_choices: str = ""  # for answer_type choice: the letters; "": ABCDE
+    teacher: str = ""  # "": the rationales in the data; or endpoint, local, or a JSONL file of rationales
     train_questions: int = 0  # 0: all
-    dev_questions: int = 0  # 0: all that are given, or a fifth of the training questions
+    dev_questions: int = 0  # 0: all given ones, or a fifth of the training questions if there are none
     test_questions: int = 0  # 0: all
-    coverage: float = 0.6  # sandbox teacher: share of the training questions that it annotates
-    error_rate: float = -1.0  # sandbox teacher: share of wrong rationales; -1: the task's own rate
-    rationales: int = 3  # rationales a question
-    dev_file: str = ""  # official: a dev split in MCC-KD's format
+    coverage: float = 0.6  # sandbox teacher: share of training questions that it annotates
+    error_rate: float = -1.0  # sandbox teacher: share of wrong rationales; -1: the task's default
+    rationales: int = 3  # rationales per question
+    dev_file: str = ""  # official: file with a dev split in MCC-KD's format
     last_letter_labels: str = "corrected"
     seed: int = 0
-    test_seed: int = 0  # sandbox: another draw of test questions; 0: those that ship
-    protocol: str = "sound"  # paper: as the official code, nothing is held out and the test set chooses the epoch
-    ask: AskSettings = field(default_factory=AskSettings)  # what an endpoint or a local model is asked
+    test_seed: int = 0  # sandbox: seed of new test questions; 0: those included in the package
+    protocol: str = "sound"  # paper: as the official code, no dev split, and the epoch chosen on test
+    ask: AskSettings = field(default_factory=AskSettings)  # how an endpoint or a local model is prompted
     endpoint: EndpointSettings = field(default_factory=EndpointSettings)
-    share: ShareSettings = ShareSettings()  # how much of what the teacher wrote is used
+    share: ShareSettings = ShareSettings()  # how much of the teacher's rationales is used
 
     def __post_init__(self) -> None:
         for name in ("data", "answer_type", "answer_pattern", "answer_choices", "teacher", "dev_file"):
@@ -54,9 +55,11 @@ class CollectSettings:
         require_integer("rationales", self.rationales, 1)
         require_number("coverage", self.coverage, above=0, most=1)
         if self.error_rate != -1:
-            require_number("error_rate", self.error_rate, least=0, most=1, note="or -1 for the task's own rate")
+            require_number("error_rate", self.error_rate, least=0, most=1, note="or -1 for the task's default")
         if self.test_seed and self.data != "sandbox":
-            raise InputError(f"test_seed draws questions of the sandbox; data is {self.data!r}, so test_seed must be 0")
+            raise InputError(
+                f"test_seed must be 0 unless data is 'sandbox', got {self.test_seed} with data {self.data!r}"
+            )
         if self.dev_file and not Path(self.dev_file).is_file():
             raise InputError(f"dev_file must be the path of a file with the dev split, got {self.dev_file!r}")
         annotate.check_teacher(self.teacher, self.ask, self.endpoint)
@@ -68,7 +71,7 @@ def _limited(rows: list[Question], split: str, limit: int) -> list[Question]:
 
 
 def _under(protocol: str, questions: list[Question]) -> list[Question]:
-    """The questions as a protocol splits them: `paper` holds none out, so what would be dev is trained on."""
+    """The questions as a protocol splits them: `paper` holds none out, so dev questions become training questions."""
     if protocol == "sound":
         return questions
     return [dataclasses.replace(q, split="train") if q.split == "dev" else q for q in questions]
@@ -77,8 +80,8 @@ def _under(protocol: str, questions: list[Question]) -> list[Question]:
 def _sandbox(task: Task, settings: CollectSettings) -> tuple[list[Question], list[Rationale], dict]:
     if task.name not in sandbox.FAMILIES:
         raise InputError(
-            f"task {task.name!r} is not one of the sandbox ({', '.join(sandbox.FAMILIES)}); set data to 'official' for "
-            f"the paper's tasks, or to the path of a CSV or JSONL file of your own"
+            f"task {task.name!r} is not a sandbox task ({', '.join(sandbox.FAMILIES)}); set data to 'official' for the "
+            f"paper's tasks, or to the path of your own CSV or JSONL file"
         )
     questions = sandbox.load_questions(task.name)
     if settings.test_seed:
@@ -144,7 +147,7 @@ def _own(task: Task, settings: CollectSettings) -> tuple[list[Question], list[Ra
     facts = {}
     if not any(q.split == "test" for q in questions):
         train = [q for q in questions if q.split == "train"]
-        count = max(1, len(train) // 5)  # whatever the limits below: a question must not change sides with them
+        count = max(1, len(train) // 5)  # independent of the limits below, so that they never move a question
         drawn = {q.id for q in split_dev(train, count=count, seed=settings.seed + 1) if q.split == "dev"}
         questions = [dataclasses.replace(q, split="test") if q.id in drawn else q for q in questions]
         facts["test_questions_drawn"] = count
@@ -166,12 +169,14 @@ def _own(task: Task, settings: CollectSettings) -> tuple[list[Question], list[Ra
 
 
 def task_for(task: str, settings: CollectSettings) -> Task:
-    """The task of that name, or one's own by its answer type; InputError where task or data cannot be."""
+    """The task of this name, or your own task by its answer type; InputError if task or data is invalid."""
     if settings.data not in ("sandbox", "official") and not Path(settings.data).is_file():
-        raise InputError(f"data is 'sandbox', 'official', or the path of a CSV or JSONL file, not {settings.data!r}")
+        raise InputError(
+            f"data must be 'sandbox', 'official', or the path of a CSV or JSONL file, got {settings.data!r}"
+        )
     if task not in TASKS and not settings.answer_type:
         raise InputError(
-            f"task {task!r} is none of {', '.join(TASKS)}; for a task of your own set answer_type to number, "
+            f"task must be one of {', '.join(TASKS)}, got {task!r}; for your own task, set answer_type to number, "
             f"choice, yes/no, text or pattern"
         )
     if not settings.answer_type:
@@ -181,16 +186,16 @@ def task_for(task: str, settings: CollectSettings) -> Task:
 
 
 def make(task: Task, settings: CollectSettings) -> tuple[list[Question], list[Rationale], dict]:
-    """Questions with their splits, the rationales that come with the data, and facts worth keeping."""
+    """Questions with their splits, the rationales that come with the data, and facts for the manifest."""
     own = settings.data not in ("sandbox", "official")
     return (_own if own else {"sandbox": _sandbox, "official": _official}[settings.data])(task, settings)
 
 
 def _inputs(task: Task, settings: CollectSettings) -> dict:
-    """What the collection depends on. How fast and how long an endpoint is asked changes nothing of what it says."""
-    found = {"task": asdict(task), "settings": asdict(settings)}
+    """What the collection depends on; the speed and limits of an endpoint do not change its replies."""
+    found: dict[str, Any] = {"task": asdict(task), "settings": asdict(settings)}
     del found["settings"]["ask"], found["settings"]["endpoint"]
-    if settings.share.share == 1:  # then nothing is drawn
+    if settings.share.share == 1:  # nothing is drawn
         del found["settings"]["share"]
     if settings.teacher in ASKED:
         found["ask"] = asdict(settings.ask)
@@ -205,17 +210,17 @@ def _inputs(task: Task, settings: CollectSettings) -> dict:
 
 
 def _finished(place: Path, inputs: dict) -> bool:
-    """Whether the collection is there, with no rationale that was asked for and did not come."""
+    """Whether the collection is complete, with no requested rationale missing."""
     if not is_done(place, inputs):
         return False
     return not read_json(place / "manifest.json").get("annotation", {}).get("open", 0)
 
 
 def collect(folder: Path, task: str, settings: CollectSettings) -> None:
-    """Questions with their splits, and the teacher's rationales, into collected/.
+    """Write the questions with their splits, and the teacher's rationales, to collected/.
 
-    Rationales that a teacher was asked for and that did not come (a failure, the end of a budget) are asked for again
-    when this is called again; see `annotation` for what is kept on the way.
+    Requested rationales that did not arrive (a failure, an exhausted budget) are requested again by the next call; see
+    teacher/annotate for what is stored in between.
     """
     place = Path(folder) / "collected"
     one = task_for(task, settings)
@@ -234,14 +239,14 @@ def collect(folder: Path, task: str, settings: CollectSettings) -> None:
         rows, facts["teacher_share"] = draw(rows, settings.share)
     if not rows:
         raise InputError(
-            f"task {one.name!r}: no training question has a rationale of the teacher; raise coverage, add a column "
-            f"`rationale` to a table of your own, or ask a language model with the setting teacher"
+            f"task {one.name!r}: no training question has a teacher rationale; raise coverage, add a `rationale` "
+            f"column to your own table, or set teacher to request rationales from a language model"
         )
     for split in ("train", "dev", "test") if settings.protocol == "sound" else ("train", "test"):
         if not any(q.split == split for q in questions):
             raise InputError(
-                f"task {one.name!r}: there is no {split} question; give some (your own table marks them in its "
-                f"column `split`)"
+                f"task {one.name!r}: there are no {split} questions; add some (in your own table, mark them in the "
+                f"`split` column)"
             )
     write_json(place / "task.json", asdict(one))
     write_questions(place / "questions.jsonl", questions)

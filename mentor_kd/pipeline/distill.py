@@ -1,7 +1,8 @@
-"""The steps of the story, each from files to files in a task's folder: collect, mentor, augment, filter, distil.
+"""Distillation: train one student by one method with one seed.
 
-A step writes its manifest last; called again with the same inputs it does nothing, after a kill it goes on. What a
-step needs and does not find, `ensure` makes at smoke size, so that every notebook runs alone.
+Reads collected/, rationales.jsonl with its filters and verdicts and, for methods with soft labels, mentor/. Writes the
+student to students/<method>-seed<k>/ and updates filter_counts.csv; students trained with other settings or data are
+moved to students/earlier/. The method self-mentor also writes self-mentor/, a task's folder within the task's folder.
 """
 
 import dataclasses
@@ -29,8 +30,8 @@ from .mentor import train_mentor
 def rows_for(rows: list[Rationale], method: str) -> list[Rationale]:
     """What a method learns from: the kept rationales of its sources, or each question's bare answer.
 
-    For pairs these are the three most diverse of each question. For bare answers `rows` must hold a rationale, kept or
-    not, of every training question; the mentor's do.
+    For pairs, these are the three most diverse per question. For bare answers, `rows` must contain a rationale, kept or
+    not, for every training question, as the mentor's do.
     """
     row = get_method(method)
     if not row.sources:
@@ -43,10 +44,10 @@ def rows_for(rows: list[Rationale], method: str) -> list[Rationale]:
 
 
 def self_mentor(folder: Path, student: str, stop: Stop = never) -> Path:
-    """Train a mentor of the student's size as the run's mentor was trained, and have it augment, into self-mentor/.
+    """Train a mentor of the student's size like the run's mentor, and let it augment, into self-mentor/.
 
-    The folder is a task's folder of its own: the same questions, teacher's rationales, verdicts and filters, and the
-    settings that mentor/ and augmented/ were made with. With the mentor's own base all that is in it is the same.
+    That is a complete task's folder with the same questions, teacher rationales, verdicts and filters, and the settings
+    of mentor/ and augmented/. If the student is the mentor's base model, its contents are the same as the run's.
     """
     place = folder / SELF_MENTOR
     (place / "collected").mkdir(parents=True, exist_ok=True)
@@ -59,7 +60,9 @@ def self_mentor(folder: Path, student: str, stop: Stop = never) -> Path:
     mentor = read_json(folder / "mentor" / "manifest.json")["inputs"]
     augmented = read_json(folder / "augmented" / "manifest.json")["inputs"]
     if "sampling" not in augmented:
-        raise InputError(f"{SELF_MENTOR} writes its own rationales; here another augmenter wrote them (notebook 03)")
+        raise InputError(
+            f"{SELF_MENTOR} requires augmented/ to be written by the mentor; run notebook 03 with augmenter 'mentor'"
+        )
     train_mentor(place, student, settings_from(mentor["settings"]), mentor["max_length"], stop)
     mentor_again = Augmenter(only_missed="only_missed" in augmented)
     augment(place, Sampling(**augmented["sampling"]), mentor_again, augmented["backend"], stop)
@@ -71,16 +74,16 @@ def self_mentor(folder: Path, student: str, stop: Stop = never) -> Path:
 
 
 def source(folder: Path, method: str, student: str, stop: Stop = never) -> Path:
-    """The folder whose mentor and rationales a method learns from; that of a self-mentor is made where it is due."""
+    """The folder whose mentor and rationales a method learns from; a self-mentor is trained if needed."""
     folder = Path(folder)
     if get_method(method).mentor != SELF_MENTOR:
         return folder
-    with alone(folder, SELF_MENTOR):  # students of several processes share it
+    with alone(folder, SELF_MENTOR):  # students in several processes share it
         return self_mentor(folder, student, stop)
 
 
 def planned(rows: list[Rationale], method: str, settings: TrainSettings, student: str, max_length: int) -> int:
-    """Optimiser steps of a method's student, rationales that are too long for it left out as in training."""
+    """Optimiser steps of a method's student; rationales that are too long are left out, as in training."""
     outline, read = loading.outline(student), get_method(method).steps_of or method
     examples, _ = encode_rows(outline, rows_for(rows, read), max_length, get_method(read))
     return plan_batches(examples, outline.encoder_decoder, settings).steps
@@ -89,14 +92,14 @@ def planned(rows: list[Rationale], method: str, settings: TrainSettings, student
 def matched(
     rows: list[Rationale], method: str, settings: TrainSettings, student: str, max_length: int
 ) -> TrainSettings:
-    """The settings with as many optimiser steps as the method that this one controls, where it controls one."""
+    """The settings, with the number of optimiser steps of the method named by `steps_of`, if there is one."""
     if not get_method(method).steps_of:
         return settings
     return dataclasses.replace(settings, steps=planned(rows, method, settings, student, max_length))
 
 
 def _set_aside(folder: Path, inputs: dict) -> None:
-    """Move students of other settings or data to students/earlier/, so that no table mixes them with this one."""
+    """Move students with other settings or data to students/earlier/, so that no table mixes them with this one."""
 
     def what(manifest: dict) -> dict:
         settings = {k: v for k, v in manifest["settings"].items() if k not in ("seed", "steps")}
@@ -128,7 +131,7 @@ def distill(
     folder, row = Path(folder), get_method(method)
     home, settings = source(folder, method, student, stop), under(protocol_of(folder), settings)
     every = rationales(home)
-    write_counts(home, every)  # verdicts were perhaps given since
+    write_counts(home, every)  # there may be new verdicts
     rows, row_settings = rows_for(every, method), matched(every, method, settings, student, max_length)
     data = {"rows": [one.id for one in rows], "texts": sha256(folder / "rationales.jsonl")[:16]}
     inputs = {

@@ -1,3 +1,9 @@
+"""Missing inputs of a notebook, created at smoke size so that every notebook runs alone.
+
+Checks which of collected/, mentor/, augmented/, rationales.jsonl and students/ exist in a task's folder, and runs the
+steps that write the missing ones.
+"""
+
 import dataclasses
 import time
 from pathlib import Path
@@ -14,7 +20,7 @@ from .distill import distill
 from .filter import filter_rationales
 from .mentor import train_mentor
 
-# What `ensure` makes where a notebook's input is missing: small enough for a few seconds on a laptop.
+# Small enough for a few seconds on a laptop.
 SMOKE_COLLECT = CollectSettings(train_questions=40, dev_questions=16, test_questions=24)
 SMOKE_TRAINING = TrainSettings(epochs=2, batch_size=16, learning_rate=3e-3)
 SMOKE_SAMPLING = Sampling(n=3, temperature=0.7, top_k=50, max_new_tokens=80)
@@ -22,9 +28,9 @@ SMOKE_MODEL = "sandbox-small"
 
 
 def ensure(folder: Path, needed: str) -> None:
-    """Make what is missing up to "collected", "mentor", "augmented", "rationales" or "students", at smoke size.
+    """Create what is missing up to "collected", "mentor", "augmented", "rationales" or "students", at smoke size.
 
-    Questions come from the sandbox or, for one of the paper's tasks, from its data. InputError for any other task.
+    Questions come from the sandbox or, for one of the paper's tasks, from its data. Raises InputError for other tasks.
     """
     folder = Path(folder)
     if not (folder / "collected" / "manifest.json").exists() and folder.name not in TASKS:
@@ -48,7 +54,7 @@ def ensure(folder: Path, needed: str) -> None:
             started = time.monotonic()
             make()
             seconds = time.monotonic() - started
-            print(f"{name} was missing in {folder.parent.name}/{folder.name}: made at smoke size in {seconds:.0f} s")
+            print(f"{name} was missing in {folder.parent.name}/{folder.name}: created at smoke size in {seconds:.0f} s")
         if name == needed:
             return
-    raise InputError(f"nothing is called {needed!r}; there are {', '.join(steps)}")
+    raise InputError(f"needed must be one of {', '.join(steps)}, got {needed!r}")

@@ -1,3 +1,9 @@
+"""Filtering: the decision which rationales are kept for distillation.
+
+Reads collected/teacher.jsonl, augmented/mentor.jsonl, verdicts.jsonl and, if the filters use its confidence, mentor/.
+Writes rationales.jsonl (all rows, with what was kept and why not), filters.yaml (the settings) and filter_counts.csv.
+"""
+
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,7 +20,7 @@ from ..filtering.verdicts import read_verdicts
 
 
 def filter_rationales(folder: Path, settings: FilterSettings) -> pandas.DataFrame:
-    """Apply filters and verdicts to the teacher's and the mentor's rationales, into rationales.jsonl; the counts."""
+    """Apply filters and verdicts to all rationales, write them to rationales.jsonl, and return the counts."""
     folder = Path(folder)
     rows = teacher_rows(folder) + read_rationales(folder / "augmented" / "mentor.jsonl")
     kept = _filtered(folder, rows, settings)
@@ -24,7 +30,7 @@ def filter_rationales(folder: Path, settings: FilterSettings) -> pandas.DataFram
 
 
 def write_counts(folder: Path, rows: list[Rationale]) -> pandas.DataFrame:
-    """Count what is kept and why the rest is dropped; the file is touched only if the counts have changed."""
+    """Count kept rationales and the reasons for dropping others; writes filter_counts.csv only if it changes."""
     table = filters.counts(rows)
     path, text = folder / "filter_counts.csv", table.to_csv()
     if not path.exists() or read_text(path) != text:
@@ -33,7 +39,7 @@ def write_counts(folder: Path, rows: list[Rationale]) -> pandas.DataFrame:
 
 
 def rationales(folder: Path) -> list[Rationale]:
-    """All rationales with what the filters and verdicts said; verdicts given since are honoured."""
+    """All rationales with the decisions of filters and verdicts, including verdicts added since filtering."""
     folder = Path(folder)
     rows = read_rationales(folder / "rationales.jsonl")
     settings = FilterSettings(**read_yaml(folder / "filters.yaml"))
@@ -41,6 +47,6 @@ def rationales(folder: Path) -> list[Rationale]:
 
 
 def _filtered(folder: Path, rows: list[Rationale], settings: FilterSettings) -> list[Rationale]:
-    """The rows under the settings, the folder's verdicts and, where it is asked for, its mentor's confidence."""
+    """The rows under the settings, the folder's verdicts and, if a filter needs it, its mentor's confidence."""
     confidence = confidences(folder, rows) if settings.min_confidence is not None else None
     return filters.apply(rows, settings, read_verdicts(folder / "verdicts.jsonl"), task_of(folder), confidence)

@@ -1,6 +1,6 @@
-"""Fitting: one model trained on what it is to learn, evaluated on the test questions, and saved with all that.
+"""Fitting: train one model on rationales, evaluate it on the test questions, and save it with a card and a manifest.
 
-Mentors and students go through the same door; what a method needs beside rationales comes in as arguments.
+The same code fits mentors and students; what a method needs in addition to rationales is part of the `Lesson`.
 """
 
 import shutil
@@ -13,7 +13,8 @@ import filelock
 from ..data.answers import MARKER
 from ..data.folder import protocol_of, questions, task_of, teacher_rows
 from ..data.rationales import Rationale, target
-from ..evaluation.metrics import DevScore, accuracy
+from ..data.tasks import Task
+from ..evaluation.metrics import DevScore, Interval, accuracy
 from ..evaluation.predict import answer_cap, dev_score, predictions
 from ..files import InputError, digest, finish, is_done, read_json, read_jsonl, sha256, write_json, write_jsonl
 from ..models import loading, lora
@@ -28,6 +29,7 @@ from ..training.soft_labels import SoftLabels, SoftLabelSettings, cached, with_t
 from ..training.train import Trained, clean_up, train
 
 Stop = Callable[[], bool]
+Watch = Callable[[dict], None] | None
 PROTOCOL = {
     "sound": "sound: epoch chosen on dev, never on the test questions",
     "paper": "paper: epoch chosen on the test questions; nothing held out; verdicts of the official evaluator's rules; "
@@ -37,10 +39,10 @@ PROTOCOL = {
 
 @dataclass(frozen=True)
 class Lesson:
-    """What one model is to learn, by which settings, and where from.
+    """What one model is trained on, with which settings, and from which starting point.
 
-    `name` is the model to begin with; `mentor` the folder that holds the mentor and its soft labels, for methods with
-    soft labels. `card` (name, method, seed) and `inputs` go into the model's card and manifest.
+    `name` is the model to start from. `mentor` is the folder with the mentor and its soft labels, for methods with soft
+    labels. `card` (name, method, seed) and `inputs` go into the model's card and manifest.
     """
 
     name: str
@@ -56,140 +58,178 @@ class Lesson:
 def encode_rows(
     loaded: Loaded, rows: list[Rationale], max_length: int, method: Method
 ) -> tuple[list[Example], list[str]]:
-    """Rationales as a method's examples, and the ids of those that are too long."""
+    """Rationales encoded as examples for a method, and the ids of those that are too long."""
     if method.pairs:
         return encode_apart(loaded, rows, max_length)
     return encode(loaded, [(row.id, row.question, target(row)) for row in rows], max_length)
 
 
-def fit(
-    place: Path,
-    folder: Path,
-    lesson: Lesson,
-    label: str,
-    stop: Stop,
-    watch: Callable[[dict], None] | None,
-) -> dict:
-    """Train a model on its lesson, evaluate it on the test split, and save all that with a card and a manifest.
+def fit(place: Path, folder: Path, lesson: Lesson, label: str, stop: Stop, watch: Watch) -> dict:
+    """Train a model on its lesson, evaluate it on the test split, and save it with a card; returns the manifest.
 
     `folder` is the task's. Under protocol `sound` the dev questions choose the epoch; under `paper` the test questions
     do, by the official evaluator's verdict. Called again with the same inputs it returns the manifest; after a stop or
-    a kill it goes on.
+    a kill it resumes. Raises InputError if no rationale is left to train on, and KeyboardInterrupt after a stop.
     """
     if not is_done(place, lesson.inputs):
         with alone(folder, place.name):
-            if not is_done(place, lesson.inputs):  # another process may have done it in the meantime
+            if not is_done(place, lesson.inputs):  # another process may have finished it in the meantime
                 _fit(place, folder, lesson, label, stop, watch)
     return read_json(place / "manifest.json")
 
 
 def alone(folder: Path, name: str) -> filelock.FileLock:
-    """The lock under which one process at a time works on that part of a task's folder; it goes with the process."""
+    """The lock for working on this part of a task's folder, one process at a time; released if the process ends."""
     (folder / ".locks").mkdir(exist_ok=True)
     return filelock.FileLock(folder / ".locks" / f"{name}.lock")
 
 
-def _fit(
-    place: Path,
-    folder: Path,
-    lesson: Lesson,
-    label: str,
-    stop: Stop,
-    watch: Callable[[dict], None] | None,
-) -> None:
+def _fit(place: Path, folder: Path, lesson: Lesson, label: str, stop: Stop, watch: Watch) -> None:
+    ready = _prepare(place, folder, lesson, label)
+    trained = _train(ready, label, stop, watch)
+    if lesson.settings.lora.rank and lesson.settings.lora.merge:
+        ready = replace(ready, loaded=replace(ready.loaded, model=lora.merged(ready.loaded.model)))
+    test = _evaluate(ready)
+    _save(ready, trained, test)
+    clean_up(place / "work")
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A lesson with everything that is known before training starts."""
+
+    place: Path
+    folder: Path
+    lesson: Lesson
+    task: Task
+    protocol: str
+    loaded: Loaded  # with LoRA adapters if the lesson uses them
+    parameters: int  # without adapters
+    trained_parameters: int
+    examples: list[Example]
+    too_long: list[str]  # ids of the rationales that are left out
+    greedy: Sampling  # for answers to dev and test questions
+
+    @property
+    def chosen_on(self) -> str:
+        """The split that chooses the epoch."""
+        return "test" if self.protocol == "paper" else "dev"
+
+    @property
+    def verdict(self) -> str:
+        """The field of a prediction with the verdict that counts."""
+        return "paper_correct" if self.protocol == "paper" else "correct"
+
+
+def _prepare(place: Path, folder: Path, lesson: Lesson, label: str) -> _Ready:
+    """Prepare the output folder, load the model, encode the rationales, and add LoRA adapters."""
     task, protocol, settings = task_of(folder), protocol_of(folder), lesson.settings
     _begin(place, lesson.inputs)
-    loaded, rows = loading.load(lesson.name), lesson.rows
-    examples, too_long = encode_rows(loaded, rows, lesson.max_length, lesson.method)
-    if not examples:
-        raise InputError(f"{label}: none of {len(rows)} rationale(s) is left to train on (too long: {len(too_long)})")
-    greedy = Sampling(max_new_tokens=answer_cap(examples, lesson.max_length), batch_size=64)
-    asked, verdict = ("test", "paper_correct") if protocol == "paper" else ("dev", "correct")
-    choosing = questions(folder, asked)
+    loaded = loading.load(lesson.name)
     parameters = loaded.parameters
+    examples, too_long = encode_rows(loaded, lesson.rows, lesson.max_length, lesson.method)
+    if not examples:
+        raise InputError(
+            f"{label}: none of {len(lesson.rows)} rationale(s) is left to train on (too long: {len(too_long)}); raise "
+            f"max_length or keep more rationales"
+        )
+    greedy = Sampling(max_new_tokens=answer_cap(examples, lesson.max_length), batch_size=64)
     if settings.lora.rank:
         loaded = replace(loaded, model=lora.adapt(loaded.model, settings.lora, settings.seed))
-    trained_parameters = sum(p.numel() for p in loaded.model.parameters() if p.requires_grad)
+    trainable = sum(p.numel() for p in loaded.model.parameters() if p.requires_grad)
+    return _Ready(place, folder, lesson, task, protocol, loaded, parameters, trainable, examples, too_long, greedy)
+
+
+def _train(ready: _Ready, label: str, stop: Stop, watch: Watch) -> Trained:
+    """Train the model in place, or only score it for methods without training; KeyboardInterrupt after a stop."""
+    lesson, loaded, work = ready.lesson, ready.loaded, ready.place / "work"
+    choosing = questions(ready.folder, ready.chosen_on)
 
     def score(to_beat: float | None) -> DevScore:
-        return dev_score(loaded, choosing, task, greedy, to_beat, verdict)
+        return dev_score(loaded, choosing, ready.task, ready.greedy, to_beat, ready.verdict)
 
-    mentor = _mentor(lesson, loaded, examples, stop)
-    on_policy = lesson.method.on_policy
-    if lesson.method.tuned:
-        trained = train(loaded, examples, score, settings, place / "work", mentor, label, stop, watch, on_policy)
-    else:
-        trained = Trained(steps=0, best_step=0, dev_accuracy=score(None).accuracy, seconds=0.0, padding=1.0)
-        write_jsonl(place / "work" / "metrics.jsonl", [])
+    mentor, method = _mentor(lesson, loaded, ready.examples, stop), lesson.method
+    if not method.tuned:
+        scored = Trained(steps=0, best_step=0, dev_accuracy=score(None).accuracy, seconds=0.0, padding=1.0)
+        write_jsonl(work / "metrics.jsonl", [])
+        return scored
+    trained = train(loaded, ready.examples, score, lesson.settings, work, mentor, label, stop, watch, method.on_policy)
     if trained.stopped:
-        raise KeyboardInterrupt(f"{label} was stopped at step {trained.steps}; run the same again to go on from there")
-    apart = settings.lora.rank and not settings.lora.merge
-    if settings.lora.rank and not apart:
-        loaded = replace(loaded, model=lora.merged(loaded.model))
-    answers = [{**row, "protocol": protocol} for row in predictions(loaded, questions(folder, "test"), task, greedy)]
-    write_jsonl(place / "predictions.jsonl", answers)
+        raise KeyboardInterrupt(f"{label} was stopped at step {trained.steps}; run it again to resume")
+    return trained
+
+
+def _evaluate(ready: _Ready) -> Interval:
+    """Answer the test questions, write predictions.jsonl, and return the accuracy in percent."""
+    rows = predictions(ready.loaded, questions(ready.folder, "test"), ready.task, ready.greedy)
+    write_jsonl(ready.place / "predictions.jsonl", [{**row, "protocol": ready.protocol} for row in rows])
+    return accuracy(row[ready.verdict] for row in rows)
+
+
+def _save(ready: _Ready, trained: Trained, test: Interval) -> None:
+    """Write metrics.jsonl, the model (or only its adapters, if they are not merged) with its card, and the manifest."""
+    lesson, place = ready.lesson, ready.place
     write_jsonl(place / "metrics.jsonl", [row for _, row in read_jsonl(place / "work" / "metrics.jsonl")])
-    test = accuracy(row[verdict] for row in answers)
     facts = {
         "base": lesson.name,
-        "parameters": parameters,
-        "trained_parameters": trained_parameters,
-        "rationales": len(rows),
-        "trained_on": len(examples),
-        "too_long": too_long,
+        "parameters": ready.parameters,
+        "trained_parameters": ready.trained_parameters,
+        "rationales": len(lesson.rows),
+        "trained_on": len(ready.examples),
+        "too_long": ready.too_long,
         "max_length": lesson.max_length,
-        "max_new_tokens": greedy.max_new_tokens,
+        "max_new_tokens": ready.greedy.max_new_tokens,
         "training": asdict(trained),
-        "protocol": protocol,
-        "chosen_on": asked,
+        "protocol": ready.protocol,
+        "chosen_on": ready.chosen_on,
         "test": asdict(test),
         **lesson.card,
     }
     data = lesson.inputs["data"]
-    hashes = {"questions": sha256(folder / "collected" / "questions.jsonl")[:16], **data}
+    hashes = {"questions": sha256(ready.folder / "collected" / "questions.jsonl")[:16], **data}
     hashes["rows"] = digest(data["rows"])[:16]  # the manifest lists them
-    accuracy_text = f"{test.value:.1f}% of {test.n} test questions (Wilson 95%: {test.low:.1f} to {test.high:.1f})"
     card = {
-        "summary": f"Trained by {lesson.card['method']} on {task.name}; answers as `rationale {MARKER} answer`.",
-        "task": asdict(task),
+        "summary": f"Trained by {lesson.card['method']} on {ready.task.name}; answers as `rationale {MARKER} answer`.",
+        "task": asdict(ready.task),
         **facts,
-        "protocol": PROTOCOL[protocol],
-        "accuracy": accuracy_text,
-        "settings": asdict(settings),
+        "protocol": PROTOCOL[ready.protocol],
+        "accuracy": f"{test.value:.1f}% of {test.n} test questions (Wilson 95%: {test.low:.1f} to {test.high:.1f})",
+        "settings": asdict(lesson.settings),
         "data_hashes": hashes,
         "provenance": provenance(),
     }
-    loading.save(place, loaded, card, adapters_of=lesson.name if apart else "")
-    weights = lora.WEIGHTS if apart else "model.safetensors"
+    separate = lesson.settings.lora.rank and not lesson.settings.lora.merge
+    loading.save(place, ready.loaded, card, adapters_of=lesson.name if separate else "")
+    weights = lora.WEIGHTS if separate else "model.safetensors"
     finish(place, lesson.inputs, [weights, "predictions.jsonl", "metrics.jsonl"], **facts)
-    clean_up(place / "work")
 
 
 def _mentor(lesson: Lesson, student: Loaded, examples: list[Example], stop: Stop) -> Loaded | SoftLabels | None:
-    """The mentor's soft labels for these examples: none, from the cache under soft_labels/, or the live mentor.
+    """The source of the mentor's soft labels for these examples: none, the cache in soft_labels/, or the live mentor.
 
-    The cache holds the targets' own positions only: padding, and texts that are yet to be written, need the mentor
-    itself. So does any divergence but KL(mentor || student) where only the likeliest tokens are kept as they are.
+    The cache holds target positions of known texts only, so padding and texts written during training need the live
+    mentor. So does any divergence other than KL(mentor || student) if only the top k tokens are stored exactly.
     """
-    if lesson.mentor is None:
+    home = lesson.mentor
+    if home is None:
         return None
-    place, settings = lesson.mentor / "mentor", lesson.settings
+    place, settings = home / "mentor", lesson.settings
     loss = settings.loss
     if lesson.method.on_policy or loss.mask == "as published" or (loss.beta > 0 and settings.soft_label_k):
         return loading.load(place)
     vocabulary = min(student.vocabulary, loading.outline(place).vocabulary)
     kept = with_temperature(SoftLabelSettings(settings.soft_label_k), loss.soft_label_temperature)
-    where, identity = lesson.mentor / "soft_labels", loading.identity(place)
+    where, identity = home / "soft_labels", loading.identity(place)
 
-    def basis() -> list[Example]:  # the same for all methods, so that no student's labels depend on who came first
-        return encode_rows(student, teacher_rows(lesson.mentor), lesson.max_length, Method(("teacher",)))[0]
+    def basis() -> list[Example]:  # the same for all methods, so that labels do not depend on which student came first
+        return encode_rows(student, teacher_rows(home), lesson.max_length, Method(("teacher",)))[0]
 
     labels = cached(where, identity, lambda: loading.load(place), vocabulary, examples, kept, stop=stop, basis=basis)
-    return loading.load(place) if loss.beta > 0 and labels.settings.k else labels  # a mentor without an exact form
+    return loading.load(place) if loss.beta > 0 and labels.settings.k else labels  # this mentor has no exact form
 
 
 def _begin(place: Path, inputs: dict) -> None:
-    """Make ready for a step: unfinished work of the same inputs stays, anything else is removed."""
+    """Prepare a step's folder: unfinished work with the same inputs stays, anything else is removed."""
     begun = place / "work" / "inputs.json"
     if place.exists() and not (begun.exists() and read_json(begun) == inputs):
         shutil.rmtree(place)
@@ -197,5 +237,5 @@ def _begin(place: Path, inputs: dict) -> None:
 
 
 def never() -> bool:
-    """The stop that never comes."""
+    """A `stop` that never asks for a stop."""
     return False

@@ -1,3 +1,9 @@
+"""Mentor training: a model fine-tuned on the teacher's correct rationales.
+
+Reads collected/. Writes mentor/: the model and its card, predictions.jsonl on the test questions, metrics.jsonl and
+manifest.json.
+"""
+
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path

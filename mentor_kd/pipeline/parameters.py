@@ -1,9 +1,9 @@
 """Parameters: the one place where a notebook's parameters become the settings of its step.
 
-Notebooks, stages, checks and estimates call the same builders, each with a mapping of parameter names to values (a
-notebook passes `globals()`). A builder raises InputError with the parameter's name for the first value that is wrong,
-so that a mistake shows before anything is computed. The defaults are the notebooks'; a notebook that lacks a parameter
-leaves the setting at the default of its class.
+Notebooks, checks and estimates call the same builders with a mapping of parameter names to values (a notebook passes
+`globals()`). A builder raises InputError with the parameter's name for the first invalid value, so that a mistake shows
+before anything is computed. Defaults are the notebooks'; if a notebook lacks a parameter, the setting has its class's
+default.
 """
 
 import dataclasses
@@ -32,9 +32,10 @@ from .collect import CollectSettings, task_for
 
 Given = Mapping[str, Any]
 
-COLLECTED = ("data", "answer_type", "answer_pattern", "answer_choices", "teacher", "train_questions", "dev_questions")
-COLLECTED += ("test_questions", "test_seed", "coverage", "error_rate", "rationales", "dev_file", "last_letter_labels")
-COLLECTED += ("protocol",)
+COLLECTED = tuple(
+    "data answer_type answer_pattern answer_choices teacher train_questions dev_questions test_questions test_seed "
+    "coverage error_rate rationales dev_file last_letter_labels protocol".split()
+)
 ASKED = ("prompt", "rationales", "until_correct", "most_asked", "budget_money", "prices")
 SERVED = ("base_url", "key_env", "in_flight", "requests_per_minute", "tokens_per_minute")
 
@@ -43,7 +44,7 @@ SERVED = ("base_url", "key_env", "in_flight", "requests_per_minute", "tokens_per
 
 
 def collect_settings(given: Given) -> CollectSettings:
-    """What notebook 01 collects, and notebook 20."""
+    """The collection of notebooks 01 and 20."""
     names = {"model": "teacher_model", "temperature": "teacher_temperature", "max_tokens": "teacher_max_tokens"}
     share = {"share": "teacher_share", "unit": "share_of", "seed": "share_seed"}
     return build(
@@ -57,14 +58,14 @@ def collect_settings(given: Given) -> CollectSettings:
 
 
 def mentor_settings(given: Given) -> TrainSettings:
-    """How notebooks 02 and 20 train the mentor."""
+    """The mentor's training in notebooks 02 and 20."""
     names = {name: f"mentor_{name}" for name in ("epochs", "batch_size", "learning_rate", "seed")}
     lora = build(LoraSettings, given, {"rank": "mentor_lora_rank"})
     return build(TrainSettings, given, names | _same(("accumulation", "precision")), lora=lora)
 
 
 def augmenter(given: Given) -> Augmenter:
-    """Who writes in notebook 03."""
+    """The augmenter of notebook 03."""
     names = {"model": "augmenter_model", "prompt": "augmenter_prompt", "max_tokens": "augmenter_max_tokens"}
     ask = build(AskSettings, given, names)
     endpoint = build(EndpointSettings, given, {"base_url": "augmenter_url", "key_env": "augmenter_key_env"})
@@ -73,27 +74,27 @@ def augmenter(given: Given) -> Augmenter:
 
 
 def sampling(given: Given, mentor_length: int) -> Sampling:
-    """How notebook 03 samples; max_new_tokens 0 stands for `mentor_length`, the length that its training suggests."""
-    _each(given, ("max_new_tokens",), require_integer, 0, "0 for the length that the training suggests")
+    """The sampling of notebook 03; max_new_tokens 0 means `mentor_length`, which the mentor's training suggests."""
+    _each(given, ("max_new_tokens",), require_integer, 0, "0 for the length suggested by the mentor's training")
     names = {"n": "samples", "batch_size": "generation_batch", "seed": "sampling_seed"}
     length = given.get("max_new_tokens", 0) or mentor_length
     return build(Sampling, given, names | _same(("temperature", "top_k", "top_p")), max_new_tokens=length)
 
 
 def mentor_length(folder: Path) -> int:
-    """The longest answer of a folder's mentor in tokens, as its training suggests."""
+    """The token limit of the answers of a folder's mentor, as its training suggests."""
     return read_json(Path(folder) / "mentor" / "manifest.json")["max_new_tokens"]
 
 
 def filter_settings(given: Given) -> FilterSettings:
-    """What notebook 04 drops, where 0 stands for a filter that is off."""
+    """The filters of notebook 04; 0 turns a filter off."""
     _each(given, ("min_words", "max_words"), require_integer, 0, "0 for no limit")
     off = filters.parameters(FilterSettings())
     return filters.from_parameters(**{name: given.get(name, value) for name, value in off.items()})
 
 
 def student_settings(given: Given) -> TrainSettings:
-    """How notebooks 06 and 20 train a student, with the first seed."""
+    """A student's training in notebooks 06 and 20, with the first seed."""
     seeds = given.get("seeds", [0])
     check_seeds(seeds)
     loss = _same(("soft_label_weight", "soft_label_temperature", "consistency_weight")) | {"beta": "soft_label_beta"}
@@ -111,7 +112,7 @@ def student_settings(given: Given) -> TrainSettings:
 
 
 def students(given: Given) -> list[tuple[str, TrainSettings]]:
-    """The students of notebook 06 in order: every method with every seed."""
+    """The students of notebook 06, in order: every method with every seed."""
     methods = given.get("methods", list(USUAL))
     require_list("methods", methods, str, empty=False)
     for method in methods:
@@ -120,8 +121,8 @@ def students(given: Given) -> list[tuple[str, TrainSettings]]:
     return [(method, dataclasses.replace(settings, seed=seed)) for method in methods for seed in seeds]
 
 
-def check_seeds(seeds: object) -> None:
-    """InputError where these are not seeds: a list of integers from 0."""
+def check_seeds(seeds: Any) -> None:
+    """Raise InputError unless `seeds` is a non-empty list of integers >= 0."""
     require_list("seeds", seeds, int, empty=False)
     for seed in seeds:
         require_integer("seeds", seed)
@@ -131,19 +132,19 @@ def check_seeds(seeds: object) -> None:
 
 
 def check_collect(given: Given) -> None:
-    """InputError for the first parameter of notebook 01 that is wrong."""
+    """Raise InputError for the first invalid parameter of notebook 01."""
     task_for(given["task"], collect_settings(given))
 
 
 def check_mentor(given: Given) -> None:
-    """InputError for the first parameter of notebook 02 that is wrong."""
+    """Raise InputError for the first invalid parameter of notebook 02."""
     mentor_settings(given)
     _each(given, ("max_length",), require_integer, 1)
     _each(given, ("mentor",), require_text, False)
 
 
 def check_augment(given: Given) -> None:
-    """InputError for the first parameter of notebook 03 that is wrong."""
+    """Raise InputError for the first invalid parameter of notebook 03."""
     _each(given, ("backend",), require_text)
     ct2.check_backend(given.get("backend", ct2.REFERENCE))
     augmenter(given)
@@ -151,13 +152,13 @@ def check_augment(given: Given) -> None:
 
 
 def check_filter(given: Given) -> None:
-    """InputError for the first parameter of notebook 04 that is wrong."""
+    """Raise InputError for the first invalid parameter of notebook 04."""
     filter_settings(given)
     _each(given, ("who",), require_text)
 
 
 def check_lens(given: Given) -> None:
-    """InputError for the first parameter of notebook 05 that is wrong."""
+    """Raise InputError for the first invalid parameter of notebook 05."""
     _each(given, ("lens_student",), require_text)
     _each(given, ("lens_rationales",), require_integer, 1)
     name = given.get("lens_student")
@@ -166,21 +167,21 @@ def check_lens(given: Given) -> None:
 
 
 def check_students(given: Given) -> None:
-    """InputError for the first parameter of notebook 06 that is wrong."""
+    """Raise InputError for the first invalid parameter of notebook 06."""
     students(given)
     _each(given, ("max_length",), require_integer, 1)
     _each(given, ("student",), require_text, False)
 
 
 def check_chart(given: Given) -> None:
-    """InputError for the first parameter of notebook 07 that is wrong."""
+    """Raise InputError for the first invalid parameter of notebook 07."""
     _each(given, ("tasks",), require_list, str)
     for task in given.get("tasks", []):
         task_folder(given["run"], task)
 
 
 def check_own(given: Given) -> None:
-    """InputError for the first parameter of notebook 20 that is wrong; "" stands for its own example or server."""
+    """Raise InputError for the first invalid parameter of notebook 20; "" means its example data or server."""
     settings = collect_settings({**given, "base_url": given["base_url"] or "http://127.0.0.1"})
     task_for(given["task"], dataclasses.replace(settings, data=settings.data or "sandbox"))
     mentor_settings(given)
@@ -191,7 +192,7 @@ def check_own(given: Given) -> None:
 
 
 CHECKS = {
-    "00_tour": lambda given: None,  # it has no parameters but run and task
+    "00_tour": lambda given: None,  # it only has the parameters run and task
     "01_collect_rationales": check_collect,
     "02_train_mentor": check_mentor,
     "03_augment_rationales": check_augment,
@@ -204,35 +205,35 @@ CHECKS = {
 
 
 def check(notebook: str, given: Given) -> None:
-    """InputError for the first wrong value among all parameters of one of the notebooks 00 to 07 and 20.
+    """Raise InputError for the first invalid parameter of one of the notebooks 00 to 07 and 20.
 
-    Whether its models are found is another question, which `check_models` answers: a hub may be asked for it.
+    Does not check whether its models exist: `check_models` does, possibly with a request to the hub.
     """
     task_folder(given["run"], given.get("task", "task"))
     CHECKS[notebook](given)
 
 
 def check_models(given: Given) -> None:
-    """InputError where a run's mentor or student is not found, neither here nor on the hub."""
+    """Raise InputError if a run's mentor or student is found neither on this machine nor on the hub."""
     for name in ("mentor", "student"):
         if name in given:
             loading.identity(given[name])
 
 
 def _each(given: Given, names: Iterable[str], require: Callable, *more: Any) -> None:
-    """Check those of these parameters that a notebook has."""
+    """Check the named parameters, as far as a notebook has them."""
     for name in names:
         if name in given:
             require(name, given[name], *more)
 
 
 def _same(names: Iterable[str]) -> dict[str, str]:
-    """Settings that have the name of their parameter."""
+    """Settings with the same name as their parameter."""
     return {name: name for name in names}
 
 
 def build(kind: type, given: Given, names: Mapping[str, str], **more: Any) -> Any:
-    """An object of a settings class from parameters; `names` maps its fields to theirs, which an error then names."""
+    """A settings object from parameters; `names` maps its fields to the parameters, which errors then name."""
     try:
         return kind(**{field: given[name] for field, name in names.items() if name in given}, **more)
     except InputError as error:

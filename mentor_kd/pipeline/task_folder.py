@@ -1,4 +1,4 @@
-"""The folder of a task in a run, and what the steps have left in it so far."""
+"""The folder of a task in a run, and what the steps have written to it so far."""
 
 import os
 from pathlib import Path
@@ -10,10 +10,10 @@ from .filter import rationales
 
 
 class TaskFolder(os.PathLike):
-    """reports/<run>/<task>: pass it to any step in the place of a path, and read what the steps wrote.
+    """reports/<run>/<task>: pass it to any step as a path, and read what the steps wrote.
 
-    Raises InputError where run or task cannot name a folder, and, in a property or method, where the step that writes
-    what it reads has not been run.
+    Raises InputError if run or task is not a valid folder name. A property or method raises it if the step that writes
+    its data has not been run.
     """
 
     def __init__(self, run: str, task: str):
@@ -30,7 +30,7 @@ class TaskFolder(os.PathLike):
 
     @property
     def task(self) -> Task:
-        """The task, as the collection wrote it down."""
+        """The task, as recorded by the collection."""
         return folder.task_of(self.path)
 
     @property
@@ -48,5 +48,5 @@ class TaskFolder(os.PathLike):
         return folder.questions(self.path, split)
 
     def rationales(self) -> list[Rationale]:
-        """All rationales, the teacher's and the mentor's, with what filters and verdicts decided, new ones included."""
+        """All rationales, the teacher's and the mentor's, with all decisions of filters and verdicts so far."""
         return rationales(self.path)

@@ -17,8 +17,6 @@ from ..progress import Progress
 from .prices import Budget
 from .store import Cost, Replies, Reply, Request
 
-KNOWN = {"model", "messages", "temperature", "max_tokens", "seed", "stop", "top_k", "top_p"}
-
 
 @dataclass(frozen=True)
 class LocalWhere:

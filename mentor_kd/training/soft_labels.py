@@ -301,7 +301,7 @@ def cached(
         plain, waiting, tokens = labels.tail is not None or has_plain_head(loaded), [], 0
         if not settings.k and not plain:
             labels.note(plain_head=False)
-            print(f"{label}: this mentor's logits are not one layer of its states; the top {TOP_K} tokens are stored")
+            print(f"{label}: this mentor's logits are not one layer of its states, so its top {TOP_K} tokens are kept")
             return top_k(lambda: loaded)
         if not settings.k and labels.head is None:
             labels.add_head(loaded.model.get_output_embeddings())

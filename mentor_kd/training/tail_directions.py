@@ -69,9 +69,7 @@ def main_directions(states: Tensor, weight: Tensor, bias: Tensor | None, rank: i
     """
     states, weight = states.cpu().double(), weight.detach().cpu()
     if not states.isfinite().all():
-        raise InputError(
-            "the mentor's last states are not all finite: its training diverged; train it again with a lower learning rate"
-        )
+        raise InputError("the mentor's last states are not all finite; train it again, with a lower learning rate")
     center, mean = states.mean(0), weight.mean(0, dtype=torch.float64)
     apart = states - center
 

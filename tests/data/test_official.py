@@ -9,7 +9,7 @@ import pytest
 from mentor_kd.data import official
 from mentor_kd.data.official import load_task, mentor_rationales, read_dev, teacher_rationales
 from mentor_kd.data.rationales import new_question, question_id
-from mentor_kd.data.tasks import TASKS
+from mentor_kd.data.tasks import PROTOCOLS, TASKS
 from mentor_kd.files import InputError
 
 SVAMP = "data/main/svamp_test.json"
@@ -60,7 +60,7 @@ def test_a_held_out_questions_rationales_are_held_out_too(tree):
 
 
 def test_a_question_that_comes_twice_is_taken_once(tree):
-    for protocol in official.PROTOCOLS:
+    for protocol in PROTOCOLS:
         task = load_task("asdiv", protocol)
         assert len(task.train) == 3 and official_files.adds_up(task)
         assert task.dropped == (f"{tree}/data/skeleton/asdiv_train.json, row 3: repeats the question of row 1",)

@@ -10,7 +10,7 @@ import tiny
 from mentor_kd.data import download, official
 from mentor_kd.data.official import load_task, mentor_rationales, read_official_questions, read_official_rationales
 from mentor_kd.data.rationales import normalise, target
-from mentor_kd.data.tasks import TASKS
+from mentor_kd.data.tasks import PROTOCOLS, TASKS
 from mentor_kd.files import official_root
 from mentor_kd.models import loading
 from mentor_kd.models.batches import encode, padding_waste, row_lengths
@@ -86,7 +86,7 @@ def test_every_real_file_is_read(path):
 
 @real
 @pytest.mark.parametrize("name", SIZES)
-@pytest.mark.parametrize("protocol", official.PROTOCOLS)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_real_tasks(name, protocol):
     base = TASKS[name].official
     if not {f"data/main/{base}_test.json", f"data/skeleton/{base}_train.json"} <= set(REAL):

@@ -49,7 +49,7 @@ def test_training_is_stopped_by_the_button_and_goes_on(lab, page, reports):
     for key in "ddxb":  # in command mode: delete the cell, cut it, add another below
         page.keyboard.press(key)
     page.keyboard.press("Enter")
-    message = page.get_by_text(re.compile(r"mentor sandbox-small was stopped at step \d+; run the same again"))
+    message = page.get_by_text(re.compile(r"mentor sandbox-small was stopped at step \d+; run it again"))
     message.wait_for()
     assert book.cells() == cells
     stopped = int(re.search(r"at step (\d+)", message.text_content()).group(1))

@@ -1,4 +1,4 @@
-"""Augmenters: whoever writes, the same questions, the same file, and a student that learns from nothing else."""
+"""Augmenters: all write for the same questions to the same file, and a student may learn from them alone."""
 
 import shutil
 from collections import Counter
@@ -26,7 +26,7 @@ SAMPLING = Sampling(n=2, temperature=0.9, max_new_tokens=10)
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A task's folder with a mentor, and the model that it was made from."""
+    """A task's folder with a mentor, and its base model."""
     place = tmp_path_factory.mktemp("run")
     model = str(tiny.llama(place / "model"))
     collect(place / TASK, TASK, CollectSettings(train_questions=60, dev_questions=3, test_questions=4, rationales=1))
@@ -43,7 +43,7 @@ def written(folder):
     return read_rationales(folder / "augmented" / "mentor.jsonl")
 
 
-def test_what_is_missed_has_no_right_rationale_of_the_teacher(folder):
+def test_missed_questions_have_no_correct_teacher_rationale(folder):
     right = {row.question_id for row in teacher_rows(folder) if row.correct}
     asked = {row.question_id for row in teacher_rows(folder)}
     left = {question.id for question in missed(folder)}
@@ -51,7 +51,7 @@ def test_what_is_missed_has_no_right_rationale_of_the_teacher(folder):
     assert left - asked and left & asked  # some were never asked, some were answered wrongly
 
 
-def test_where_nothing_is_missed_it_is_said(tmp_path):
+def test_only_missed_without_missed_questions_is_an_error(tmp_path):
     sizes = {"train_questions": 8, "dev_questions": 3, "test_questions": 4, "coverage": 1.0, "error_rate": 0.0}
     collect(tmp_path / TASK, TASK, CollectSettings(**sizes))
     with pytest.raises(InputError, match="so none is missed; lower teacher_share"):
@@ -59,7 +59,7 @@ def test_where_nothing_is_missed_it_is_said(tmp_path):
 
 
 @pytest.mark.parametrize("only", [True, False])
-def test_the_mentor_and_the_teacher_asked_again_write_for_the_same_questions(folder, only):
+def test_the_mentor_and_the_sandbox_teacher_write_for_the_same_questions(folder, only):
     wanted = {q.id for q in (missed(folder) if only else questions(folder, "train"))}
     found = {}
     for who in ("mentor", "sandbox"):
@@ -71,7 +71,7 @@ def test_the_mentor_and_the_teacher_asked_again_write_for_the_same_questions(fol
     assert not {row.id for row in found["sandbox"]} & {row.id for row in [*found["mentor"], *teacher_rows(folder)]}
 
 
-def test_the_teacher_asked_again_errs_at_its_rate_by_another_draw_and_is_asked_once(folder):
+def test_the_sandbox_teacher_keeps_its_error_rate_with_a_new_seed_and_a_finished_step_is_not_repeated(folder):
     augment(folder, replace(SAMPLING, n=5), Augmenter("sandbox"))
     first = written(folder)
     share = sum(row.correct for row in first) / len(first)
@@ -85,7 +85,7 @@ def test_the_teacher_asked_again_errs_at_its_rate_by_another_draw_and_is_asked_o
     assert written(folder) != first
 
 
-def test_a_student_of_the_augmenter_alone_learns_from_its_right_texts_only(folder, trained):
+def test_augmented_only_learns_from_the_augmenters_correct_rationales_only(folder, trained):
     augment(folder, SAMPLING, Augmenter("sandbox", True))
     counts = filter.filter_rationales(folder, FilterSettings())
     assert counts.loc["mentor", "total"] == 2 * len(missed(folder)) == counts.loc["mentor"].drop("total").sum()
@@ -94,11 +94,11 @@ def test_a_student_of_the_augmenter_alone_learns_from_its_right_texts_only(folde
     rows = filters.apply(teacher_rows(folder) + written(folder), FilterSettings(), {}, task_of(folder))
     kept = {row.id for row in rows if row.kept and row.source == "mentor"}
     assert set(manifest["inputs"]["data"]["rows"]) == kept
-    with pytest.raises(InputError, match="self-mentor writes its own rationales"):
+    with pytest.raises(InputError, match="self-mentor requires augmented/ to be written by the mentor"):
         distill.distill(folder, "self-mentor", trained[1], TRAINING)
 
 
-def test_a_local_model_and_a_file_may_augment(folder, trained, tmp_path):
+def test_a_local_model_and_a_file_can_augment(folder, trained, tmp_path):
     ask = AskSettings(model=trained[1], prompt="one-call", max_tokens=8)
     augment(folder, Sampling(n=1, temperature=0.7, max_new_tokens=8), Augmenter("local", True, ask))
     found = written(folder)
@@ -122,6 +122,6 @@ def test_a_local_model_and_a_file_may_augment(folder, trained, tmp_path):
         ({"only_missed": "false"}, "only_missed must be true or false"),
     ],
 )
-def test_an_augmenter_that_cannot_be_is_refused(given, words):
+def test_an_invalid_augmenter_is_rejected(given, words):
     with pytest.raises(InputError, match=words):
         Augmenter(**given)

@@ -1,4 +1,4 @@
-"""A collection whose teacher is asked: splits, what is asked again, and what a run checks before it starts."""
+"""A collection from an endpoint: splits, repeated requests, and the checks before a run starts."""
 
 import os
 from dataclasses import replace
@@ -30,13 +30,13 @@ def settings(table, server, **ask):
     return CollectSettings(str(table), "number", teacher="endpoint", ask=ask, endpoint=endpoint)
 
 
-def test_a_collection_asks_only_for_training_questions_and_again_only_for_what_did_not_come(table, tmp_path):
+def test_only_training_questions_are_requested_and_again_only_the_missing_ones(table, tmp_path):
     broken = {3, 4, 5, 6, 7, 8}
     with Server(lambda body, nth: "500" if number(body) in broken else right(body)) as server:
         folder, given = tmp_path / "sums", settings(table, server)
         collect(folder, "sums", given)
         made = read_json(folder / "collected" / "manifest.json")
-        # of fifty, a fifth for the test, and of the forty others a fifth for dev
+        # a fifth of fifty for test, and a fifth of the other forty for dev
         assert made["questions"] == {"train": 32, "dev": 8, "test": 10} and made["test_questions_drawn"] == 10
         train = {q.question for q in questions(folder, "train")}
         assert {
@@ -45,7 +45,7 @@ def test_a_collection_asks_only_for_training_questions_and_again_only_for_what_d
         missing = sum(f"What is {i} + 1?" in train for i in broken)
         assert made["annotation"]["open"] == missing > 0 and len(teacher_rows(folder)) == 32 - missing
         job = jobs.Job("01_collect_rationales", folder, {}, "sums/01_collect_rationales")
-        assert jobs.unfinished(job)  # so that the same run, started again, executes notebook 01 again
+        assert jobs.unfinished(job)  # so the same run, started again, executes notebook 01 again
         asked = server.asked.total()
         broken.clear()
         collect(folder, "sums", given)
@@ -56,7 +56,7 @@ def test_a_collection_asks_only_for_training_questions_and_again_only_for_what_d
         assert server.asked.total() == asked + missing
 
 
-def test_the_limits_of_a_smoke_run_move_no_question_to_another_side(table, tmp_path):
+def test_the_limits_of_a_smoke_run_move_no_question_to_another_split(table, tmp_path):
     with Server(right) as server:
         collect(tmp_path / "all", "sums", settings(table, server))
         collect(tmp_path / "few", "sums", replace(settings(table, server), train_questions=5, test_questions=3))
@@ -65,7 +65,7 @@ def test_the_limits_of_a_smoke_run_move_no_question_to_another_side(table, tmp_p
         assert few <= every and (split == "dev" or len(few) in (3, 5))
 
 
-def test_rationales_of_ones_own_table_stay_beside_what_was_asked(tmp_path):
+def test_rationales_in_a_users_table_are_kept_along_with_the_requested_ones(tmp_path):
     told = ["So. --> 1", "So. --> 2", *[""] * 8]
     lines = [f"What is {i} + 1?,{i + 1},{told[i]},{'test' if i > 8 else 'train'}" for i in range(10)]
     (tmp_path / "sums.csv").write_text("question,answer,rationale,split\n" + "\n".join(lines) + "\n")
@@ -75,7 +75,7 @@ def test_rationales_of_ones_own_table_stay_beside_what_was_asked(tmp_path):
     assert models.count("m, one-call") == 8 and 1 <= models.count("sums.csv") <= 2
 
 
-def test_the_command_writes_a_file_that_is_a_teacher(table, tmp_path, capsys):
+def test_annotate_writes_a_file_that_works_as_a_teacher(table, tmp_path, capsys):
     with Server(right) as server:
         command = ["annotate", str(table), "--answer-type", "number", "--model", "m", "--base-url", server.url]
         command += ["--prompt", "one-call", "--rationales", "2", "--max-tokens", "20"]
@@ -110,6 +110,6 @@ def test_the_command_writes_a_file_that_is_a_teacher(table, tmp_path, capsys):
         ({"key_env": "sk-1"}, "must be the NAME of an environment variable"),
     ],
 )
-def test_a_run_refuses_a_teacher_that_cannot_be_before_it_starts(parameters, words):
+def test_an_invalid_teacher_is_rejected_before_a_run_starts(parameters, words):
     with pytest.raises(InputError, match=words):
         run.plan({"run": "x", "task": "sandbox-letters", **parameters})

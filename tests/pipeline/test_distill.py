@@ -1,4 +1,4 @@
-"""Students: made by every method, again only where something changed, and never mixed with those of other settings."""
+"""Students: trained by every method, repeated only after a change, never mixed with those of other settings."""
 
 import dataclasses
 import os
@@ -25,7 +25,7 @@ def times(folder):
     }
 
 
-def test_students_by_every_method_and_the_control_has_as_many_steps(folder, model):
+def test_every_method_trains_a_student_and_the_control_has_the_same_number_of_steps(folder, model):
     keep_some_of_the_mentors(folder)
     found = {name: distill.distill(folder, name, model, TRAINING) for name in METHODS}
     count = {name: manifest["training"]["steps"] for name, manifest in found.items()}
@@ -41,13 +41,13 @@ def test_students_by_every_method_and_the_control_has_as_many_steps(folder, mode
         assert loading.load(place).parameters == found[name]["parameters"]
         assert len(list(read_jsonl(place / "predictions.jsonl"))) == 5
 
-    # run again: nothing is touched
+    # run again: no file changes
     before = times(folder)
     again = {name: distill.distill(folder, name, model, TRAINING) for name in METHODS}
     assert again == found and times(folder) == before
 
 
-def test_a_step_that_is_done_is_not_done_again(folder, model):
+def test_a_finished_step_is_not_repeated(folder, model):
     before = times(folder)
     collect(folder, TASK, COLLECT)
     mentor.train_mentor(folder, model, TRAINING)
@@ -58,7 +58,7 @@ def test_a_step_that_is_done_is_not_done_again(folder, model):
     assert (folder / "rationales.jsonl").read_bytes() == rationales
 
 
-def test_other_settings_make_a_step_anew_and_what_follows_from_it(folder, model):
+def test_other_settings_repeat_a_step_and_the_steps_that_depend_on_it(folder, model):
     def state():
         return {
             name: (folder / name).read_bytes()
@@ -78,14 +78,14 @@ def test_other_settings_make_a_step_anew_and_what_follows_from_it(folder, model)
     assert len(list(read_jsonl(folder / "mentor" / "predictions.jsonl"))) == 4
 
 
-def test_a_damaged_output_is_made_again(folder, model):
+def test_a_damaged_output_is_written_again(folder, model):
     predictions = (folder / "mentor" / "predictions.jsonl").read_bytes()
     (folder / "mentor" / "predictions.jsonl").write_bytes(predictions[:50])
     mentor.train_mentor(folder, model, TRAINING)
     assert (folder / "mentor" / "predictions.jsonl").read_bytes() == predictions
 
 
-def test_a_verdict_makes_the_student_anew(folder, model):
+def test_a_new_verdict_retrains_the_student(folder, model):
     settings = replace(TRAINING, epochs=1)
     first = distill.distill(folder, "vanilla-kd", model, settings)
     dropped = next(row for row in filter.rationales(folder) if row.kept)
@@ -95,7 +95,7 @@ def test_a_verdict_makes_the_student_anew(folder, model):
     assert dropped.id not in second["inputs"]["data"]["rows"]
 
 
-def test_a_stopped_step_has_no_manifest_and_goes_on(folder, model):
+def test_a_stopped_step_has_no_manifest_and_resumes(folder, model):
     whole = distill.distill(folder, "vanilla-kd", model, TRAINING)
     place = folder / "students" / "vanilla-kd-seed0"
     weights = (place / "model.safetensors").read_bytes()
@@ -106,7 +106,7 @@ def test_a_stopped_step_has_no_manifest_and_goes_on(folder, model):
     assert not (place / "manifest.json").exists()
     asked = []
     again = distill.distill(folder, "vanilla-kd", model, TRAINING, stop=lambda: bool(asked.append(1)))
-    assert len(asked) == whole["training"]["steps"] - 3  # it went on and did not begin anew
+    assert len(asked) == whole["training"]["steps"] - 3  # it resumed and did not start again
     assert (place / "model.safetensors").read_bytes() == weights
     for facts in (whole, again):
         facts["training"].pop("seconds")
@@ -114,7 +114,7 @@ def test_a_stopped_step_has_no_manifest_and_goes_on(folder, model):
     assert again["outputs"]["predictions.jsonl"] == whole["outputs"]["predictions.jsonl"]
 
 
-def test_what_other_settings_left_half_done_is_not_gone_on_with(folder, model):
+def test_unfinished_work_of_other_settings_is_not_resumed(folder, model):
     with pytest.raises(KeyboardInterrupt):
         distill.distill(folder, "vanilla-kd", model, TRAINING, stop=lambda: True)
     asked = []
@@ -123,7 +123,7 @@ def test_what_other_settings_left_half_done_is_not_gone_on_with(folder, model):
     assert len(asked) == manifest["training"]["steps"]
 
 
-def test_different_tokenizers_forbid_soft_labels_only(folder, tmp_path):
+def test_different_tokenizers_rule_out_soft_labels_only(folder, tmp_path):
     student = str(tiny.gpt2(tmp_path / "gpt2"))
     with pytest.raises(
         InputError, match="soft labels need one tokenizer .*: untuned, answer-only, vanilla-kd, .*mcc-kd"
@@ -134,18 +134,18 @@ def test_different_tokenizers_forbid_soft_labels_only(folder, tmp_path):
     assert manifest["trained_on"] > 0
 
 
-def test_seeds_have_folders_of_their_own(folder, model):
+def test_each_seed_has_a_separate_folder(folder, model):
     for seed in (0, 3):
         distill.distill(folder, "vanilla-kd", model, replace(TRAINING, epochs=1, seed=seed))
     assert {path.name for path in (folder / "students").iterdir()} == {"vanilla-kd-seed0", "vanilla-kd-seed3"}
 
 
-def test_an_unknown_method_is_named(folder, model):
-    with pytest.raises(InputError, match="unknown method 'none'; there are untuned, answer-only, vanilla-kd"):
+def test_an_unknown_method_is_rejected(folder, model):
+    with pytest.raises(InputError, match="method must be one of untuned, answer-only, vanilla-kd.* got 'none'"):
         distill.distill(folder, "none", model, TRAINING)
 
 
-def test_the_control_counts_steps_after_too_long_rationales_are_left_out(folder, model):
+def test_the_controls_steps_are_counted_without_rationales_that_are_too_long(folder, model):
     keep_some_of_the_mentors(folder)
     lengths = sorted(
         len(e.prompt) + len(e.target)
@@ -161,7 +161,7 @@ def all_kept(folder):
     return distill.rows_for(filter.rationales(folder), "mentor-kd")
 
 
-def test_students_of_other_settings_are_moved_aside_and_not_mixed(folder, model, capsys):
+def test_students_with_other_settings_are_moved_to_earlier(folder, model, capsys):
     distill.distill(folder, "vanilla-kd", model, TRAINING)
     same = dataclasses.replace(TRAINING, seed=1)
     distill.distill(folder, "vanilla-kd", model, same)

@@ -1,4 +1,4 @@
-"""The methods' rows against one another: what must be the same with a knob at its end, and what each learns from."""
+"""The methods compared: what each learns from, and which must agree when a setting is 0."""
 
 import shutil
 from dataclasses import replace
@@ -6,19 +6,21 @@ from dataclasses import replace
 import pytest
 import tiny
 import torch
+from small_run import TASK, keep_some_of_the_mentors, run_up_to_filtering
 from trained import same, weights
 
 from mentor_kd.data import folder as data_folder
 from mentor_kd.data.folder import questions
+from mentor_kd.data.rationales import target
+from mentor_kd.evaluation.predict import predictions
 from mentor_kd.files import InputError, read_json, read_jsonl
 from mentor_kd.filtering import verdicts
 from mentor_kd.filtering.filters import FilterSettings
 from mentor_kd.models import loading
 from mentor_kd.models.generation import Sampling
 from mentor_kd.models.lora import WEIGHTS, LoraSettings
-from mentor_kd.pipeline import augment, distill, filter
-from mentor_kd.pipeline import mentor as steps
-from mentor_kd.pipeline.collect import CollectSettings, collect
+from mentor_kd.pipeline import distill, filter
+from mentor_kd.pipeline.collect import CollectSettings
 from mentor_kd.report import run_report
 from mentor_kd.training.losses import LossSettings
 from mentor_kd.training.methods import METHODS, USUAL
@@ -26,32 +28,17 @@ from mentor_kd.training.on_policy import OnPolicySettings
 from mentor_kd.training.settings import TrainSettings
 from mentor_kd.widgets.lens import measures
 
-TASK = "sandbox-letters"
 COLLECT = CollectSettings(train_questions=8, dev_questions=3, test_questions=4, rationales=5)
 TRAINING = TrainSettings(epochs=2, batch_size=8, learning_rate=3e-3)
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return str(tiny.llama(tmp_path_factory.mktemp("model")))
-
-
-@pytest.fixture(scope="module")
 def filtered(tmp_path_factory, model):
-    """A run whose mentor is of the student's size; a person kept some of what the random mentor wrote."""
-    folder = tmp_path_factory.mktemp("run") / TASK
-    collect(folder, TASK, COLLECT)
-    steps.train_mentor(folder, model, TRAINING)
-    augment.augment(folder, Sampling(n=2, temperature=0.9, max_new_tokens=20))
-    filter.filter_rationales(folder, FilterSettings(duplicates=False))
-    for row in [row for row in filter.rationales(folder) if row.source == "mentor"][:7]:
-        verdicts.add_verdict(folder / "verdicts.jsonl", row.id, "keep")
+    """A run whose mentor has the student's size; verdicts keep some of the random mentor's texts."""
+    folder, sampling = tmp_path_factory.mktemp("run") / TASK, Sampling(n=2, temperature=0.9, max_new_tokens=20)
+    run_up_to_filtering(folder, model, COLLECT, TRAINING, sampling, FilterSettings(duplicates=False))
+    keep_some_of_the_mentors(folder, 7)
     return folder
-
-
-@pytest.fixture
-def folder(filtered, tmp_path):
-    return shutil.copytree(filtered, tmp_path / "run" / TASK)
 
 
 def student(folder, method, seed=0):
@@ -63,7 +50,7 @@ def close(a, b):
     return all(torch.allclose(a[name], b[name], atol=1e-5) for name in a)
 
 
-def test_the_rows_of_the_table():
+def test_the_methods_differ_only_as_the_table_says():
     assert [name for name, row in METHODS.items() if row.soft_labels] == [
         *("mentor-kd", "mentor-kd-no-rd", "self-mentor", "on-policy")
     ]
@@ -76,7 +63,7 @@ def test_the_rows_of_the_table():
     assert set(USUAL) <= set(METHODS) and METHODS["answer-only"].sources == ()
 
 
-def test_without_lambda_mentor_kd_is_that_without_soft_labels(folder, model):
+def test_with_lambda_0_mentor_kd_equals_its_ablation_without_soft_labels(folder, model):
     none = replace(TRAINING, loss=LossSettings(0.0))
     for method in ("mentor-kd", "mentor-kd-no-sld"):
         distill.distill(folder, method, model, none)
@@ -87,7 +74,7 @@ def test_without_lambda_mentor_kd_is_that_without_soft_labels(folder, model):
     assert not close(student(folder, "mentor-kd"), student(folder, "mentor-kd-no-sld"))
 
 
-def test_a_self_mentor_is_the_mentor_where_that_is_of_the_students_size(folder, model):
+def test_a_self_mentor_equals_the_mentor_if_the_student_is_its_base_model(folder, model):
     found = {method: distill.distill(folder, method, model, TRAINING) for method in ("mentor-kd", "self-mentor")}
     assert same(weights(student(folder, "self-mentor")), weights(student(folder, "mentor-kd")))
     assert same(weights(loading.load(folder / "self-mentor" / "mentor")), weights(loading.load(folder / "mentor")))
@@ -95,7 +82,7 @@ def test_a_self_mentor_is_the_mentor_where_that_is_of_the_students_size(folder, 
     assert (folder / "self-mentor" / "soft_labels").is_dir()
 
 
-def test_a_self_mentor_is_the_students_own_and_follows_the_runs_verdicts(folder, tmp_path):
+def test_a_self_mentor_has_the_students_size_and_follows_the_runs_verdicts(folder, tmp_path):
     small = str(tiny.llama(tmp_path / "small", seed=3, width=16))
     first = distill.distill(folder, "self-mentor", small, TRAINING)
     own = read_json(folder / "self-mentor" / "mentor" / "manifest.json")
@@ -111,7 +98,7 @@ def test_a_self_mentor_is_the_students_own_and_follows_the_runs_verdicts(folder,
     assert measures.subjects(folder, "self-mentor-seed0").mentor.parameters == own["parameters"]
 
 
-def test_without_alpha_mcc_kd_reads_what_alpha_does_not_change(folder, model):
+def test_alpha_lowers_the_consistency_loss_of_mcc_kd_on_the_same_data(folder, model):
     found = {}
     for alpha in (0.0, 0.5):
         settings = replace(TRAINING, loss=LossSettings(consistency_weight=alpha))
@@ -119,10 +106,10 @@ def test_without_alpha_mcc_kd_reads_what_alpha_does_not_change(folder, model):
         log = [row for _, row in read_jsonl(folder / "students" / "mcc-kd-seed0" / "metrics.jsonl")]
         found[alpha] = manifest["inputs"]["data"], [row["consistency"] for row in log if "consistency" in row][-1]
     assert found[0.0][0] == found[0.5][0]
-    assert found[0.5][1] < found[0.0][1]  # what is asked for comes
+    assert found[0.5][1] < found[0.0][1]
 
 
-def test_mcc_kd_reads_three_rationales_of_a_question_at_most(folder, model):
+def test_mcc_kd_uses_at_most_three_rationales_per_question(folder, model):
     rows = filter.rationales(folder)
     chosen, all_of = distill.rows_for(rows, "mcc-kd"), distill.rows_for(rows, "vanilla-kd")
     counts = {row.question_id: 0 for row in all_of}
@@ -135,19 +122,17 @@ def test_mcc_kd_reads_three_rationales_of_a_question_at_most(folder, model):
     assert manifest["training"]["steps"] == 2 * -(-questions_of // 4)
 
 
-def test_answer_only_learns_the_bare_answer_of_every_training_question(folder, model):
+def test_answer_only_learns_the_bare_answers_of_all_training_questions(folder, model):
     rows = distill.rows_for(filter.rationales(folder), "answer-only")
     asked = questions(folder, "train")
     assert {row.id for row in rows} == {q.id for q in asked} and len(rows) == len(asked)
-    from mentor_kd.data.rationales import target
-
     assert {target(row) for row in rows} == {f"--> {q.answer}" for q in asked}
     manifest = distill.distill(folder, "answer-only", model, TRAINING)
     assert manifest["trained_on"] == len(asked) == 8
     assert manifest["max_new_tokens"] < 16
 
 
-def test_an_untuned_student_is_asked_as_it_is(folder, model):
+def test_an_untuned_student_is_evaluated_unchanged(folder, model):
     manifest = distill.distill(folder, "untuned", model, TRAINING)
     assert (manifest["training"]["steps"], manifest["parameters"]) == (0, loading.outline(model).parameters)
     assert all(
@@ -157,7 +142,7 @@ def test_an_untuned_student_is_asked_as_it_is(folder, model):
     assert manifest["max_new_tokens"] == distill.distill(folder, "vanilla-kd", model, TRAINING)["max_new_tokens"]
 
 
-def test_on_policy_goes_on_from_the_vanilla_student(folder, model):
+def test_on_policy_starts_from_the_vanilla_student(folder, model):
     manifest = distill.distill(folder, "on-policy", model, TRAINING)
     assert (manifest["base"], manifest["starts_from"]) == (model, "vanilla-kd-seed0")
     assert manifest["inputs"]["starts_from"] == loading.identity(folder / "students" / "vanilla-kd-seed0")
@@ -166,11 +151,11 @@ def test_on_policy_goes_on_from_the_vanilla_student(folder, model):
     nothing = replace(TRAINING, learning_rate=1e-9, on_policy=OnPolicySettings(share=1.0))
     before = student(folder, "vanilla-kd")
     distill.distill(folder, "on-policy", model, nothing)
-    assert not close(student(folder, "vanilla-kd"), before)  # made again with the other settings
+    assert not close(student(folder, "vanilla-kd"), before)  # trained again with the new settings
     assert close(student(folder, "on-policy"), student(folder, "vanilla-kd"))
 
 
-def test_a_stopped_on_policy_student_goes_on_to_the_same_weights(folder, model):
+def test_a_stopped_on_policy_student_resumes_and_ends_with_the_same_weights(folder, model):
     whole = distill.distill(folder, "on-policy", model, TRAINING)
     place = folder / "students" / "on-policy-seed0"
     bytes_of = (place / "model.safetensors").read_bytes()
@@ -183,7 +168,7 @@ def test_a_stopped_on_policy_student_goes_on_to_the_same_weights(folder, model):
     assert again["test"] == whole["test"]
 
 
-def test_another_divergence_asks_the_live_mentor_only_where_the_cache_has_the_likeliest_tokens_alone(folder, model):
+def test_other_divergences_need_the_live_mentor_only_if_the_cache_holds_the_top_k(folder, model):
     reversed_kl = replace(TRAINING, loss=LossSettings(beta=1.0), precision="float32")
 
     def divergences(settings):
@@ -194,7 +179,7 @@ def test_another_divergence_asks_the_live_mentor_only_where_the_cache_has_the_li
     live = divergences(replace(reversed_kl, soft_label_k=64))
     assert live and not (folder / "soft_labels").exists()
     assert divergences(reversed_kl) == pytest.approx(live, rel=2e-4) and (folder / "soft_labels").is_dir()
-    assert divergences(TRAINING) != pytest.approx(live, rel=1e-3)  # of models so alike, both are nearly the same
+    assert divergences(TRAINING) != pytest.approx(live, rel=1e-3)  # the models are so similar that both are close
 
 
 @pytest.mark.parametrize("merge", [True, False])
@@ -208,13 +193,11 @@ def test_students_with_lora(folder, model, merge):
     assert again.parameters == manifest["parameters"] == loading.load(model).parameters
     rows = [row for _, row in read_jsonl(place / "predictions.jsonl")]
     greedy = Sampling(max_new_tokens=manifest["max_new_tokens"], batch_size=64)
-    from mentor_kd.evaluation.predict import predictions
-
     told = predictions(again, questions(folder, "test"), data_folder.task_of(folder), greedy)
     assert [row["text"] for row in told] == [row["text"] for row in rows]
 
 
-def test_methods_with_soft_labels_name_those_without(folder, tmp_path):
+def test_the_tokenizer_error_lists_the_methods_without_soft_labels(folder, tmp_path):
     other = str(tiny.gpt2(tmp_path / "gpt2"))
     for method in ("mentor-kd-no-rd", "on-policy"):
         with pytest.raises(InputError, match="a method without soft labels: untuned, answer-only, vanilla-kd, "):

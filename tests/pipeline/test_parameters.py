@@ -1,4 +1,4 @@
-"""Parameters become settings in one place, and a bad value of any parameter is refused there, whichever it is."""
+"""Parameters become settings in one place, and a bad value of any parameter is rejected there."""
 
 import math
 
@@ -12,7 +12,7 @@ KNOWN = {notebook: known_parameters(notebook) for notebook in parameters.CHECKS}
 EVERY = [(notebook, name) for notebook, facts in KNOWN.items() for name in facts]
 
 WRONG_TYPE = {"str": 3, "int": "many", "float": "much", "bool": "false", "list": "word"}
-# A bad value of the right type, where the type alone allows more than the parameter does.
+# Bad values of the right type, for parameters that do not allow every value of their type.
 BAD = {
     "run": ["../elsewhere", ""],
     "task": ["../elsewhere", ""],
@@ -60,7 +60,13 @@ BAD = {
     "learning_rate": [0.0, 1.0],
     "mentor_learning_rate": [0.0, 1.0],
 }
-FREE = {"teacher_model", "augmenter_model", "who", "answer_pattern", "answer_choices"}  # any text will do, or see below
+FREE = {
+    "teacher_model",
+    "augmenter_model",
+    "who",
+    "answer_pattern",
+    "answer_choices",
+}  # any text is valid, or see below
 NEGATIVE_ALLOWED = {"min_confidence"}  # a log-probability
 
 
@@ -73,9 +79,9 @@ def bad_values(notebook, name):
         values += [math.nan, math.inf, True]
         values += [] if name in NEGATIVE_ALLOWED else [-5.0]
     if kind == "str" and name not in FREE:
-        assert name in BAD, f"{name}: name a bad value of this parameter in this test"
+        assert name in BAD, f"{name}: add a bad value of this parameter to BAD"
     if kind == "list":
-        assert name in BAD, f"{name}: name a bad value of this parameter in this test"
+        assert name in BAD, f"{name}: add a bad value of this parameter to BAD"
     return values
 
 
@@ -84,17 +90,17 @@ def given(notebook, **more):
 
 
 @pytest.mark.parametrize("notebook", KNOWN)
-def test_a_notebooks_own_defaults_pass(notebook):
+def test_the_defaults_of_a_notebook_are_valid(notebook):
     parameters.check(notebook, given(notebook))
 
 
 @pytest.mark.parametrize(("notebook", "name"), EVERY, ids=[f"{notebook[:2]}-{name}" for notebook, name in EVERY])
-def test_every_parameter_with_a_bad_value_is_refused(notebook, name):
+def test_every_parameter_rejects_a_bad_value(notebook, name):
     for value in bad_values(notebook, name):
         with pytest.raises(InputError) as error:
             parameters.check(notebook, given(notebook, **{name: value}))
         assert "\n" not in str(error.value), value
-        if not name.endswith("key_env"):  # what may be a key is not repeated
+        if not name.endswith("key_env"):  # the value may be a key, so it is not repeated
             assert name.removesuffix("s") in str(error.value) or str(value) in str(error.value), (
                 value,
                 str(error.value),
@@ -107,12 +113,12 @@ def test_every_parameter_with_a_bad_value_is_refused(notebook, name):
         {"answer_type": "pattern", "answer_pattern": "("},
         {"answer_type": "pattern", "answer_pattern": ""},
         {"answer_type": "choice", "answer_choices": "aa"},
-        {"teacher": "endpoint"},  # without a model and an address
+        {"teacher": "endpoint"},  # without a model and a base_url
         {"test_seed": 5, "data": "official"},
         {"task": "no-such-task"},
     ],
 )
-def test_parameters_that_do_not_fit_each_other_are_refused(wrong):
+def test_parameters_that_contradict_each_other_are_rejected(wrong):
     with pytest.raises(InputError):
         parameters.check("01_collect_rationales", given("01_collect_rationales", **wrong))
 
@@ -128,18 +134,18 @@ def test_parameters_that_do_not_fit_each_other_are_refused(wrong):
         ("06_distill_student", {"methods": ["sorcery"]}, "methods must be one of untuned, answer-only"),
     ],
 )
-def test_an_error_names_the_parameter_as_the_notebook_does(notebook, values, words):
+def test_an_error_has_the_notebooks_name_of_the_parameter(notebook, values, words):
     with pytest.raises(InputError) as error:
         parameters.check(notebook, given(notebook, **values))
     assert words in str(error.value)
 
 
-def test_a_model_that_is_not_there_is_refused_before_the_run():
+def test_a_missing_model_is_rejected_before_the_run():
     with pytest.raises(InputError, match="nowhere"):
         parameters.check_models({"mentor": "sandbox-small", "student": "./nowhere"})
 
 
-def test_the_order_of_students_is_method_by_method():
+def test_students_are_ordered_by_method():
     found = parameters.students(given("06_distill_student", methods=["mentor-kd", "vanilla-kd"], seeds=[3, 1]))
     assert [(method, one.seed) for method, one in found] == [
         ("mentor-kd", 3),

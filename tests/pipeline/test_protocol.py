@@ -1,11 +1,11 @@
-"""Protocol `paper`: what the official code does, by a loop of its own shape, and that everything says so."""
+"""Protocol `paper`: it computes what a loop in the official code's shape does, and every output is marked."""
 
-import shutil
 from dataclasses import replace
 
 import pytest
 import tiny
 import torch
+from small_run import TASK, run_up_to_filtering
 from trained import one_step
 
 from mentor_kd.bench.loops import BenchSettings, PaperLoop
@@ -14,43 +14,27 @@ from mentor_kd.data.folder import protocol_of, questions, teacher_rows
 from mentor_kd.data.rationales import judged
 from mentor_kd.evaluation.metrics import accuracy_table, read_predictions
 from mentor_kd.files import InputError, read_json, read_jsonl
-from mentor_kd.filtering.filters import FilterSettings
 from mentor_kd.models import loading
 from mentor_kd.models.generation import Sampling
-from mentor_kd.pipeline import augment, distill, filter
-from mentor_kd.pipeline import mentor as steps
+from mentor_kd.pipeline import augment, distill
 from mentor_kd.pipeline.collect import CollectSettings, collect
 from mentor_kd.report import charts, run_report
 from mentor_kd.training.losses import LossSettings
 from mentor_kd.training.settings import TrainSettings, settings_from, under
 from mentor_kd.training.train import plan_batches
 
-TASK = "sandbox-letters"
 COLLECT = CollectSettings(train_questions=10, dev_questions=3, test_questions=5, protocol="paper")
 TRAINING = TrainSettings(epochs=2, batch_size=4, learning_rate=3e-3)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return str(tiny.llama(tmp_path_factory.mktemp("model")))
+SAMPLING = Sampling(n=1, temperature=0.9, max_new_tokens=20)
 
 
 @pytest.fixture(scope="module")
 def filtered(tmp_path_factory, model):
-    folder = tmp_path_factory.mktemp("run") / TASK
-    collect(folder, TASK, COLLECT)
-    steps.train_mentor(folder, model, TRAINING)
-    augment.augment(folder, Sampling(n=1, temperature=0.9, max_new_tokens=20))
-    filter.filter_rationales(folder, FilterSettings())
-    return folder
+    """A run under protocol `paper`."""
+    return run_up_to_filtering(tmp_path_factory.mktemp("run") / TASK, model, COLLECT, TRAINING, SAMPLING)
 
 
-@pytest.fixture
-def folder(filtered, tmp_path):
-    return shutil.copytree(filtered, tmp_path / "run" / TASK)
-
-
-def test_what_it_makes_of_settings_and_that_sound_leaves_them():
+def test_paper_changes_the_settings_and_sound_does_not():
     settings = TrainSettings(schedule="cosine", warmup=0.1, loss=LossSettings(0.2, 1.5))
     assert under("sound", settings) is settings
     found = under("paper", settings)
@@ -63,13 +47,13 @@ def test_what_it_makes_of_settings_and_that_sound_leaves_them():
         CollectSettings(protocol="loud")
 
 
-def test_settings_come_back_from_a_manifest(filtered):
+def test_settings_are_read_back_from_a_manifest(filtered):
     settings = settings_from(read_json(filtered / "mentor" / "manifest.json")["inputs"]["settings"])
     assert settings == under("paper", TRAINING)
 
 
 def still(folder, shape, seed=0):
-    """A model without dropout. T5's start token gets an embedding, for the norm of nought would blow up rounding."""
+    """A model without dropout. T5's start token gets an embedding: normalising zeros would amplify rounding."""
     if shape != "t5":
         return tiny.SHAPES[shape](folder, seed)
     loaded = loading.load(tiny.t5(folder, seed, dropout_rate=0.0))
@@ -80,8 +64,8 @@ def still(folder, shape, seed=0):
 
 
 @pytest.mark.parametrize("shape", ["llama", "t5"])
-def test_a_step_is_that_of_the_papers_loop(tmp_path, shape):
-    """The same gradients as a loop in the official code's shape: padded as a whole set, no tau squared, batch means."""
+def test_a_step_has_the_gradients_of_the_papers_loop(tmp_path, shape):
+    """The loop has the official code's shape: padding to the longest of the set, no tau squared, batch means."""
     folder, mentor = still(tmp_path / "student", shape), loading.load(still(tmp_path / "mentor", shape, 1))
     student = loading.load(folder)
     examples = tiny.examples(student, 4, "sandbox-sums")
@@ -98,7 +82,7 @@ def test_a_step_is_that_of_the_papers_loop(tmp_path, shape):
     assert size > 1e-3
     for name, gradient in gradients.items():
         assert torch.allclose(gradient, wanted[name], atol=2e-5 * max(1.0, size)), name
-    # with the mask right, the divergence is another: padding is what differs
+    # with the correct mask the divergence differs, because padding is excluded
     right, other = one_step(
         loading.load(folder),
         examples,
@@ -130,7 +114,7 @@ def test_batches_are_drawn_without_regard_to_length(model):
     assert spread(under("paper", settings)) > 1.5 * spread(settings)
 
 
-def test_nothing_is_held_out(filtered, tmp_path):
+def test_no_question_is_held_out(filtered, tmp_path):
     assert protocol_of(filtered) == "paper"
     assert [len(questions(filtered, split)) for split in ("train", "dev", "test")] == [13, 0, 5]
     collect(tmp_path / TASK, TASK, replace(COLLECT, protocol="sound"))
@@ -142,7 +126,7 @@ def test_nothing_is_held_out(filtered, tmp_path):
 
 
 def test_the_mentors_answers_are_judged_by_the_official_rules(folder, monkeypatch):
-    """An answer that the official evaluator takes from before the end of a sentence, and ours does not."""
+    """On an answer that the official rules extract differently from ours."""
     task, text = data_folder.task_of(folder), "Not so. --> it is d a"
     question = questions(folder, "train")[0]
     sampler = {"model": "m", "temperature": 1.0, "top_k": 0, "seed": 0, "index": 0}
@@ -170,7 +154,7 @@ def test_the_test_set_chooses_the_epoch_by_the_official_verdict(folder, model, m
     assert (manifest["protocol"], manifest["chosen_on"]) == ("paper", "test")
 
 
-def test_every_output_says_so(folder, model):
+def test_every_output_is_marked(folder, model):
     distill.distill(folder, "mentor-kd", model, TRAINING)
     place = folder / "students" / "mentor-kd-seed0"
     rows = [row for _, row in read_jsonl(place / "predictions.jsonl")]
@@ -188,7 +172,7 @@ def test_every_output_says_so(folder, model):
     assert "Protocol: <b>paper</b>" in page
 
 
-def test_a_chart_of_learning_marks_it_too():
+def test_a_learning_curve_is_marked():
     import pandas
 
     frame = pandas.DataFrame({"step": [1, 2], "loss": [2.0, 1.0], "dev_accuracy": [10.0, 20.0]})
@@ -200,12 +184,9 @@ def test_a_chart_of_learning_marks_it_too():
     assert "Test accuracy (%), used to select the epoch" in titles and "Dev accuracy (%)" not in titles
 
 
-def test_students_of_the_other_protocol_are_moved_aside(folder, model):
+def test_students_of_the_other_protocol_are_moved_to_earlier(folder, model):
     distill.distill(folder, "vanilla-kd", model, TRAINING)
-    collect(folder, TASK, replace(COLLECT, protocol="sound"))
-    steps.train_mentor(folder, model, TRAINING)
-    augment.augment(folder, Sampling(n=1, temperature=0.9, max_new_tokens=20))
-    filter.filter_rationales(folder, FilterSettings())
+    run_up_to_filtering(folder, model, replace(COLLECT, protocol="sound"), TRAINING, SAMPLING)
     distill.distill(folder, "vanilla-kd", model, replace(TRAINING, seed=1))
     assert [path.name for path in (folder / "students").glob("*-seed*")] == ["vanilla-kd-seed1"]
     assert {row["protocol"] for row in read_predictions(folder)} == {"sound"}

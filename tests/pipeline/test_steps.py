@@ -1,4 +1,4 @@
-"""The steps before the students: collecting, mentor, augmentation, filters, and what is made where it is missing."""
+"""The steps before the students: collection, mentor, augmentation and filters, and missing inputs."""
 
 from dataclasses import replace
 
@@ -21,10 +21,10 @@ from mentor_kd.pipeline import augment, distill, ensure, filter, mentor
 from mentor_kd.pipeline.collect import CollectSettings, collect
 from mentor_kd.training.methods import USUAL
 
-# collecting
+# collection
 
 
-def test_what_was_collected(filtered):
+def test_the_collection(filtered):
     assert [len(questions(filtered, split)) for split in ("train", "dev", "test")] == [12, 3, 5]
     assert task_of(filtered) == get_task(TASK)
     rows, train = teacher_rows(filtered), {q.id for q in questions(filtered, "train")}
@@ -35,7 +35,7 @@ def test_what_was_collected(filtered):
     assert read_json(filtered / "collected" / "manifest.json")["questions"] == {"train": 12, "dev": 3, "test": 5}
 
 
-def test_another_draw_of_test_questions_shares_none_with_what_ships(tmp_path):
+def test_newly_drawn_test_questions_share_none_with_the_package(tmp_path):
     shipped = {q.id for q in sandbox.load_questions(TASK)}
     found = {}
     for seed in (1, 2):
@@ -49,13 +49,13 @@ def test_another_draw_of_test_questions_shares_none_with_what_ships(tmp_path):
 @pytest.mark.parametrize(
     ("task", "settings", "message"),
     [
-        ("chess", {}, "task 'chess' is none of"),
-        ("svamp", {}, "task 'svamp' is not one of the sandbox .*set data to 'official'"),
+        ("chess", {}, "task must be one of .* got 'chess'"),
+        ("svamp", {}, "task 'svamp' is not a sandbox task .*set data to 'official'"),
         (TASK, {"coverage": 0.0}, "coverage"),
-        (TASK, {"data": "/nowhere/table.csv"}, r"data is .*, not ./nowhere/table\.csv"),
+        (TASK, {"data": "/nowhere/table.csv"}, r"data must be .*, got '/nowhere/table\.csv"),
     ],
 )
-def test_what_cannot_be_collected_is_said_and_leaves_no_manifest(tmp_path, task, settings, message):
+def test_a_failed_collection_raises_and_writes_no_manifest(tmp_path, task, settings, message):
     with pytest.raises(InputError, match=message):
         collect(tmp_path / TASK, task, replace(COLLECT, **settings))
     assert not (tmp_path / TASK / "collected" / "manifest.json").exists()
@@ -70,12 +70,12 @@ def test_what_cannot_be_collected_is_said_and_leaves_no_manifest(tmp_path, task,
         ({"rationales": 0}, "rationales .*0"),
     ],
 )
-def test_wrong_settings_are_named(changes, named):
+def test_invalid_settings_are_rejected(changes, named):
     with pytest.raises(InputError, match=named):
         CollectSettings(**changes)
 
 
-def test_data_of_ones_own_is_split_and_only_training_rationales_are_kept(tmp_path):
+def test_a_users_data_is_split_and_only_training_rationales_are_kept(tmp_path):
     lines = [f"{i} and 1?,{i + 1},{i} + 1 = {i + 1}. --> {i + 1},{'test' if i > 8 else ''}" for i in range(12)]
     table = tmp_path / "sums.csv"
     table.write_text("question,answer,rationale,split\n" + "\n".join(lines) + "\n")
@@ -89,7 +89,7 @@ def test_data_of_ones_own_is_split_and_only_training_rationales_are_kept(tmp_pat
 
 
 @pytest.mark.parametrize("run", ["", "..", ".", "a/b", "a b", ".hidden"])
-def test_names_that_are_no_folders_are_refused(run):
+def test_names_that_are_not_valid_folders_are_rejected(run):
     with pytest.raises(InputError, match="run must be letters"):
         task_folder(run, TASK)
 
@@ -97,7 +97,7 @@ def test_names_that_are_no_folders_are_refused(run):
 # mentor and augmentation
 
 
-def test_the_mentor_learns_from_the_right_rationales_of_the_teacher(filtered):
+def test_the_mentor_learns_from_the_teachers_correct_rationales(filtered):
     rows = teacher_rows(filtered)
     right = [row for row in filters.apply(rows, FilterSettings()) if row.kept]
     manifest = read_json(filtered / "mentor" / "manifest.json")
@@ -108,7 +108,7 @@ def test_the_mentor_learns_from_the_right_rationales_of_the_teacher(filtered):
     assert manifest["too_long"] == []
 
 
-def test_predictions_are_of_the_test_questions_and_accuracy_follows_from_them(filtered):
+def test_the_accuracy_is_that_of_the_test_predictions(filtered):
     rows = [row for _, row in read_jsonl(filtered / "mentor" / "predictions.jsonl")]
     assert [row["id"] for row in rows] == [q.id for q in questions(filtered, "test")]
     manifest = read_json(filtered / "mentor" / "manifest.json")
@@ -125,7 +125,7 @@ def test_a_finished_step_leaves_no_checkpoint(filtered):
     ).read_text()
 
 
-def test_the_mentor_answers_every_training_question(filtered):
+def test_the_mentor_writes_for_every_training_question(filtered):
     rows = read_rationales(filtered / "augmented" / "mentor.jsonl")
     assert [(row.question_id, row.sampler["index"]) for row in rows] == [
         (q.id, k) for q in questions(filtered, "train") for k in range(2)
@@ -134,7 +134,7 @@ def test_the_mentor_answers_every_training_question(filtered):
     assert rows[0].sampler["temperature"] == 0.9 and rows[0].sampler["top_k"] == 50
 
 
-def test_too_long_rationales_are_counted_and_named(folder, model):
+def test_rationales_that_are_too_long_are_listed(folder, model):
     shortest = min(len(e.target) for e in tiny.examples(loading.load(model), 20, TASK))
     longest = max(len(e.prompt) + len(e.target) for e in tiny.examples(loading.load(model), 20, TASK))
     manifest = mentor.train_mentor(folder, model, replace(TRAINING, epochs=1), max_length=longest - 20)
@@ -144,7 +144,7 @@ def test_too_long_rationales_are_counted_and_named(folder, model):
         mentor.train_mentor(folder, model, TRAINING, max_length=shortest // 2)
 
 
-def test_the_cap_of_answers_by_hand():
+def test_the_length_limit_of_answers_by_hand():
     examples = [Example(str(i), [1], [1] * (i + 1)) for i in range(1000)]  # the 99.5th percentile is 996 tokens
     assert answer_cap(examples, 5000) == 1200
     assert answer_cap(examples, 512) == 512
@@ -178,13 +178,13 @@ def test_a_verdict_changes_the_rationales_and_the_counts(folder):
     assert after["total"].equals(before["total"])
 
 
-def test_settings_of_the_filters_are_kept(folder):
+def test_filter_settings_are_stored(folder):
     strict = filter.filter_rationales(folder, FilterSettings(max_words=3))
     assert strict.loc["teacher", "kept"] == 0 and strict.loc["teacher", "too long"] > 0
     assert not any(row.kept for row in filter.rationales(folder))
 
 
-def test_methods_take_the_rationales_of_their_sources(folder):
+def test_methods_use_the_rationales_of_their_sources(folder):
     keep_some_of_the_mentors(folder)
     rows = filter.rationales(folder)
     kept = [row for row in rows if row.kept]
@@ -194,10 +194,10 @@ def test_methods_take_the_rationales_of_their_sources(folder):
     assert len(kept) > len(distill.rows_for(rows, "vanilla-kd"))
 
 
-# steps that come too early, and what is made for them
+# missing inputs
 
 
-def test_a_step_before_what_it_needs_says_so(tmp_path, model):
+def test_a_step_without_its_inputs_raises(tmp_path, model):
     folder = tmp_path / TASK
     early = [
         lambda: mentor.train_mentor(folder, model, TRAINING),
@@ -216,7 +216,7 @@ def test_a_step_before_what_it_needs_says_so(tmp_path, model):
         mentor.train_mentor(folder, "./nothing", TRAINING)
 
 
-def test_what_is_missing_is_made_at_smoke_size_and_said(tmp_path, model, monkeypatch, capsys):
+def test_ensure_creates_what_is_missing_and_prints_it(tmp_path, model, monkeypatch, capsys):
     monkeypatch.setattr(ensure, "SMOKE_MODEL", model)
     monkeypatch.setattr(ensure, "SMOKE_COLLECT", COLLECT)
     monkeypatch.setattr(ensure, "SMOKE_TRAINING", replace(TRAINING, epochs=1))
@@ -234,7 +234,7 @@ def test_what_is_missing_is_made_at_smoke_size_and_said(tmp_path, model, monkeyp
     assert capsys.readouterr().out == ""
     ensure.ensure(folder, "students")
     assert {path.name for path in (folder / "students").iterdir()} == {f"{name}-seed0" for name in USUAL}
-    with pytest.raises(InputError, match="nothing is called 'dinner'; there are collected, mentor"):
+    with pytest.raises(InputError, match="needed must be one of collected, mentor.* got 'dinner'"):
         ensure.ensure(folder, "dinner")
 
 
@@ -244,7 +244,7 @@ def test_training_texts_carry_the_gold_answer(filtered):
         assert "-->" not in row.rationale
 
 
-def test_ensure_takes_the_papers_data_for_the_papers_tasks_and_refuses_unknown_ones(tmp_path, monkeypatch):
+def test_ensure_uses_the_papers_data_for_its_tasks_and_rejects_unknown_tasks(tmp_path, monkeypatch):
     monkeypatch.setenv("MENTOR_KD_OFFICIAL_DATA", str(tmp_path))
     with pytest.raises(InputError, match="mentor_kd data fetch"):
         ensure.ensure(tmp_path / "run" / "svamp", "collected")

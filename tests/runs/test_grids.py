@@ -144,7 +144,7 @@ def test_only_parameters_that_affect_a_method_are_searched(read):
     [
         ("epochz: 3\ngrid: {method: mentor-kd}", "cell mentor-kd: parameter 'epochz' is not known to any notebook"),
         ("grid: {method: [mentor-kd, nope]}", "cell nope: methods must be one of .*, got 'nope'"),
-        ("grid: {task: [sandbox-sums, nope]}", "cell nope: task 'nope' is none of"),
+        ("grid: {task: [sandbox-sums, nope]}", "cell nope: task must be one of .* got 'nope'"),
         ("grid: {methods: [mentor-kd]}", "in a grid write method: "),
         ("grid: {method: []}", "`grid` has an empty list"),
         ("epochs: 3", "`grid` must map parameters to values"),
