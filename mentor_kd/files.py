@@ -1,4 +1,4 @@
-"""Files: where things lie, atomic writes, JSONL, hashes, and manifests that say that a step is done.
+"""Files: locations, atomic writes, JSONL, hashes, and manifests that say that a step is done.
 
 Every writer here writes to a temporary name in the same folder and renames it, so that a reader never sees half a
 file. A step's manifest is written last: a folder without one is unfinished work.
@@ -25,7 +25,7 @@ def _is_home(folder: Path) -> bool:
 
 
 def installed_home() -> Path | None:
-    """The notebooks and data that an installed wheel brought along; None where there are none, as in a checkout."""
+    """The notebooks and data that an installed wheel carries; None where there are none, as in a checkout."""
     places = (PACKAGE.parent, Path(sys.prefix), Path(site.getuserbase()))
     return next((one / "share" / "mentor-kd" for one in places if _is_home(one / "share" / "mentor-kd")), None)
 
@@ -34,7 +34,7 @@ def _home() -> Path:
     """The folder with notebooks/ and data/.
 
     It is MENTOR_KD_HOME, the checkout, the current folder or the nearest one above it that `mentor-kd start` made, or
-    else what the installed wheel brought along.
+    else what the installed wheel carries.
     """
     if named := os.environ.get("MENTOR_KD_HOME"):
         return Path(named)
@@ -161,7 +161,7 @@ def read_yaml(path: Path) -> Any:
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict]]:
     """Yield (line number, row) of a JSONL file; InputError names file and line of what is not a JSON object."""
     text = read_text(path)
-    for number, line in enumerate(text.split("\n"), start=1):  # not splitlines: U+2028 may stand inside a text
+    for number, line in enumerate(text.split("\n"), start=1):  # not splitlines: a text may contain U+2028
         if not line.strip():
             continue
         try:
@@ -169,9 +169,7 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict]]:
         except json.JSONDecodeError as error:
             raise InputError(f"{path}, line {number}: not valid JSON ({error.msg}); is the file truncated?") from None
         if not isinstance(row, dict):
-            raise InputError(
-                f"{path}, line {number}: a JSON object was expected, not {type(row).__name__} ({line[:60]})"
-            )
+            raise InputError(f"{path}, line {number}: expected a JSON object, got {type(row).__name__} ({line[:60]})")
         yield number, row
 
 

@@ -42,9 +42,8 @@ SLOW += (
 
 # What measures time, or watches a process from outside, needs the machine for itself: `make test` runs these last, one
 # at a time, and everything else on two cores.
-ALONE = ("test_explorer_speed", "test_endpoint", "test_rate_limits", "test_kernel_live", "test_browser", "test_kill")
-ALONE += ("test_browser_explorer", "test_browser_lens", "test_browser_live", "test_annotate_kill", "test_sweeps")
-ALONE += ("test_run", "test_loops", "test_sampling", "test_live", "test_served")
+ALONE = ("test_explorer_speed", "test_endpoint", "test_rate_limits", "test_kernel_live", "test_browser")
+ALONE += ("test_browser_explorer", "test_browser_lens", "test_browser_live")
 
 
 def pytest_collection_modifyitems(items):

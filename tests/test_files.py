@@ -87,7 +87,7 @@ def test_appending_after_a_killed_writer_keeps_its_half_line_apart(tmp_path):
     ("content", "message"),
     [
         (b'{"a": 1}\n\n{"a": \n', r"rows\.jsonl, line 3: not valid JSON"),
-        (b'{"a": 1}\n[1, 2]\n', r"rows\.jsonl, line 2: a JSON object was expected, not list"),
+        (b'{"a": 1}\n[1, 2]\n', r"rows\.jsonl, line 2: expected a JSON object, got list"),
         (b'{"a": 1}\n{"a": "\xff"}\n', r"rows\.jsonl, line 2: not UTF-8 \(byte 0xff\)"),
     ],
 )

@@ -1,18 +1,18 @@
 """Answers: how one is found in a text, by the type that it has.
 
 Looked at are, in this order:
-1. what follows the last marker `-->`, if there is one: what stands before it never matters;
+1. what follows the last marker `-->`, if there is one: what precedes it never matters;
 2. within that, or in a text without a marker, what follows the last announcement ("the answer is", "####", "\\boxed{");
-   nothing that stands before it is looked at;
+   nothing before it is considered;
 3. in a text with neither, the sentences from the last to the first, until one states an answer.
 
-An answer counts if it is the only one there or (not for a choice) the first thing said there; what follows "because"
+An answer counts if it is the only one there or (not for a choice) comes first; what follows "because"
 is left aside. Several different ones, a negated one ("not B"), or none is a miss with a reason; nothing here raises
 because of what a model wrote.
 
 number    Sign, thousands commas, decimals, fractions, exponents; currency, units and the per cent sign are left off
           (50% is 50, as the gold answers of the data sets have it). Equality is exact: 12.0 is 12, 3/4 is 0.75.
-          After the last equals sign stands the result. Ordinals, words ("twelve"), ranges (3-4), times and numbers
+          The result follows the last equals sign. Ordinals, words ("twelve"), ranges (3-4), times and numbers
           inside names are no answers.
 choice    A letter: (B), B, "option b"; or the option's own words when the question is given. Letters win over words.
 yes/no    Yes or No; "true" and "false" are read as them. "Yes and no" is a miss, and so is "not true".
@@ -36,12 +36,12 @@ MARKER = "-->"
 ANSWER_TYPES = ("number", "choice", "yes/no", "text", "pattern")
 LONGEST_NUMBER = 25  # characters; longer ones are noise, and arithmetic on them is not linear in the text
 LONGEST_TEXT = 400  # characters; a longer text is no short answer, and normalising it is not linear either
-LAST_SENTENCES = 20  # of a text without marker and announcement; what stands before them is no conclusion
+LAST_SENTENCES = 20  # of a text without marker and announcement; what precedes them is no conclusion
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """An answer found in a text: its canonical value and where it stands there; or None and the reason."""
+    """An answer found in a text: its canonical value and position, or None and the reason."""
 
     value: str | None
     reason: str = ""
@@ -142,7 +142,7 @@ def _places(text: str) -> Iterator[tuple[int, int, bool]]:
 
 
 def _choose(answer_type: str, text: str, start: int, lead: int, candidates: list[_Candidate]) -> Extraction:
-    """The only answer, or (not for a choice) the one that is said first; else a miss that says why."""
+    """The only answer, or (not for a choice) the one that comes first; else a miss with its reason."""
 
     def shown(one: _Candidate) -> str:
         return shortened(text[one.start : one.end])
@@ -227,8 +227,8 @@ def _written(value: Fraction) -> str:
 def _letters(choices: str, text: str, start: int, end: int, lead: int | None) -> list[_Candidate]:
     """Letters of the choice: in brackets, after "option", or bare.
 
-    A bare capital counts where an answer is known to stand, or at the head of a sentence (not vitamin C, plan B);
-    a capital A before a word is an article; a bare small letter counts only if nothing else is said.
+    A bare capital counts where an answer is expected, or at the start of a sentence (not vitamin C, plan B);
+    a capital A before a word is an article; a bare lower-case letter counts only if there is nothing else.
     """
     large, any_case = f"[{choices}]", f"[{choices}{choices.lower()}]"
     pattern = re.compile(

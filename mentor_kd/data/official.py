@@ -69,7 +69,7 @@ def load_task(
 
     Train questions come from data/skeleton, or, where that file is not there, from the teacher's rationales (which
     lack the questions that the teacher never got right). A repeated question is taken once. Under protocol "sound" a
-    train question that also stands in the test file is held out; under "paper" it stays. Six gold labels of the
+    train question that is also in the test file is held out; under "paper" it stays. Six gold labels of the
     published last-letter test file are wrong; they are corrected unless `last_letter_labels` is "as published".
     Raises InputError for a file that is missing or cannot be read; `fetching.verify` tells whether they are upstream's.
     """
@@ -121,7 +121,7 @@ def mentor_rationales(
 ) -> OfficialRationales:
     """The samples of the paper's mentor (data/aug/*), right and wrong, three a training question.
 
-    Each completion is judged anew by `tasks.judge`, in the protocol's mode; where upstream's verdict is another, the
+    Each completion is judged again by `tasks.judge`, in the protocol's mode; where upstream's verdict is another, the
     row is also listed in `disagreements`. Protocol "sound" drops rows as `teacher_rationales` does.
     """
     task = _official_task(task, protocol)
@@ -141,7 +141,7 @@ def mentor_rationales(
 
 
 def official_file(path: str, root: Path | None = None) -> Path:
-    """Where an official file lies; InputError if it is not there."""
+    """The path of an official file; InputError if it does not exist."""
     place = Path(official_root() if root is None else root) / path
     if not place.is_file():
         raise InputError(
@@ -219,7 +219,7 @@ def _official_task(task: str | Task, protocol: str) -> Task:
 
 def _check_option(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise InputError(f"{name}: {value!r} is none of {', '.join(choices)}")
+        raise InputError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
 
 
 NO_COMPLETION = "no completion published; upstream verdict taken"
@@ -232,14 +232,14 @@ def read_array(path: Path, required: dict[str, Any], optional: dict[str, Any]) -
     """
     rows = read_json(path)
     if not isinstance(rows, list):
-        raise InputError(f"{path}: a JSON array of rows was expected, not {_name(rows)}")
+        raise InputError(f"{path}: expected a JSON array of rows, got {_name(rows)}")
     if not rows:
         raise InputError(f"{path}: the file is empty: it holds no row")
     kinds = required | optional
     for number, row in enumerate(rows, start=1):
         where = f"{path}, row {number}"
         if not isinstance(row, dict):
-            raise InputError(f"{where}: a JSON object was expected, not {_name(row)}")
+            raise InputError(f"{where}: expected a JSON object, got {_name(row)}")
         _check_keys(where, row, required, kinds)
         for key, value in row.items():
             if not isinstance(value, kinds[key]):

@@ -166,10 +166,10 @@ def _read(path: Path, kind: type) -> list:
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
         if lines.setdefault(made.id, line) != line:
-            raise InputError(f"{where}: the id {made.id!r} stands on line {lines[made.id]} already; remove one of both")
+            raise InputError(f"{where}: the id {made.id!r} is already on line {lines[made.id]}; remove one of them")
         rows.append(made)
     if not rows:
-        raise InputError(f"{path}: the file is empty; one JSON object a line was expected")
+        raise InputError(f"{path}: the file is empty; expected one JSON object per line")
     return rows
 
 
@@ -216,18 +216,18 @@ def _check_normalised(row: object, *names: str) -> None:
 def _check_type(row: object, name: str, kind: type, words: str) -> None:
     value = getattr(row, name)
     if not isinstance(value, kind):
-        raise InputError(f"{name}: {words} was expected, not {_name(value)} ({str(value)[:60]})")
+        raise InputError(f"{name}: expected {words}, got {_name(value)} ({str(value)[:60]})")
 
 
 def _check_choice(row: object, name: str, choices: tuple[str, ...]) -> None:
     value = getattr(row, name)
     if value not in choices:
-        raise InputError(f"{name}: {value!r} is none of {', '.join(repr(choice) for choice in choices)}")
+        raise InputError(f"{name} must be one of {', '.join(repr(choice) for choice in choices)}, got {value!r}")
 
 
 def _check_sampler(sampler: object) -> None:
     if not isinstance(sampler, dict) or set(sampler) != set(SAMPLER_KEYS):
-        raise InputError(f"sampler: an object with the keys {', '.join(SAMPLER_KEYS)} was expected ({sampler})")
+        raise InputError(f"sampler: expected an object with the keys {', '.join(SAMPLER_KEYS)}, got {sampler}")
     whole = {name: type(sampler[name]) is int for name in ("top_k", "seed", "index")}  # a bool is no number
     temperature = sampler["temperature"]
     right = {

@@ -138,7 +138,7 @@ _ASK: dict[str, Callable[[random.Random], str]] = dict(
 
 
 def _story_pattern(text: str) -> re.Pattern:
-    """A story with blanks as a pattern; a blank that stands twice must be filled the same way twice."""
+    """A story with blanks as a pattern; a blank that occurs twice must be filled in the same way."""
     kinds = {"n": r"[A-Z]\w+", "m": r"[A-Z]\w+", "t": r"[a-z]+"}
     seen: set[str] = set()
     pattern = ""
@@ -321,7 +321,7 @@ def make_questions(
         identity = question_id(family, text)
         if identity not in avoid and identity not in rows:
             rows[identity] = Question(identity, family, text, answer(family, text), split)
-    raise InputError(f"{family} has no {n} distinct questions beside those to avoid; ask for fewer")
+    raise InputError(f"{family} has no {n} distinct questions besides those to avoid; ask for fewer")
 
 
 def load_questions(family: str) -> list[Question]:

@@ -1,4 +1,4 @@
-"""Splits: the dev questions, drawn before any mentor is trained, and a share of the teacher's rationales.
+"""Splits: dev questions, drawn before any mentor is trained, and shares of the teacher's rationales.
 
 The share is the low-resource setting (paper, section 5.4, figure 5). The paper says "percentage of rationales being
 used" in the figure, and data "collected for only a proportion of the original datasets" in the text, so both are here.
@@ -21,7 +21,7 @@ def split_dev(
 
     Exactly one of `share` (of the distinct questions, rounded) and `count` sets the size of dev. Whether a question is
     in dev follows from its hash with the seed, so the order of the questions plays no part and equal questions go
-    together (method.md, dev split). Raises InputError if either side would be empty, or for a question that already
+    together (docs/method.md, Splits). Raises InputError if either side would be empty, or for a question that already
     has another split than train: a data set that ships a dev file needs no split, test questions must not enter one.
     """
     questions = list(questions)
@@ -33,9 +33,9 @@ def split_dev(
     if (share is None) == (count is None):
         raise InputError(f"dev split: share is {share}, count is {count}; give one of the two")
     if share is not None and not (isinstance(share, (int, float)) and 0 < share < 1):
-        raise InputError(f"dev split: share is {share!r}; it must be a number between 0 and 1, such as 0.1")
+        raise InputError(f"dev split: share must be a number > 0 and < 1, got {share!r}")
     if count is not None and not is_whole(count, 1):
-        raise InputError(f"dev split: count is {count!r}; it must be a whole number from 1")
+        raise InputError(f"dev split: count must be an integer >= 1, got {count!r}")
     size = count if count is not None else round((share or 0) * len(distinct))
     if not 0 < size < len(distinct):
         raise InputError(
@@ -66,7 +66,7 @@ class ShareSettings:
 def draw(rows: Sequence[Rationale], settings: ShareSettings) -> tuple[list[Rationale], dict]:
     """The rationales that are used, in the order given, and the counts: rationales used + set aside = collected.
 
-    The share is rounded to whole units, and is one unit at the least.
+    The share is rounded to whole units, with a minimum of one.
     """
     names = [row.question_id if settings.unit == "questions" else row.id for row in rows]
     units = sorted(set(names), key=lambda name: hashlib.sha256(f"{settings.seed} {name}".encode()).digest())

@@ -1,4 +1,4 @@
-"""Data of one's own: a CSV or JSONL table of questions, answers and, where there are any, rationales."""
+"""Your own data: a CSV or JSONL table of questions, answers and, optionally, rationales."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ def read_rows(path: Path) -> list[tuple[int, dict]]:
     if path.suffix.lower() == ".jsonl":
         return list(read_jsonl(path))
     if path.suffix.lower() != ".csv":
-        raise InputError(f"{path}: a table of one's own ends in .csv or .jsonl, not {path.suffix!r}")
+        raise InputError(f"{path}: a table must end in .csv or .jsonl, got {path.suffix!r}")
     reader = csv.DictReader(io.StringIO(read_text(path).removeprefix("\ufeff")), strict=True)
     rows = []
     try:
@@ -34,7 +34,7 @@ def read_rows(path: Path) -> list[tuple[int, dict]]:
 def read_table(path: Path, task: Task) -> tuple[list[Question], list[Rationale]]:
     """Questions and the teacher's rationales of a table with the columns question, answer, [rationale], [split].
 
-    A question may stand on several lines with several rationales. `split` is train, dev or test (train where it is
+    A question may have several lines, each with a rationale. `split` is train, dev or test (train where it is
     empty). A rationale's own answer is looked for in its text; where the text has no marker and states none, the row
     counts as concluding with the line's answer. Raises InputError that names file and line.
     """
@@ -56,7 +56,7 @@ def read_table(path: Path, task: Task) -> tuple[list[Question], list[Rationale]]
             number = name == "answer" and isinstance(value, int | float) and not isinstance(value, bool)
             missing = value is None and name not in ("question", "answer")
             if not (isinstance(value, str) or number or missing):
-                raise InputError(f"{path}, line {line}: {name}: a text was expected, not {value!r}")
+                raise InputError(f"{path}, line {line}: {name}: expected a text, got {value!r}")
         split = (row.get("split") or "").strip() or "train"
         try:
             question = new_question(task.name, row["question"], str(row["answer"]), split)
@@ -64,13 +64,13 @@ def read_table(path: Path, task: Task) -> tuple[list[Question], list[Rationale]]
             raise InputError(f"{path}, line {line}: {error}") from None
         if not same_answer(task, question.answer, question.answer):
             raise InputError(
-                f"{path}, line {line}: the answer {question.answer!r} is none of type {task.answer_type!r}"
+                f"{path}, line {line}: the answer {question.answer!r} is not of type {task.answer_type!r}"
                 + (f" (one of the letters {task.choices})" if task.answer_type == "choice" else "")
             )
         before = found.setdefault(question.id, question)
         if before != question:
             raise InputError(
-                f"{path}, line {line}: the same question stands above with answer {before.answer!r} and split "
+                f"{path}, line {line}: the same question occurs above with answer {before.answer!r} and split "
                 f"{before.split!r}; here they are {question.answer!r} and {question.split!r}"
             )
         if not (row.get("rationale") or "").strip():

@@ -1,6 +1,6 @@
 """Tasks: what a task is, what a text answers to it, and when two answers are equal.
 
-A task is a name and an answer type. A task of one's own is one `Task(...)`; every function takes it as it takes a name.
+A task is a name and an answer type. Your own task is one `Task(...)`; every function takes it in the place of a name.
 `answers` says how an answer is found; that is the mode "sound", and nothing here raises because of what a model wrote.
 The mode "paper" reads as the official evaluator does, with its faults, for comparison with published numbers only.
 """
@@ -35,7 +35,9 @@ class Task:
         if not isinstance(self.name, str) or not self.name.strip():
             raise InputError(f"task name {self.name!r}: give a name that is not empty")
         if self.answer_type not in ANSWER_TYPES:
-            raise InputError(f"task {self.name}: answer_type {self.answer_type!r} is none of {', '.join(ANSWER_TYPES)}")
+            raise InputError(
+                f"task {self.name}: answer_type must be one of {', '.join(ANSWER_TYPES)}, got {self.answer_type!r}"
+            )
         letters = self.choices if isinstance(self.choices, str) else ""
         if not re.fullmatch("[A-Z0-9]+", letters) or len(set(letters)) < len(letters):
             raise InputError(
@@ -107,7 +109,7 @@ def extract(task: str | Task, text: object, question: str = "", mode: str = "sou
     """
     task = get_task(task)
     if mode not in MODES:
-        raise InputError(f"mode {mode!r} is none of {', '.join(MODES)}")
+        raise InputError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
     text = _as_text(text)
     if mode == "paper":
         return _extract_as_paper(task, text)

@@ -151,8 +151,8 @@ class BucketBatches:
     `lengths` holds what each row fills: one number for a decoder, target and prompt for an encoder-decoder. Each epoch
     shuffles the rows, cuts them into mega-batches, splits those into optimiser steps of (nearly) equal size whose rows
     have similar lengths, and shuffles these; a step is cut into `accumulation` batches. With a `token_budget` a batch
-    holds as many rows as fit into that number of padded tokens instead (a longer row stands alone), and a step is
-    `accumulation` of such batches. All epochs stand in one row of exactly `steps * accumulation` batches, so that
+    holds as many rows as fit into that number of padded tokens instead (a longer row gets its own batch), and a step is
+    `accumulation` of such batches. All epochs form one sequence of exactly `steps * accumulation` batches, so that
     resuming is skipping; with `steps` 0 that is as many as `epochs` hold.
     """
 

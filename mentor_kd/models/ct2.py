@@ -1,6 +1,6 @@
 """Fast generation: CTranslate2 as a backend for sampling, on CPU and GPU, in float32, bfloat16 or int8.
 
-It is an extra, `pip install "mentor-kd[fast]"`. A saved model is converted once, into a folder beside it. Texts are
+It is an extra, `pip install "mentor-kd[fast]"`. A saved model is converted once, into a folder next to it. Texts are
 drawn from the same distribution as the reference backend's (int8 rounds the weights), with other random numbers.
 Accuracies are never taken from here: they come from the reference backend, transformers' own generation.
 """
@@ -34,7 +34,7 @@ INSTALL = 'install it with `pip install "mentor-kd[fast]"`, or choose backend hf
 def check_backend(backend: str) -> None:
     """InputError where there is no such backend, or where it cannot run on this machine."""
     if backend not in BACKENDS:
-        raise InputError(f"backend is one of {', '.join(BACKENDS)}, not {backend!r}")
+        raise InputError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
     if backend != REFERENCE:
         precision, device = PRECISIONS[backend], loading.best_device().type
         known = _ctranslate2().get_supported_compute_types(device)

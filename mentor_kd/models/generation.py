@@ -42,7 +42,7 @@ class Sampling:
     max_new_tokens: int = 256
     batch_size: int = 64
     seed: int = 0
-    min_new_tokens: int = 0  # with as many as max_new_tokens all texts are of one length, as a measurement wants it
+    min_new_tokens: int = 0  # equal to max_new_tokens, all texts have one length, as a measurement needs
 
     def __post_init__(self) -> None:
         for name in ("n", "max_new_tokens", "batch_size"):

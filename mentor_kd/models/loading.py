@@ -57,7 +57,7 @@ class Loaded:
     def vocabulary(self) -> int:
         """Tokens that mean something: the tokenizer's, without what the model's output layer has beyond it.
 
-        FlanT5's tokenizer has 32,100 entries where its output layer has 32,128 (method.md, Vocabularies).
+        FlanT5's tokenizer has 32,100 entries where its output layer has 32,128 (docs/method.md, Vocabularies).
         """
         return min(len(self.tokenizer), self.model.get_output_embeddings().weight.shape[0])
 
@@ -103,7 +103,7 @@ def best_device() -> torch.device:
 
 
 def _described(name: str | Path) -> tuple[str, AutoConfig, PreTrainedTokenizerBase]:
-    """Where a model lies, its config and its tokenizer, which always has a pad token."""
+    """The path of a model, its config and its tokenizer, which always has a pad token."""
     path = model_path(str(name))
     looks_local = Path(path).is_absolute() or str(name).startswith((".", "~")) or name in SANDBOX_MODELS
     if looks_local and not Path(path).expanduser().is_dir():
@@ -130,7 +130,7 @@ def _kind(config: AutoConfig) -> Any:
 
 
 def outline(name: str | Path) -> Loaded:
-    """A model's shape and tokenizer without its weights (they lie on the meta device), at next to no cost.
+    """A model's shape and tokenizer without its weights (they are on the meta device), at next to no cost.
 
     For what only needs to know how text becomes tokens. Raises InputError as `load` does.
     """
@@ -191,7 +191,7 @@ def plain_generation_config(model: PreTrainedModel, tokenizer: PreTrainedTokeniz
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, encoder_decoder: bool, question: str) -> list[int]:
     """Token ids that the model reads: the question with EOS for an encoder, with the separator for a decoder.
 
-    A decoder's tokenizer may add its BOS; an EOS that it adds is taken off, for the text goes on.
+    A decoder's tokenizer may add its BOS; an EOS that it adds is removed, because the text continues.
     """
     ids = tokenizer(question if encoder_decoder else question + SEPARATOR)["input_ids"]
     if not encoder_decoder and ids and ids[-1] == tokenizer.eos_token_id:
@@ -219,7 +219,7 @@ _PROBE = "Ann has 12 apples;\u00a0she's given 3.5 away \u2014 r\u00e9sum\u00e9! 
 def same_tokenizer(a: PreTrainedTokenizerBase, b: PreTrainedTokenizerBase) -> bool:
     """Whether two tokenizers give the same ids for the same text: same vocabulary, same splitting of a hard probe.
 
-    Sizes say nothing: FlanT5's tokenizer has 32,100 entries where its config says 32,128 (method.md, Vocabularies).
+    Sizes say nothing: FlanT5's tokenizer has 32,100 entries and its config says 32,128 (docs/method.md).
     """
     if a is b:
         return True

@@ -1,4 +1,4 @@
-"""LoRA by peft: a few trained matrices beside the attention's query and value layers, for models too large to train.
+"""LoRA by peft: small trained matrices added to the attention's query and value layers, for models too large to train.
 
 The paper's XL and XXL models are trained so (rank 64 and 128, alpha 32, dropout 0.05, targets q and v; its code also
 trains the whole output layer, which the paper does not say and which is left alone here).
@@ -27,7 +27,7 @@ class LoraSettings:
     rank: int = 0
     alpha: int = 32
     dropout: float = 0.05
-    merge: bool = True  # into the weights when saved; False keeps the adapters apart, a few MB beside the base's name
+    merge: bool = True  # into the weights when saved; False saves the adapters alone, a few MB
 
     def __post_init__(self) -> None:
         require_integer("rank", self.rank, note="0 trains all weights")

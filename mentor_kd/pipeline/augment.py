@@ -78,8 +78,8 @@ def augment(
     asked = missed(folder) if augmenter.only_missed else questions(folder, "train")
     facts: dict = {}
     if augmenter.who != MENTOR:
-        rows, told = _other_rows(folder, asked, sampling, augmenter)
-        facts = {"asked": len(asked), "annotation": told}
+        rows, counts = _other_rows(folder, asked, sampling, augmenter)
+        facts = {"asked": len(asked), "annotation": counts}
     elif augmenter.served:
         rows = _served_rows(folder, asked, sampling, augmenter, inputs["mentor"])
         facts = {"served": augmenter.endpoint.who}
@@ -162,7 +162,7 @@ def requests_for(
     The prompt has the format of the mentor's training texts, without a chat template. A server's defaults may restrict
     sampling further than the settings do: transformers' server samples from the 50 most likely tokens.
     """
-    made = []
+    requests = []
     for question in questions:
         for index in range(sampling.n):
             body = {
@@ -175,8 +175,8 @@ def requests_for(
             }
             if sampling.top_k:
                 body["top_k"] = sampling.top_k
-            made.append((question, Request(f"{where.who} mentor {identity}", "completions", body, index)))
-    return made
+            requests.append((question, Request(f"{where.who} mentor {identity}", "completions", body, index)))
+    return requests
 
 
 def _served_rows(

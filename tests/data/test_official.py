@@ -179,9 +179,9 @@ def test_a_damaged_file_is_named(tree, content, message):
 
 
 def test_wrong_settings_are_named(tree):
-    with pytest.raises(InputError, match="protocol: 'best' is none of sound, paper"):
+    with pytest.raises(InputError, match="protocol must be one of sound, paper, got 'best'"):
         load_task("svamp", "best")
-    with pytest.raises(InputError, match="last_letter_labels: 'fixed' is none of corrected, as published"):
+    with pytest.raises(InputError, match="last_letter_labels must be one of corrected, as published, got 'fixed'"):
         load_task("svamp", last_letter_labels="fixed")
     with pytest.raises(InputError, match="family: 'gpt2' is none of flan-t5_large, t5_large"):
         mentor_rationales("svamp", "gpt2")

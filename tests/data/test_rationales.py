@@ -85,13 +85,13 @@ def test_target_carries_the_gold_answer():
     [
         ({"rationale": "two\nlines"}, "rationale: .*normalise"),
         ({"question": ""}, "question: is empty"),
-        ({"answer": 3}, "answer: a text was expected, not a number"),
-        ({"correct": 1}, "correct: true or false"),
-        ({"kept": "yes"}, "kept: true, false or null"),
-        ({"prediction": 3}, "prediction: a text was expected"),
-        ({"source": "student"}, "source: 'student' is none of"),
+        ({"answer": 3}, "answer: expected a text, got a number"),
+        ({"correct": 1}, "correct: expected true or false"),
+        ({"kept": "yes"}, "kept: expected true, false or null"),
+        ({"prediction": 3}, "prediction: expected a text"),
+        ({"source": "student"}, "source must be one of .*got 'student'"),
         ({"original": "\ud800"}, "original: .*surrogate"),
-        ({"sampler": {"model": "toy"}}, "sampler: an object with the keys model, temperature"),
+        ({"sampler": {"model": "toy"}}, "sampler: expected an object with the keys model, temperature"),
         ({"sampler": SAMPLER | {"seed": True}}, "sampler: seed: wrong value True"),
         ({"sampler": SAMPLER | {"temperature": float("nan")}}, "sampler: temperature"),
         ({"sampler": SAMPLER | {"index": None}}, "sampler: index"),
@@ -152,10 +152,10 @@ def json_rows(tmp_path) -> list[dict]:
     [
         (1, {"answer": ...}, "line 2: the key 'answer' is missing"),
         (2, {"colour": "red"}, "line 3: unknown key 'colour'"),
-        (0, {"correct": "true"}, r"line 1: correct: true or false was expected, not a text \(true\)"),
+        (0, {"correct": "true"}, r"line 1: correct: expected true or false, got a text \(true\)"),
         (1, {"sampler": []}, "line 2: sampler"),
         (2, {"source": None}, "line 3: source"),
-        (1, {"id": row(0).id}, "line 2: the id .* stands on line 1 already"),
+        (1, {"id": row(0).id}, "line 2: the id .* is already on line 1"),
     ],
 )
 def test_a_wrong_row_is_named(tmp_path, number, changes, message):
@@ -170,7 +170,7 @@ def test_a_wrong_row_is_named(tmp_path, number, changes, message):
     [
         (lambda good: good[:-20], "line 3: not valid JSON .*truncated"),
         (lambda good: good.replace(b"svamp", b"sv\xe9mp", 1), "line 1: not UTF-8 .*0xe9"),
-        (lambda good: good + b"[1]\n", "line 4: a JSON object was expected"),
+        (lambda good: good + b"[1]\n", "line 4: expected a JSON object"),
         (lambda good: b"", "the file is empty"),
         (lambda good: b"\n \n", "the file is empty"),
     ],
@@ -197,7 +197,7 @@ def test_what_could_not_be_read_back_is_not_written(tmp_path):
 
 
 def test_a_question_is_checked():
-    with pytest.raises(InputError, match="split: 'exam' is none of"):
+    with pytest.raises(InputError, match="split must be one of .*got 'exam'"):
         Question("1", "svamp", "q", "a", "exam")
 
 
@@ -233,9 +233,9 @@ def test_official_questions_keep_every_row(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ({"input": "q"}, "a JSON array of rows was expected, not an object"),
+        ({"input": "q"}, "expected a JSON array of rows, got an object"),
         ([], "holds no row"),
-        ([PUBLISHED, 3], "row 2: a JSON object was expected, not a number"),
+        ([PUBLISHED, 3], "row 2: expected a JSON object, got a number"),
         ([{"input": "q", "answer": "a"}], "row 1: the key 'chain' is missing"),
         ([PUBLISHED, PUBLISHED | {"note": "x"}], "row 2: unknown key 'note'"),
         ([PUBLISHED | {"initial_correct": 1}], "row 1: initial_correct: wrong type a number"),

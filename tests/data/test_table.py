@@ -88,7 +88,7 @@ def test_an_empty_split_is_train(tmp_path, split):
         ("question,answer\nOne?\n", r"line 2: 2 columns were expected"),
         ('question,answer\nOne?,"1\n', r"line 2: not valid CSV"),
         ("question,answer\nOne?,\n", r"line 2: answer: is empty"),
-        ("question,answer,split\nOne?,1,validation\n", r"line 2: split: 'validation' is none of 'train'"),
+        ("question,answer,split\nOne?,1,validation\n", r"line 2: split must be one of 'train'.*got 'validation'"),
         ("question,answer\nOne?,1\nTwo?,2\nOne?,3\n", r"line 4: the same question .*answer '1' .*here they are '3'"),
         ("question,answer,split\nOne?,1,train\nOne?,1,test\n", r"line 3: the same question .*split 'train'"),
     ],
@@ -102,10 +102,10 @@ def test_a_wrong_table_is_named_with_its_line(tmp_path, text, message):
     ("row", "message"),
     [
         ({"question": "q?"}, "line 1: the column 'answer' is missing"),
-        ({"question": "q?", "answer": None}, "line 1: answer: a text was expected, not None"),
-        ({"question": 7, "answer": "5"}, "line 1: question: a text was expected, not 7"),
-        ({"question": "q?", "answer": "5", "rationale": ["a"]}, r"line 1: rationale: a text was expected, not \['a'\]"),
-        ({"question": "q?", "answer": "5", "split": 1}, "line 1: split: a text was expected, not 1"),
+        ({"question": "q?", "answer": None}, "line 1: answer: expected a text, got None"),
+        ({"question": 7, "answer": "5"}, "line 1: question: expected a text, got 7"),
+        ({"question": "q?", "answer": "5", "rationale": ["a"]}, r"line 1: rationale: expected a text, got \['a'\]"),
+        ({"question": "q?", "answer": "5", "split": 1}, "line 1: split: expected a text, got 1"),
         ({"question": "q?", "answer": "5", "note": "x"}, "line 1: unknown column 'note'"),
     ],
 )
@@ -115,7 +115,7 @@ def test_a_wrong_row_of_jsonl_is_named_with_its_line(tmp_path, row, message):
 
 
 def test_other_kinds_of_file_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"ends in \.csv or \.jsonl, not '\.xlsx'"):
+    with pytest.raises(InputError, match=r"must end in \.csv or \.jsonl, got '\.xlsx'"):
         read_table(tmp_path / "table.xlsx", TASK)
     with pytest.raises(InputError, match=r"gone\.csv: no such file"):
         read_table(tmp_path / "gone.csv", TASK)
@@ -140,7 +140,7 @@ def test_an_unclear_conclusion_is_a_miss_and_not_the_tables_answer(tmp_path, tex
 
 
 def test_a_gold_answer_that_is_none_of_the_tasks_type_is_refused(tmp_path):
-    with pytest.raises(InputError, match="line 1: the answer 'many' is none of type 'number'"):
+    with pytest.raises(InputError, match="line 1: the answer 'many' is not of type 'number'"):
         read_table(jsonl(tmp_path, {"question": "q", "answer": "many"}), TASK)
-    with pytest.raises(InputError, match="the answer 'F' is none of type 'choice' .one of the letters ABCDE"):
+    with pytest.raises(InputError, match="the answer 'F' is not of type 'choice' .one of the letters ABCDE"):
         read_table(jsonl(tmp_path, {"question": "q", "answer": "F"}), Task("mine", "choice"))

@@ -224,10 +224,10 @@ def test_the_split_follows_count_and_seed():
         (0, {"count": 1}, "1 of 0 distinct questions"),
         (9, {}, "give one of the two"),
         (9, {"share": 0.5, "count": 2}, "give one of the two"),
-        (9, {"share": 1.0}, "share is 1.0"),
-        (9, {"share": "0.1"}, "share is '0.1'"),
-        (9, {"count": 0}, "count is 0"),
-        (9, {"count": True}, "count is True"),
+        (9, {"share": 1.0}, "share .* got 1.0"),
+        (9, {"share": "0.1"}, "share .* got '0.1'"),
+        (9, {"count": 0}, "count .* got 0"),
+        (9, {"count": True}, "count .* got True"),
     ],
 )
 def test_an_impossible_split_is_rejected(count, size, message):

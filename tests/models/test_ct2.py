@@ -338,7 +338,7 @@ def test_an_architecture_that_cannot_be_converted_is_named(tmp_path):
 
 
 def test_an_unknown_backend_is_named():
-    with pytest.raises(InputError, match="backend is one of hf, ct2-float32, ct2-bfloat16, ct2-int8, not 'ct2'"):
+    with pytest.raises(InputError, match="backend must be one of hf, ct2-float32, ct2-bfloat16, ct2-int8, got 'ct2'"):
         ct2.check_backend("ct2")
 
 

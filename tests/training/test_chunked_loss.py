@@ -1,4 +1,4 @@
-"""The loss in chunks: the numbers and gradients of the plain functions, and no more memory than a chunk."""
+"""The loss in chunks: same values and gradients as the plain functions, with the memory of one chunk."""
 
 import math
 
@@ -38,7 +38,7 @@ def gradients(head, hidden, loss):
 @pytest.mark.parametrize(
     ("k", "weight", "tau"), [(8, 0.3, 2.0), (64, 0.5, 1.0), (V, 0.3, 2.0), (64, 1.0, 4.0), (64, 0.0, 2.0)]
 )
-def test_numbers_and_gradients_are_those_of_the_plain_functions(monkeypatch, bias, positions, k, weight, tau):
+def test_values_and_gradients_equal_those_of_the_plain_functions(monkeypatch, bias, positions, k, weight, tau):
     monkeypatch.setitem(chunks.CHUNK_BYTES, "cpu", positions * 4 * (V + BEYOND))
     head, hidden, targets, mentor = made(bias)
     settings, soft = LossSettings(weight, tau), top_k(mentor, k, tau)
@@ -53,7 +53,7 @@ def test_numbers_and_gradients_are_those_of_the_plain_functions(monkeypatch, bia
     assert torch.allclose(gradients(head, hidden, loss), expected, atol=1e-5 * float(expected.abs().max()))
 
 
-def test_memory_that_is_kept_from_step_to_step_changes_no_number():
+def test_reused_memory_does_not_change_the_results():
     head, hidden, targets, logits = made()
     mentor = States(torch.randn(N, 24), torch.nn.Linear(24, V).requires_grad_(False))
     workspace, settings = Workspace(), LossSettings(0.3, 2.0)
@@ -91,7 +91,7 @@ def test_with_all_tokens_it_is_the_full_divergence_and_with_fewer_a_lower_bound(
     assert found == sorted(found) and found[0] < 0.9 * full
 
 
-def test_a_student_that_is_sure_of_other_tokens_gives_finite_numbers():
+def test_a_student_certain_of_other_tokens_has_a_finite_loss_and_gradient():
     head, hidden, targets, _ = made()
     mentor = torch.full((N, V), -200.0)
     mentor[:, 0] = 0.0
@@ -137,6 +137,6 @@ def test_no_tensor_holds_the_logits_of_all_positions(vocabulary):
         chunked_loss(hidden, head, targets, soft, LossSettings(), positions)[0].backward()
     chunk = chunks.CHUNK_BYTES["cpu"] // 4
     assert chunked.most <= max(chunk, head.weight.numel()) < positions * vocabulary
-    with tiny.Largest() as plain:  # what it is measured against is seen by the same measure
+    with tiny.Largest() as plain:  # the plain loss does hold them, by the same measure
         cross_entropy(head(hidden), targets).backward()
     assert plain.most >= positions * vocabulary

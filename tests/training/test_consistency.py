@@ -1,4 +1,4 @@
-"""mcc-kd: which rationales, in which pairs, and a loss that without alpha is that of vanilla-kd."""
+"""mcc-kd: the choice of rationales, the pairs, and a loss that equals that of vanilla-kd for alpha 0."""
 
 import itertools
 from dataclasses import replace
@@ -38,18 +38,18 @@ def rows(questions=3, styles=3):
     return found
 
 
-def test_the_three_least_alike_are_kept_by_hand():
+def test_the_three_most_diverse_are_kept_by_hand():
     # word trigrams; b shares two of three with a, d shares one of three with c, e shares none
     texts = {"a": "w x y z v", "b": "w x y z u", "c": "k l m n o", "d": "j l m n p", "e": "f g h i q"}
     given = [rationale(text, index=i) for i, text in enumerate(texts.values())]
-    # alike: (a, b) 2/4, (c, d) 1/5; of the triples without any, the first is a, c, e
+    # similar pairs: (a, b) 2/4, (c, d) 1/5; the first triple without one is a, c, e
     assert [row.rationale for row in most_diverse(given)] == [texts[name] for name in "ace"]
-    # two pairs of the four left are alike: b goes with the smaller likeness
+    # each triple of the first four has a similar pair: (c, d) is less similar than (a, b)
     assert [row.rationale for row in most_diverse(given[:4])] == [texts[name] for name in "acd"]
     assert most_diverse(given[:3]) == given[:3] and most_diverse(given[:1]) == given[:1]
 
 
-def test_each_question_has_its_own_three():
+def test_each_question_keeps_three():
     given = [rationale(f"{a} {b} {c}", f"{n} + 1?", i) for n in range(3) for i, (a, b, c) in enumerate(["abc"] * 5)]
     kept = most_diverse(given)
     assert [row.question for row in kept] == [f"{n} + 1?" for n in range(3) for _ in range(3)]
@@ -71,7 +71,7 @@ def test_the_answer_is_the_same_tokens_after_every_rationale(tmp_path, shape):
             assert a.target[-1 - a.answer :] == b.target[-1 - b.answer :] and a.target != b.target
 
 
-def test_what_is_too_long_is_named(tmp_path):
+def test_rationales_that_are_too_long_are_listed(tmp_path):
     loaded = loading.load(tiny.llama(tmp_path))
     given = rows()
     lengths = {e.id: len(e.prompt) + len(e.target) for e in encode_apart(loaded, given, 10_000)[0]}
@@ -90,7 +90,7 @@ def fake(*groups):
     ]
 
 
-def test_an_epoch_has_every_question_once_with_two_of_its_rationales_side_by_side():
+def test_an_epoch_has_every_question_once_with_two_adjacent_rationales():
     examples = fake(("a", 3), ("b", 3), ("c", 2), ("d", 1), ("e", 3))
     batches = plan_batches(examples, False, TrainSettings(epochs=4, batch_size=4, seed=1))
     assert isinstance(batches, PairBatches) and batches.steps == 4 * 3  # two questions a step
@@ -110,18 +110,18 @@ def test_an_epoch_has_every_question_once_with_two_of_its_rationales_side_by_sid
     assert list(batches) != list(plan_batches(examples, False, TrainSettings(epochs=4, batch_size=4, seed=2)))
 
 
-def test_a_pair_is_not_cut():
+def test_a_pair_is_not_split():
     examples = fake(("a", 2), ("b", 2), ("c", 2), ("d", 2))
     halves = plan_batches(examples, False, TrainSettings(epochs=1, batch_size=4, accumulation=2))
     assert [[examples[row].group for row in batch] for batch in halves.epoch(0)] == [
         [name] * 2 for name in (examples[batch[0]].group for batch in halves.epoch(0))
     ]
-    with pytest.raises(InputError, match="accumulation 4: a pair cannot be cut, and at batch_size 4 a step has 2"):
+    with pytest.raises(InputError, match="accumulation must be <= 2 with batch_size 4, got 4"):
         plan_batches(examples, False, TrainSettings(epochs=1, batch_size=4, accumulation=4))
 
 
-def test_where_answers_stand_by_hand():
-    # targets of 5, 6, 5 and 5 tokens; the answer is the last but one of each
+def test_the_positions_of_answers_by_hand():
+    # targets of 5, 6, 5 and 5 tokens; the answer is the second last of each
     a, b = fake(("a", 2))
     alone, other = fake(("c", 1))[0], fake(("d", 1))[0]
     assert answer_places([a, b, alone, other]).tolist() == [[3], [9]]
@@ -162,7 +162,7 @@ def by_hand(loaded, examples, settings):
 @pytest.mark.parametrize("accumulation", [1, 2])
 @pytest.mark.parametrize("head", ["plain", "capped"])
 @pytest.mark.parametrize("shape", ["llama", "t5"])
-def test_a_step_follows_the_formula_and_without_alpha_is_vanilla(tmp_path, monkeypatch, shape, head, accumulation):
+def test_a_step_follows_the_formula_and_equals_vanilla_kd_for_alpha_0(tmp_path, monkeypatch, shape, head, accumulation):
     folder = tiny.SHAPES[shape](tmp_path / "model", **({"dropout_rate": 0.0} if shape == "t5" else {}))
     loaded = loading.load(folder)
     examples, _ = encode_apart(loaded, rows(2, 2), 10_000)
@@ -181,7 +181,7 @@ def test_a_step_follows_the_formula_and_without_alpha_is_vanilla(tmp_path, monke
     for name, gradient in gradients.items():
         assert torch.allclose(gradient, wanted[name], atol=2e-5 * max(1.0, size)), name
 
-    # the same batches without alpha, and as vanilla-kd: without their groups
+    # the same batches with alpha 0, and without groups as in vanilla-kd
     off = replace(settings, loss=replace(loss, consistency_weight=0.0))
     without, _ = one_step(loading.load(folder), examples, off, tmp_path / "off")
     plain = [replace(example, group="", answer=0) for example in examples]

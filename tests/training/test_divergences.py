@@ -1,4 +1,4 @@
-"""The divergences beside the forward one, and the sums of losses, by hand and against finite differences."""
+"""The other divergences and the sums of losses, by hand and against finite differences."""
 
 import math
 from functools import partial
@@ -41,7 +41,7 @@ def test_the_reverse_divergence_by_hand():
 
 
 def test_jensen_shannon_by_hand():
-    # the mixture of a half and a half is 0.7, 0.3
+    # the equal mixture is 0.7, 0.3
     mentor = 0.5 * LOG(0.5 / 0.7) + 0.5 * LOG(0.5 / 0.3)  # 0.087177
     student = 0.9 * LOG(0.9 / 0.7) + 0.1 * LOG(0.1 / 0.3)  # 0.116322
     found = soft_label_divergence(STUDENT, MENTOR, 1.0, beta=0.5)
@@ -49,7 +49,7 @@ def test_jensen_shannon_by_hand():
     assert found.item() == pytest.approx(0.1017492, abs=1e-6)
 
 
-def test_the_generalised_one_weighs_mixture_and_sum_by_beta():
+def test_generalised_jensen_shannon_weights_mixture_and_sum_by_beta():
     # beta 0.25: the mixture is 0.25 m + 0.75 s = 0.8, 0.2
     mentor = 0.5 * LOG(0.5 / 0.8) + 0.5 * LOG(0.5 / 0.2)
     student = 0.9 * LOG(0.9 / 0.8) + 0.1 * LOG(0.1 / 0.2)
@@ -58,7 +58,7 @@ def test_the_generalised_one_weighs_mixture_and_sum_by_beta():
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
-def test_its_limits_are_the_two_divergences_that_stand_at_the_ends(temperature):
+def test_its_limits_divided_by_beta_are_the_two_kl_divergences(temperature):
     student, mentor = random_logits(1), random_logits(2)
     of = partial(soft_label_divergence, student, mentor, temperature)
     forward, reverse = of(beta=0.0), of(beta=1.0)
@@ -70,7 +70,7 @@ def test_its_limits_are_the_two_divergences_that_stand_at_the_ends(temperature):
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.3, 0.5, 1.0])
-def test_every_divergence_is_zero_from_oneself_and_positive_otherwise(beta):
+def test_every_divergence_is_zero_for_equal_distributions_and_positive_otherwise(beta):
     student, mentor = random_logits(3), random_logits(4)
     assert soft_label_divergence(student, student.clone(), 2.0, beta).item() == pytest.approx(0, abs=1e-12)
     assert soft_label_divergence(student, mentor, 2.0, beta).item() > 0.01
@@ -94,7 +94,7 @@ def test_gradients_of_cross_entropy_top_k_and_consistency_by_finite_differences(
     student, other = random_logits(9).requires_grad_(), random_logits(10).requires_grad_()
     targets = tensor([0, 4, 2])
     assert gradcheck(lambda logits: cross_entropy(logits, targets), student)
-    # the mentor's side in float64 too, or its rounding would be measured
+    # the mentor's side must also be in float64, or its rounding would be measured
     kept = top_k(random_logits(11), 2, 2.0)
     assert gradcheck(lambda logits: top_k_divergence(logits, kept, 2.0), student)
     assert gradcheck(lambda a, b: consistency(a, b, 1.3), (student, other))
@@ -148,6 +148,6 @@ def test_the_loss_as_published_by_hand():
         ({"consistency_weight": -1}, "consistency_weight .alpha. .*-1"),
     ],
 )
-def test_wrong_settings_are_named(changes, named):
+def test_invalid_settings_are_rejected(changes, named):
     with pytest.raises(InputError, match=named):
         LossSettings(**changes)

@@ -1,4 +1,4 @@
-"""Exact soft labels: the loss and gradient of the live mentor, from its cached last states and one output layer."""
+"""Exact soft labels: the loss and gradient of the live mentor, from its cached states and one output layer."""
 
 import json
 import math
@@ -36,7 +36,7 @@ EXACT = SoftLabelSettings()
 
 
 def phi(folder, seed=0, **config):
-    """A decoder whose output layer has a bias, and weights of its own."""
+    """A decoder whose output layer has a bias and is not tied to the embeddings."""
     tokenizer = tiny.sandbox_tokenizer()
     settings = {
         "vocab_size": len(tokenizer) + 7,
@@ -56,7 +56,7 @@ def phi(folder, seed=0, **config):
     return tiny.save(folder, model, tokenizer)
 
 
-PAIRS = {  # student, and a mentor that is wider and pads its vocabulary otherwise
+PAIRS = {  # a student, and a wider mentor with other vocabulary padding
     "llama": (tiny.llama, {}, {"hidden_size": 48}),
     "gpt2": (tiny.gpt2, {}, {"n_embd": 48, "n_layer": 2}),
     "t5": (tiny.t5, {"beyond": 4}, {"beyond": 20, "d_model": 48}),
@@ -82,7 +82,7 @@ def make(folder, mentor, examples, vocabulary=None, identity="mentor", **more):
 
 
 def unexpected():
-    raise AssertionError("the mentor was asked again")
+    raise AssertionError("the mentor was called again")
 
 
 def again(folder, mentor, examples, identity="mentor"):
@@ -146,7 +146,7 @@ def test_the_exact_divergence_and_its_gradient_by_hand():
     assert student.grad[0].tolist() == pytest.approx([log(2) / 4 * x for x in (-5 / 4, -1 / 4, 3 / 4, 3 / 4)])
 
 
-def test_a_student_that_is_sure_of_tokens_beyond_the_shared_vocabulary_is_judged_by_the_others():
+def test_tokens_beyond_the_shared_vocabulary_are_ignored_even_if_they_dominate():
     head, own = torch.nn.Linear(6, 20).requires_grad_(False), torch.nn.Linear(4, 24, bias=False)
     with torch.no_grad():
         own.weight[20:] += 1e4
@@ -160,7 +160,7 @@ def test_a_student_that_is_sure_of_tokens_beyond_the_shared_vocabulary_is_judged
     assert torch.allclose(found, hidden.grad, atol=1e-3 * float(found.abs().max()))
 
 
-def test_the_divergence_of_nearly_equal_distributions_is_not_lost_in_rounding():
+def test_the_divergence_of_nearly_equal_distributions_is_accurate():
     torch.manual_seed(0)
     head, own = torch.nn.Linear(16, 8192, bias=False), torch.nn.Linear(16, 8192, bias=False)
     with torch.no_grad():
@@ -171,7 +171,7 @@ def test_the_divergence_of_nearly_equal_distributions_is_not_lost_in_rounding():
     assert expected < 1e-3 and kl.item() == pytest.approx(expected, rel=0.05)
 
 
-def test_rounded_products_err_little_and_leave_torch_as_it_was():
+def test_rounded_products_have_a_small_error_and_restore_torchs_setting():
     torch.manual_seed(0)
     soft = States(torch.randn(40, 256).half(), torch.nn.Linear(256, 500).requires_grad_(False))
     before, precise = torch.backends.mkldnn.matmul.fp32_precision, soft.logits(2.0)
@@ -184,7 +184,7 @@ def test_rounded_products_err_little_and_leave_torch_as_it_was():
     assert torch.backends.mkldnn.matmul.fp32_precision == before and torch.equal(soft.logits(2.0), precise)
 
 
-def test_rounding_changes_loss_and_gradient_by_far_less_than_a_hundredth(monkeypatch):
+def test_rounding_changes_loss_and_gradient_by_less_than_a_thousandth(monkeypatch):
     modes, layer_logits = [], losses.layer_logits
 
     def seen(*given):
@@ -196,7 +196,7 @@ def test_rounding_changes_loss_and_gradient_by_far_less_than_a_hundredth(monkeyp
     torch.manual_seed(0)
     head, own = torch.nn.Linear(256, 3000).requires_grad_(False), torch.nn.Linear(64, 3000)
     with torch.no_grad():
-        head.weight *= 8  # logits with a standard deviation of some 3, as a mentor's that has learnt
+        head.weight *= 8  # logits with a standard deviation of about 3, like a trained mentor's
     states, targets = torch.randn(90, 256).half(), torch.randint(0, 3000, (90,))
     hidden, found = torch.randn(90, 64, requires_grad=True), []
     for rounded in (False, True):
@@ -210,7 +210,7 @@ def test_rounding_changes_loss_and_gradient_by_far_less_than_a_hundredth(monkeyp
 @pytest.mark.parametrize(
     ("precision", "amx", "rounds"), [("auto", 1, 1), ("auto", 0, 0), ("bfloat16", 1, 1), ("float32", 1, 0)]
 )
-def test_soft_labels_are_rounded_where_a_processor_gains_by_it_unless_float32_is_asked_for(
+def test_soft_labels_are_rounded_on_cpus_with_amx_unless_precision_is_float32(
     tmp_path, monkeypatch, mentor, precision, amx, rounds
 ):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": bool(amx)}, raising=False)
@@ -221,7 +221,7 @@ def test_soft_labels_are_rounded_where_a_processor_gains_by_it_unless_float32_is
     assert not rounds_soft_labels(precision, torch.device("meta"))
 
 
-def test_any_temperature_is_read_and_in_any_order(tmp_path, mentor):
+def test_rows_are_read_at_any_temperature_and_in_any_order(tmp_path, mentor):
     examples = tiny.examples(mentor, 6)
     labels = make(tmp_path, mentor, examples)
     chosen = [examples[4], examples[0], examples[4]]
@@ -234,7 +234,7 @@ def test_any_temperature_is_read_and_in_any_order(tmp_path, mentor):
     assert torch.equal(other.rows(chosen, 3.0).states, found.states)
 
 
-def test_bytes_a_token_are_two_for_each_of_the_mentors_dimensions_and_one_layer_for_all(tmp_path, mentor):
+def test_a_token_takes_two_bytes_per_dimension_of_the_mentor(tmp_path, mentor):
     for rows in (30, 60):
         examples = tiny.examples(mentor, rows)
         make(tmp_path / str(rows), mentor, examples)
@@ -246,7 +246,7 @@ def test_bytes_a_token_are_two_for_each_of_the_mentors_dimensions_and_one_layer_
         assert load_file(head)["weight"].shape == (mentor.vocabulary, 32)
 
 
-def test_the_layer_has_the_shared_rows_only_and_the_manifest_names_it(tmp_path):
+def test_the_layer_has_only_the_shared_rows_and_is_in_the_manifest(tmp_path):
     mentor = loading.load(tiny.t5(tmp_path / "t5", beyond=20))
     make(tmp_path / "labels", mentor, tiny.examples(mentor, 2))
     [path] = (tmp_path / "labels").glob("*/manifest.json")
@@ -256,17 +256,17 @@ def test_the_layer_has_the_shared_rows_only_and_the_manifest_names_it(tmp_path):
     assert len(load_file(path.with_name(HEAD))["weight"]) == mentor.vocabulary == len(mentor.tokenizer)
 
 
-def test_the_mentor_is_asked_once_and_a_changed_one_afresh(tmp_path, mentor):
+def test_the_mentor_is_called_once_and_again_after_a_change(tmp_path, mentor):
     examples = tiny.examples(mentor, 3)
     make(tmp_path, mentor, examples)
     again(tmp_path, mentor, examples)
     changed = Example(examples[0].id, examples[0].prompt, examples[0].target[:-2] + examples[0].target[-1:])
     for other, identity in ((examples, "retrained"), ([changed], "mentor")):
-        with pytest.raises(AssertionError, match="asked again"):
+        with pytest.raises(AssertionError, match="called again"):
             again(tmp_path, mentor, other, identity)
 
 
-def test_torn_shards_and_a_torn_layer_are_detected_and_made_again(tmp_path, mentor, monkeypatch):
+def test_an_incomplete_shard_or_layer_is_detected_and_written_again(tmp_path, mentor, monkeypatch):
     monkeypatch.setattr(soft_labels, "SHARD_TOKENS", 1)
     monkeypatch.setitem(soft_labels.BATCH_TOKENS, "cpu", 1)
     examples, batches = tiny.examples(mentor, 3), []
@@ -276,7 +276,7 @@ def test_torn_shards_and_a_torn_layer_are_detected_and_made_again(tmp_path, ment
     shards, [head] = sorted(tmp_path.glob("*/shard-*")), tmp_path.glob(f"*/{HEAD}")
     for torn, asked in ((shards[1], 1), (head, 0)):
         torn.write_bytes(torn.read_bytes()[:-7])
-        with pytest.raises(AssertionError, match="asked again"):
+        with pytest.raises(AssertionError, match="called again"):
             again(tmp_path, mentor, examples)
         batches.clear()
         found = make(tmp_path, mentor, examples).rows(examples, 2.0)
@@ -285,7 +285,7 @@ def test_torn_shards_and_a_torn_layer_are_detected_and_made_again(tmp_path, ment
         again(tmp_path, mentor, examples)
 
 
-def test_numbers_beyond_half_precision_stay_whole(tmp_path, mentor, monkeypatch):
+def test_states_beyond_half_precision_are_stored_in_float32(tmp_path, mentor, monkeypatch):
     of_states = models_batches.target_states
     monkeypatch.setattr(soft_labels, "target_states", lambda *given: 1e6 * of_states(*given))
     examples = tiny.examples(mentor, 2)
@@ -293,11 +293,11 @@ def test_numbers_beyond_half_precision_stay_whole(tmp_path, mentor, monkeypatch)
     assert found.dtype == torch.float32 and found.isfinite().all() and found.abs().max() > 1e6
 
 
-def test_a_mentor_without_one_output_layer_gets_the_likeliest_tokens_and_says_so(tmp_path, mentor, monkeypatch, capsys):
+def test_a_mentor_without_a_plain_output_layer_gets_the_top_k_form_and_a_notice(tmp_path, mentor, monkeypatch, capsys):
     monkeypatch.setattr(soft_labels, "has_plain_head", lambda loaded: False)
     examples = tiny.examples(mentor, 2)
     labels = make(tmp_path, mentor, examples)
-    assert "not one layer of its states, so the 64 likeliest are kept" in capsys.readouterr().out
+    assert "not one layer of its states, so its top 64 tokens are kept" in capsys.readouterr().out
     found = labels.rows(examples, 2.0)
     assert isinstance(found, TopK) and found.ids.shape[1] == 64 == labels.settings.k
     assert isinstance(again(tmp_path, mentor, examples).rows(examples, 2.0), TopK)

@@ -1,3 +1,5 @@
+"""Cross-entropy, the forward divergence and their sum, by hand and against finite differences."""
+
 import math
 
 import pytest
@@ -20,13 +22,13 @@ def random_logits(seed, n=5, v=7):
 
 
 def test_cross_entropy_by_hand():
-    # -ln 0.7 - ln 0.25, a sum and no mean
+    # -ln 0.7 - ln 0.25: a sum, not a mean
     loss = cross_entropy(logs([0.7, 0.2, 0.1], [0.5, 0.25, 0.25]), tensor([0, 2]))
     assert loss.item() == pytest.approx(-LOG(0.7) - LOG(0.25), abs=1e-6)
     assert loss.item() == pytest.approx(1.742969, abs=1e-5)
 
 
-def test_divergence_by_hand_is_of_the_mentor_from_the_student():
+def test_the_divergence_by_hand_is_kl_of_mentor_and_student():
     mentor, student = logs([0.5, 0.5]), logs([0.9, 0.1])
     forward = 0.5 * LOG(0.5 / 0.9) + 0.5 * LOG(0.5 / 0.1)  # 0.510826
     reverse = 0.9 * LOG(0.9 / 0.5) + 0.1 * LOG(0.1 / 0.5)  # 0.368064
@@ -35,7 +37,7 @@ def test_divergence_by_hand_is_of_the_mentor_from_the_student():
 
 
 def test_temperature_divides_the_logits_of_both():
-    # at temperature 2 the probabilities go by their square roots: 0.9, 0.1 become 0.75, 0.25; 0.8, 0.2 become 2/3, 1/3
+    # temperature 2 takes square roots of the probabilities: 0.9, 0.1 become 0.75, 0.25; 0.8, 0.2 become 2/3, 1/3
     student, mentor = logs([0.9, 0.1]), logs([0.8, 0.2])
     expected = 2 / 3 * LOG((2 / 3) / 0.75) + 1 / 3 * LOG((1 / 3) / 0.25)
     assert soft_label_divergence(student, mentor, 2.0).item() == pytest.approx(expected, abs=1e-6)
@@ -49,7 +51,7 @@ def test_divergence_sums_over_positions():
     assert total.item() > 0
 
 
-def test_divergence_from_oneself_is_zero_also_with_impossible_tokens():
+def test_the_divergence_of_equal_distributions_is_zero_even_with_impossible_tokens():
     logits = logs([0.5, 0.5, 0.0], [1.0, 0.0, 0.0]).clamp(min=-1e4)
     assert soft_label_divergence(logits, logits.clone(), 2.0).item() == pytest.approx(0, abs=1e-6)
 
@@ -77,7 +79,7 @@ def test_the_whole_formula_from_probabilities():
     assert found.item() == pytest.approx(0.75 * -LOG(0.1) + 0.25 * 4 * kl, abs=1e-6)
 
 
-def test_without_weight_the_loss_is_cross_entropy_and_with_all_of_it_the_soft_labels():
+def test_weight_0_gives_cross_entropy_alone_and_weight_1_soft_labels_alone():
     ce, kl = tensor(10.0), tensor(3.0)
     assert distillation_loss(ce, kl, 5, LossSettings(0.0, 2.0)).item() == 2.0
     assert distillation_loss(ce, kl, 5, LossSettings(1.0, 2.0)).item() == pytest.approx(12 / 5)
@@ -92,7 +94,7 @@ def test_gradient_of_cross_entropy_is_probability_minus_target():
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0, 5.0])
-def test_gradient_of_the_divergence_is_the_difference_of_probabilities(temperature):
+def test_the_gradient_of_the_divergence_is_the_difference_of_probabilities(temperature):
     student, mentor = random_logits(4).float().requires_grad_(), random_logits(5).float()
     soft_label_divergence(student, mentor, temperature).backward()
     expected = ((student.detach() / temperature).softmax(-1) - (mentor / temperature).softmax(-1)) / temperature
@@ -109,7 +111,7 @@ def test_gradient_by_finite_differences():
 
     watched = student.float().requires_grad_()
     loss(watched).backward()
-    step = 1e-2  # the losses compute in float32: a smaller step would measure its rounding
+    step = 1e-2  # with a smaller step, float32 rounding would dominate
     for i in range(3):
         for j in range(4):
             up, down = student.clone(), student.clone()
@@ -119,7 +121,7 @@ def test_gradient_by_finite_differences():
             assert watched.grad[i, j].item() == pytest.approx(slope, abs=2e-4)
 
 
-def test_tau_squared_keeps_the_gradient_in_size():
+def test_tau_squared_keeps_the_size_of_the_gradient():
     def size(temperature):
         student, mentor = random_logits(8).float().requires_grad_(), random_logits(9).float()
         kl = soft_label_divergence(student, mentor, temperature)
@@ -147,6 +149,6 @@ def test_no_gradient_reaches_the_mentor():
         ({"soft_label_temperature": "2"}, "soft_label_temperature .*'2'"),
     ],
 )
-def test_wrong_settings_are_named(changes, named):
+def test_invalid_settings_are_rejected(changes, named):
     with pytest.raises(InputError, match=named):
         LossSettings(**changes)

@@ -1,4 +1,4 @@
-"""on-policy: the student's own texts, scored by the live mentor, the same after a stop as without one."""
+"""on-policy: the student's own texts, scored by the live mentor, with and without a stop in between."""
 
 import math
 from dataclasses import replace
@@ -13,12 +13,12 @@ from mentor_kd.models import loading
 from mentor_kd.training.losses import LossSettings, soft_label_divergence
 from mentor_kd.training.on_policy import OnPolicySettings, batch_seed, is_fresh, write
 from mentor_kd.training.settings import TrainSettings
-from mentor_kd.training.train import train
+from mentor_kd.training.train import plan_batches, train
 
 SETTINGS = TrainSettings(epochs=3, batch_size=4, learning_rate=3e-3, loss=LossSettings(0.3, 2.0))
 
 
-def test_the_share_of_fresh_batches_and_that_it_is_the_same_again():
+def test_the_share_of_fresh_batches_is_as_set_and_reproducible():
     fresh = [is_fresh(0, number, 0.3) for number in range(4000)]
     assert sum(fresh) / 4000 == pytest.approx(0.3, abs=0.025)
     assert fresh == [is_fresh(0, number, 0.3) for number in range(4000)]
@@ -27,7 +27,7 @@ def test_the_share_of_fresh_batches_and_that_it_is_the_same_again():
 
 
 @pytest.mark.parametrize("shape", ["llama", "gpt2", "t5"])
-def test_what_the_student_writes(folders, shape):
+def test_texts_of_the_student(folders, shape):
     loaded = loading.load(folders[shape])
     examples = tiny.examples(loaded, 6)
     loaded.model.train()
@@ -45,7 +45,7 @@ def test_what_the_student_writes(folders, shape):
 
 
 def test_sampling_is_from_the_whole_distribution_at_the_temperature(folders):
-    """The shares of the ten likeliest first tokens, of the next forty, and of all others, in many samples."""
+    """The shares of the ten most likely first tokens, of the next forty, and of all others, in many samples."""
     loaded = loading.load(folders["llama"])
     [example] = tiny.examples(loaded, 1)
     logits = loaded.model(torch.tensor([example.prompt])).logits[0, -1].detach()
@@ -54,14 +54,14 @@ def test_sampling_is_from_the_whole_distribution_at_the_temperature(folders):
         drawn = write(loaded, [example] * 4000, temperature, 1, seed=0)
         counts = torch.bincount(torch.tensor([e.target[0] for e in drawn]), minlength=len(wanted)) / 4000
         order = wanted.argsort(descending=True)
-        for part in (order[:10], order[10:50], order[50:]):  # transformers' own default would draw none of the last
+        for part in (order[:10], order[10:50], order[50:]):  # transformers' default would never draw the last group
             assert float(counts[part].sum()) == pytest.approx(float(wanted[part].sum()), abs=0.03)
         assert float(wanted[order[50:]].sum()) > 0.1
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.5])
 @pytest.mark.parametrize("shape", ["llama", "t5"])
-def test_a_step_on_own_texts_is_the_divergence_alone_without_a_gradient_through_the_sampling(
+def test_a_step_on_the_students_texts_has_the_divergence_only_and_no_gradient_through_sampling(
     folders, tmp_path, shape, beta
 ):
     loaded, mentor = loading.load(folders[shape]), loading.load(folders[f"{shape} mentor"])
@@ -85,8 +85,6 @@ def test_a_step_on_own_texts_is_the_divergence_alone_without_a_gradient_through_
 
 
 def plan(loaded, examples, settings):
-    from mentor_kd.training.train import plan_batches
-
     return plan_batches(examples, loaded.encoder_decoder, settings)
 
 
@@ -104,7 +102,7 @@ def one_divergence(loaded, mentor, example, beta):
     return soft_label_divergence(logits(loaded), logits(mentor), 2.0, beta)
 
 
-def test_the_other_batches_are_rationales_with_the_same_divergence(folders, tmp_path):
+def test_the_other_batches_are_rationales_with_cross_entropy_and_divergence(folders, tmp_path):
     loaded, mentor = loading.load(folders["llama"]), loading.load(folders["llama mentor"])
     examples = tiny.examples(loaded, 4)
     settings = replace(SETTINGS, epochs=1, on_policy=OnPolicySettings(share=0.0, beta=0.0))
@@ -113,7 +111,7 @@ def test_the_other_batches_are_rationales_with_the_same_divergence(folders, tmp_
     assert row["loss"] == pytest.approx(expected, rel=1e-3) and "own_texts" not in row
 
 
-def test_both_kinds_of_batches_in_one_step_share_its_number_of_tokens(folders, tmp_path):
+def test_both_kinds_of_batches_are_divided_by_the_tokens_of_the_whole_step(folders, tmp_path):
     loaded, mentor = loading.load(folders["llama"]), loading.load(folders["llama mentor"])
     examples = tiny.examples(loaded, 8)
     seed = next(s for s in range(50) if [is_fresh(s, n, 0.5) for n in range(2)] == [True, False])
@@ -128,7 +126,7 @@ def test_both_kinds_of_batches_in_one_step_share_its_number_of_tokens(folders, t
     assert row["loss"] == pytest.approx((4 * own + fixed) / sum(tokens), rel=1e-3)
 
 
-def test_a_stopped_training_writes_the_same_texts_again(folders, tmp_path):
+def test_a_stopped_training_resumes_with_the_same_texts(folders, tmp_path):
     settings = replace(SETTINGS, on_policy=OnPolicySettings(share=0.6))
     mentor = loading.load(folders["gpt2 mentor"])
 
@@ -149,7 +147,7 @@ def test_a_stopped_training_writes_the_same_texts_again(folders, tmp_path):
 
 def test_the_mentor_must_be_live(folders, tmp_path):
     loaded = loading.load(folders["llama"])
-    with pytest.raises(ValueError, match="need a live mentor"):
+    with pytest.raises(ValueError, match="on_policy requires a live mentor"):
         train(loaded, tiny.examples(loaded, 4), None, SETTINGS, tmp_path, None, on_policy=True)
 
 
@@ -162,6 +160,6 @@ def test_the_mentor_must_be_live(folders, tmp_path):
         ({"temperature": math.inf}, "temperature .*inf"),
     ],
 )
-def test_wrong_settings_are_named(changes, named):
+def test_invalid_settings_are_rejected(changes, named):
     with pytest.raises(InputError, match=named):
         OnPolicySettings(**changes)

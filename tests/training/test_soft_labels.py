@@ -1,4 +1,4 @@
-"""The soft-label cache: what it holds is the mentor's, made once, found again, and made anew only where needed."""
+"""The soft-label cache: it holds the mentor's distribution, computed once and recomputed only where needed."""
 
 import json
 import math
@@ -37,7 +37,7 @@ def make(folder, mentor, examples, settings=SETTINGS, identity="mentor", **more)
 
 
 def unexpected():
-    raise AssertionError("the mentor was asked again")
+    raise AssertionError("the mentor was called again")
 
 
 def again(folder, mentor, examples, settings=SETTINGS, identity="mentor"):
@@ -51,7 +51,7 @@ def exact(mentor, example):
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
-def test_what_is_read_is_what_the_mentor_says_in_any_order(tmp_path, mentor, temperature):
+def test_cached_rows_equal_the_mentors_distribution_in_any_order(tmp_path, mentor, temperature):
     examples = tiny.examples(mentor, 6)
     labels = make(tmp_path, mentor, examples)
     chosen = [examples[4], examples[0], examples[4]]
@@ -64,7 +64,7 @@ def test_what_is_read_is_what_the_mentor_says_in_any_order(tmp_path, mentor, tem
     assert torch.allclose(logs.exp().sum(-1), torch.ones(len(logs)), atol=1e-5)
 
 
-def test_a_model_whose_head_is_more_than_one_layer_gives_the_same(tmp_path, mentor, monkeypatch):
+def test_a_head_of_more_than_one_layer_gives_the_same_tail(tmp_path, mentor, monkeypatch):
     examples = tiny.examples(mentor, 3)
     usual = make(tmp_path / "a", mentor, examples).rows(examples, 2.0)
     monkeypatch.setattr(soft_labels, "has_plain_head", lambda loaded: False)
@@ -78,7 +78,7 @@ def test_the_whole_vocabulary_leaves_no_tail(tmp_path, llama):
     assert found.ids.shape[1] == llama.vocabulary and (found.log_tail == -math.inf).all()
 
 
-def test_the_mentor_is_asked_once_and_only_for_what_is_new_or_changed(tmp_path, llama, monkeypatch):
+def test_the_mentor_is_called_only_for_new_or_changed_rationales(tmp_path, llama, monkeypatch):
     examples = tiny.examples(llama, 6)
     asked = []
     of_batch = soft_labels._of_batch
@@ -98,7 +98,7 @@ def test_the_mentor_is_asked_once_and_only_for_what_is_new_or_changed(tmp_path, 
     assert torch.allclose(
         labels.rows([changed], 1.0).log_tail, top_k(exact(llama, changed), 8, 1.0).log_tail, atol=1e-4
     )
-    again(tmp_path, llama, examples)  # the row before the change is still there for a method that has it
+    again(tmp_path, llama, examples)  # the row from before the change is still cached for methods that use it
 
 
 @pytest.mark.parametrize(
@@ -109,11 +109,11 @@ def test_the_mentor_is_asked_once_and_only_for_what_is_new_or_changed(tmp_path, 
 def test_another_mentor_k_or_set_of_temperatures_is_another_cache(tmp_path, llama, other):
     examples = tiny.examples(llama, 2)
     make(tmp_path, llama, examples)
-    with pytest.raises(AssertionError, match="asked again"):
+    with pytest.raises(AssertionError, match="called again"):
         again(tmp_path, llama, examples, **other)
 
 
-def test_a_torn_or_damaged_shard_is_detected_and_made_again(tmp_path, llama, monkeypatch):
+def test_incomplete_or_damaged_shards_are_detected_and_computed_again(tmp_path, llama, monkeypatch):
     monkeypatch.setattr(soft_labels, "SHARD_TOKENS", 1)
     monkeypatch.setitem(soft_labels.BATCH_TOKENS, "cpu", 1)
     examples = tiny.examples(llama, 4)
@@ -126,7 +126,7 @@ def test_a_torn_or_damaged_shard_is_detected_and_made_again(tmp_path, llama, mon
     shards[1].write_bytes(content)
     shards[2].unlink()
     shards[3].with_suffix(".part").write_bytes(b"a killed writer left this")
-    with pytest.raises(AssertionError, match="asked again"):
+    with pytest.raises(AssertionError, match="called again"):
         again(tmp_path, llama, examples)
     found = make(tmp_path, llama, examples).rows(examples, 2.0)
     assert torch.allclose(found.log_tail, expected.log_tail, atol=1e-6)
@@ -134,19 +134,19 @@ def test_a_torn_or_damaged_shard_is_detected_and_made_again(tmp_path, llama, mon
     again(tmp_path, llama, examples)
 
 
-def test_a_shard_that_no_manifest_names_is_not_believed(tmp_path, llama):
-    """Killed between the shard and the manifest: the next run writes it once more."""
+def test_a_shard_that_is_not_in_the_manifest_is_ignored(tmp_path, llama):
+    """As after a kill between writing the shard and the manifest: the next run writes it again."""
     examples = tiny.examples(llama, 2)
     make(tmp_path, llama, examples)
     [manifest] = tmp_path.glob("*/manifest.json")
     manifest.unlink()
-    with pytest.raises(AssertionError, match="asked again"):
+    with pytest.raises(AssertionError, match="called again"):
         again(tmp_path, llama, examples)
     make(tmp_path, llama, examples)
     again(tmp_path, llama, examples)
 
 
-def test_a_stop_keeps_the_shards_that_are_done(tmp_path, llama, monkeypatch):
+def test_a_stop_keeps_the_finished_shards(tmp_path, llama, monkeypatch):
     monkeypatch.setattr(soft_labels, "SHARD_TOKENS", 1)
     monkeypatch.setitem(soft_labels.BATCH_TOKENS, "cpu", 1)
     examples, asked = tiny.examples(llama, 4), []
@@ -157,15 +157,15 @@ def test_a_stop_keeps_the_shards_that_are_done(tmp_path, llama, monkeypatch):
     assert labels.rows(examples, 1.0).ids.shape[0] == sum(len(one.target) for one in examples)
 
 
-def test_bytes_a_token_and_their_growth_with_rows(tmp_path, llama):
-    """At most 300 bytes a token at k = 64, whatever the number of rows."""
+def test_bytes_per_token_are_constant(tmp_path, llama):
+    """At most 300 bytes per token at k = 64, whatever the number of rows."""
     examples, settings = tiny.examples(llama, 60), SoftLabelSettings(64, (1.0, 1.5, 2.0, 3.0, 4.0))
     sizes = {}
     for rows in (30, 60):
         make(tmp_path / str(rows), llama, examples[:rows], settings)
         tokens = sum(len(one.target) for one in examples[:rows])
         files = [path for path in (tmp_path / str(rows)).rglob("*") if path.is_file() and path.name != TAIL]
-        size = sum(path.stat().st_size for path in files)  # without the one small layer for all rows
+        size = sum(path.stat().st_size for path in files)  # without the small layer that all rows share
         sizes[rows] = size / tokens
         assert size / tokens <= 300 - max(0, RANK - 32)
         [shard] = (tmp_path / str(rows)).rglob("shard-*")
@@ -174,14 +174,14 @@ def test_bytes_a_token_and_their_growth_with_rows(tmp_path, llama):
     assert sizes[60] == pytest.approx(sizes[30], rel=0.02)
 
 
-def test_the_manifest_says_what_it_is_of(tmp_path, llama):
+def test_the_manifest_records_the_settings(tmp_path, llama):
     make(tmp_path, llama, tiny.examples(llama, 2))
     [path] = tmp_path.glob("*/manifest.json")
     manifest = json.loads(path.read_text())
     assert (manifest["k"], manifest["temperatures"], manifest["vocabulary"]) == (8, [1.0, 2.0], llama.vocabulary)
 
 
-def test_a_temperature_that_is_not_cached_is_added_before(tmp_path, llama):
+def test_a_temperature_must_be_added_before_caching(tmp_path, llama):
     assert with_temperature(SETTINGS, 1.5).temperatures == (1.0, 1.5, 2.0)
     assert with_temperature(SETTINGS, 2) == SETTINGS
     examples = tiny.examples(llama, 1)
@@ -192,20 +192,20 @@ def test_a_temperature_that_is_not_cached_is_added_before(tmp_path, llama):
 @pytest.mark.parametrize(
     "changes", [{"k": -1}, {"k": True}, {"k": "64"}, {"temperatures": ()}, {"temperatures": (0.0,)}]
 )
-def test_wrong_settings_are_named(changes):
+def test_invalid_settings_are_rejected(changes):
     with pytest.raises(InputError, match="soft_label_k|temperatures"):
         SoftLabelSettings(**changes)
 
 
 def anonymous() -> int:
-    """Bytes of this process that are no file's."""
+    """Bytes of this process's memory that are not file-backed."""
     resident, shared = Path("/proc/self/statm").read_text().split()[1:3]
     return (int(resident) - int(shared)) * resource.getpagesize()
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read where Linux says it")
-def test_it_is_memory_mapped(tmp_path, llama):
-    """A large shard costs no memory until its rows are read, and then only theirs."""
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads memory use from Linux's /proc")
+def test_the_cache_is_memory_mapped(tmp_path, llama):
+    """A large shard uses no memory until its rows are read, and then only for these rows."""
     make(tmp_path, llama, tiny.examples(llama, 2))
     [shard] = tmp_path.rglob("shard-*")
     tokens = 1_000_000

@@ -1,4 +1,4 @@
-"""The spread of a soft label's tail from few numbers: principal directions of the logits, cached and learnt from."""
+"""The spread of a soft label's tail from a few numbers: principal directions of the logits, and their use."""
 
 import math
 from dataclasses import replace
@@ -40,14 +40,14 @@ def make(folder, mentor, examples, settings=TOP, load=None, **more):
 
 
 def unexpected():
-    raise AssertionError("the mentor was asked again")
+    raise AssertionError("the mentor was called again")
 
 
 def layer(found):
     return frozen_layer(found.weight, found.bias)
 
 
-def test_states_on_a_line_need_one_number_and_no_more():
+def test_states_on_a_line_need_only_one_number():
     weight = torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 1.0]])
     far = torch.tensor([-2.0, -1.0, 0.0, 1.0, 2.0])[:, None]
     states = torch.tensor([[5.0, 7.0]]) + far * torch.tensor([[1.0, -1.0]])
@@ -57,11 +57,11 @@ def test_states_on_a_line_need_one_number_and_no_more():
     logits = layer(found)(numbers[[0, 2, 4]].float())
     expected = states[[0, 2, 4]] @ weight.T + torch.tensor([0.5, 0.0, 0.0])
     assert torch.allclose(logits - logits[:, :1], expected - expected[:, :1], atol=1e-4)
-    assert found.numbers(states * 100)[0].abs().item() == 127  # what lies beyond is cut off
+    assert found.numbers(states * 100)[0].abs().item() == 127  # values out of range are clipped
 
 
-def test_the_directions_are_the_best_of_their_rank():
-    """No worse than the singular value decomposition of the centred logits, which they are found without."""
+def test_the_directions_are_the_best_for_their_rank():
+    """As good as the singular value decomposition of the centred logits, which they are computed without."""
     torch.manual_seed(0)
     states, weight = torch.randn(300, 12) @ torch.randn(12, 12) + 3, torch.randn(50, 12) * torch.arange(1, 13) + 9
     found = main_directions(states, weight, None, rank=4)
@@ -69,7 +69,7 @@ def test_the_directions_are_the_best_of_their_rank():
     left, values, right = torch.linalg.svd(logits, full_matrices=False)
     best = (left[:, :4] * values[:4]) @ right[:4] - logits
     ours = layer(found)(found.numbers(states).float())
-    ours = ours - (weight @ states.mean(0))  # what is the same everywhere
+    ours = ours - (weight @ states.mean(0))  # the constant part
     ours = ours - ours.mean(-1, keepdim=True)
     assert float((ours - logits).norm()) == pytest.approx(float(best.norm()), rel=0.02)
 
@@ -83,7 +83,7 @@ def shaped(positions=40, vocabulary=60, k=6, tau=2.0):
     return Shaped(top.ids, misses * step.float()[:, None], top.log_tail, numbers, layer(found), tau), dense
 
 
-def test_the_likeliest_tokens_and_the_mass_of_the_others_stay_exact():
+def test_the_most_likely_tokens_and_the_mass_of_the_rest_are_exact():
     soft, dense = shaped()
     logs, expected = soft.logits(2.0), (dense / 2).log_softmax(-1)
     assert torch.allclose(logs.exp().sum(-1), torch.ones(40), atol=1e-5)
@@ -100,7 +100,7 @@ def test_the_likeliest_tokens_and_the_mass_of_the_others_stay_exact():
 
 @pytest.mark.parametrize("beyond", [0, 4])
 @pytest.mark.parametrize("settings", [LossSettings(), LossSettings(1.0, 2.0), LossSettings(0.4, 2.0, 0.5)], ids=str)
-def test_numbers_and_gradients_in_chunks_are_those_of_the_plain_functions(monkeypatch, settings, beyond):
+def test_values_and_gradients_in_chunks_equal_those_of_the_plain_functions(monkeypatch, settings, beyond):
     monkeypatch.setitem(chunks.CHUNK_BYTES, "cpu", 17 * 4 * (60 + beyond))
     soft, _ = shaped()
     head, hidden, targets = torch.nn.Linear(7, 60 + beyond), torch.randn(40, 7, requires_grad=True), torch.arange(40)
@@ -119,7 +119,7 @@ def test_numbers_and_gradients_in_chunks_are_those_of_the_plain_functions(monkey
 
 
 @pytest.mark.parametrize("spread", [0.0, 1e-4, 1.0, 1e9])
-def test_misses_of_any_size_are_kept_as_well_as_eight_bits_can(spread):
+def test_corrections_of_any_size_have_eight_bit_accuracy(spread):
     states, weight = torch.randn(30, 8), torch.randn(60, 8)
     found, ids = main_directions(states, weight, None, rank=8), torch.arange(5).expand(30, 5)
     numbers = found.numbers(states)
@@ -127,14 +127,14 @@ def test_misses_of_any_size_are_kept_as_well_as_eight_bits_can(spread):
     misses, step = found.misses(numbers, ids, logits)
     kept = misses * step.float()[:, None]
     assert kept.isfinite().all()
-    if spread < 1e8:  # beyond what half precision holds the differences are cut
+    if spread < 1e8:  # beyond half precision the differences are clipped
         expected = spread * torch.linspace(-0.5, 0.5, 5).expand(30, 5)
         assert torch.allclose(kept, expected, atol=max(spread / 100, 1e-5))
     one, size = found.misses(numbers, ids[:, :1], logits[:, :1])
     assert (one == 0).all() and size.isfinite().all()
 
 
-def test_a_student_with_fewer_tokens_gets_those_that_both_have(tmp_path, mentor):
+def test_a_student_with_fewer_tokens_gets_the_shared_ones(tmp_path, mentor):
     examples, shared = tiny.examples(mentor, 6), mentor.vocabulary - 300
     found = cached(tmp_path / "k", "mentor", lambda: mentor, shared, examples, TOP).rows(examples, 2.0)
     whole = cached(tmp_path / "exact", "mentor", lambda: mentor, shared, examples, SoftLabelSettings())
@@ -143,7 +143,7 @@ def test_a_student_with_fewer_tokens_gets_those_that_both_have(tmp_path, mentor)
     assert torch.allclose(found.logits(2.0), expected, atol=0.2)
 
 
-def test_a_mentor_that_leaves_nothing_to_the_tail_gives_finite_numbers():
+def test_an_empty_tail_gives_a_finite_loss_and_gradient():
     soft, _ = shaped()
     soft = replace(soft, log_tail=torch.full((40,), -math.inf))
     hidden = torch.randn(40, 7, requires_grad=True)
@@ -153,10 +153,8 @@ def test_a_mentor_that_leaves_nothing_to_the_tail_gives_finite_numbers():
 
 
 @pytest.mark.parametrize(("rank", "distance"), [(24, 1.0), (32, 1.0), (32, 0.3)])  # of 32 dimensions
-def test_few_numbers_are_nearer_to_the_whole_distribution_than_one_bucket(
-    tmp_path, mentor, monkeypatch, rank, distance
-):
-    """On rationales that the directions were not found on, and for a student that is not far from its mentor."""
+def test_few_numbers_are_closer_to_the_full_divergence_than_one_bucket(tmp_path, mentor, monkeypatch, rank, distance):
+    """On rationales not used to compute the directions, and for a student close to its mentor."""
     examples = tiny.examples(mentor, 40)
     monkeypatch.setattr(soft_labels, "main_directions", partial(main_directions, rank=rank))
     near = make(tmp_path / "k", mentor, examples, basis=lambda: examples[:30]).rows(examples[30:], 2.0)
@@ -168,7 +166,7 @@ def test_few_numbers_are_nearer_to_the_whole_distribution_than_one_bucket(
     assert abs(found - full) < 0.1 * (full - bucket)
 
 
-def test_the_directions_are_found_on_the_basis_and_do_not_depend_on_who_asks_first(tmp_path, mentor, monkeypatch):
+def test_the_directions_depend_on_the_basis_and_not_on_the_first_caller(tmp_path, mentor, monkeypatch):
     monkeypatch.setattr(soft_labels, "TAIL_ROWS", 3)
     examples = tiny.examples(mentor, 8)
     first = make(tmp_path / "a", mentor, examples[:4], basis=lambda: examples)
@@ -176,42 +174,40 @@ def test_the_directions_are_found_on_the_basis_and_do_not_depend_on_who_asks_fir
     other = make(tmp_path / "b", mentor, examples, basis=unexpected)
     assert torch.equal(first.directions.into, other.directions.into)
     found = [labels.rows(examples[:4], 2.0).numbers for labels in (first, other)]
-    assert found[0].float() == pytest.approx(found[1].float(), abs=1)  # padding may turn the last digit
+    assert found[0].float() == pytest.approx(found[1].float(), abs=1)  # padding may change the last digit
     again = make(tmp_path / "a", mentor, examples[:4], load=unexpected)
     assert torch.equal(again.rows(examples[:4], 2.0).logits(2.0), first.rows(examples[:4], 2.0).logits(2.0))
 
 
-def test_without_what_its_numbers_mean_every_row_is_made_again(tmp_path, mentor):
+def test_without_the_directions_every_row_is_computed_again(tmp_path, mentor):
     examples = tiny.examples(mentor, 4)
     expected = make(tmp_path, mentor, examples).rows(examples, 2.0)
     [path], [shard] = tmp_path.glob(f"*/{TAIL}"), tmp_path.glob("*/shard-*")
     path.write_bytes(path.read_bytes()[:-9])
     old = shard.read_bytes()
-    with pytest.raises(AssertionError, match="asked again"):
+    with pytest.raises(AssertionError, match="called again"):
         make(tmp_path, mentor, examples, load=unexpected)
     found = make(tmp_path, mentor, examples[:2])
     assert len(found.places) == 2 and path.exists()
-    shard.write_bytes(old)  # of other directions: no longer believed
+    shard.write_bytes(old)  # from other directions: ignored
     again = make(tmp_path, mentor, examples).rows(examples, 2.0)
     assert soft_label_divergence(again.logits(2.0), expected.logits(2.0), 1.0).item() / len(again.ids) < 5e-3
     make(tmp_path, mentor, examples, load=unexpected)
 
 
-def test_a_bucket_is_left_to_mentors_without_one_output_layer_and_none_needs_it_at_k_of_all(
-    tmp_path, mentor, monkeypatch
-):
+def test_only_mentors_without_a_plain_output_layer_get_a_bucket_and_none_if_k_is_all(tmp_path, mentor, monkeypatch):
     examples = tiny.examples(mentor, 2)
     whole = make(tmp_path / "all", mentor, examples, SoftLabelSettings(10**6))
     assert whole.tail is None and not list(tmp_path.rglob(TAIL))
     monkeypatch.setattr(soft_labels, "has_plain_head", lambda loaded: False)
     labels = make(tmp_path / "other", mentor, examples)
     assert labels.tail is None and isinstance(labels.rows(examples, 2.0), TopK)
-    monkeypatch.undo()  # the same mentor counts as plain from now on
+    monkeypatch.undo()  # from now on the same mentor has a plain output layer
     more = tiny.examples(mentor, 3)
     assert isinstance(make(tmp_path / "other", mentor, more).rows(more, 2.0), Shaped)
 
 
-def test_a_mentor_that_gives_no_numbers_is_named_and_a_layer_that_says_nothing_is_no_error():
+def test_non_finite_states_are_an_error_and_a_constant_layer_is_not():
     with pytest.raises(InputError, match="not all finite"):
         main_directions(torch.full((3, 2), math.nan), torch.eye(2), None)
     found = main_directions(torch.randn(5, 2), torch.ones(4, 2), None)

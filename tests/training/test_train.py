@@ -1,4 +1,4 @@
-"""Training: the evaluation that is chosen, stopping and going on, seeds and settings."""
+"""Training: the chosen evaluation, stopping and resuming, seeds and settings."""
 
 import contextlib
 import json
@@ -29,7 +29,7 @@ from mentor_kd.training.train import plan_batches, stop_on_signal, train
 @pytest.mark.parametrize(
     ("scores", "chosen"), [((10, 50, 30), 1), ((50, 50, 30), 0), ((0, 0, 0), 0), ((10, 20, 30), 2)]
 )
-def test_the_best_evaluation_is_what_is_left_and_the_first_of_equals(folders, tmp_path, scores, chosen):
+def test_the_model_ends_at_its_best_evaluation_the_first_of_equals(folders, tmp_path, scores, chosen):
     loaded = loading.load(folders["gpt2"])
     examples = tiny.examples(loaded, 8)
     seen, shown = [], []
@@ -51,7 +51,7 @@ def test_the_best_evaluation_is_what_is_left_and_the_first_of_equals(folders, tm
     )
 
 
-def test_an_evaluation_is_told_what_to_beat_and_a_bound_is_never_called_an_accuracy(folders, tmp_path):
+def test_dev_gets_the_best_accuracy_so_far_and_upper_bounds_are_logged_as_such(folders, tmp_path):
     loaded, told = loading.load(folders["gpt2"]), []
     scores = iter((DevScore(50.0), DevScore(50.0, exact=False), DevScore(60.0)))
 
@@ -66,7 +66,7 @@ def test_an_evaluation_is_told_what_to_beat_and_a_bound_is_never_called_an_accur
     assert scored == [{"dev_accuracy": 50.0}, {"dev_accuracy_at_most": 50.0}, {"dev_accuracy": 60.0}]
 
 
-def test_a_finished_training_called_again_keeps_its_choice_and_trains_no_more(folders, tmp_path):
+def test_a_finished_training_called_again_keeps_its_choice_and_does_not_train(folders, tmp_path):
     loaded = loading.load(folders["gpt2"])
     examples, scores = tiny.examples(loaded, 8), iter((10.0, 50.0, 30.0))
     first = train(loaded, examples, lambda best: DevScore(next(scores)), SETTINGS, tmp_path)
@@ -78,7 +78,7 @@ def test_a_finished_training_called_again_keeps_its_choice_and_trains_no_more(fo
     assert rows_of(tmp_path) == rows
 
 
-def test_a_number_of_steps_with_as_many_evaluations_as_epochs(folders, tmp_path):
+def test_with_a_number_of_steps_epochs_is_the_number_of_evaluations(folders, tmp_path):
     loaded = loading.load(folders["llama"])
     examples, calls = tiny.examples(loaded, 4), []
     settings = replace(SETTINGS, steps=9)
@@ -87,11 +87,11 @@ def test_a_number_of_steps_with_as_many_evaluations_as_epochs(folders, tmp_path)
     assert (trained.steps, len(calls)) == (9, 3)
 
 
-# stopping and going on
+# stopping and resuming
 
 
 def after(steps):
-    """A stop that is asked after each step and comes after that many."""
+    """A `stop`, called after each step, that is true after this number of steps."""
     left = iter(range(steps - 1))
     return lambda: next(left, None) is None
 
@@ -111,21 +111,21 @@ def kinds(rows):
 
 
 @pytest.mark.parametrize("stops", [[3], [8], [1, 1, 4]])
-def test_a_stopped_training_goes_on_and_ends_with_the_same_weights(folders, tmp_path, undisturbed, stops):
+def test_a_stopped_training_resumes_and_ends_with_the_same_weights(folders, tmp_path, undisturbed, stops):
     expected, final, rows = undisturbed
     mentor = loading.load(folders["gpt2 mentor"])
-    scores = iter((10.0, 30.0, 20.0))  # dev is called three times in all
+    scores = iter((10.0, 30.0, 20.0))  # dev is called three times in total
     done = 0
     for steps in stops:
         loaded = loading.load(folders["gpt2"])
-        torch.manual_seed(99)  # whatever the process did before must not matter
+        torch.manual_seed(99)  # the process's random state must not matter
         examples = tiny.examples(loaded, 12)
         stopped = train(
             loaded, examples, lambda best: DevScore(next(scores)), SETTINGS, tmp_path, mentor, stop=after(steps)
         )
         done += steps
         assert stopped.stopped and stopped.steps == done < expected.steps
-        assert (tmp_path / f"checkpoint-{done}").exists()  # also where the best evaluation is an earlier one
+        assert (tmp_path / f"checkpoint-{done}").exists()  # even if the best evaluation is an earlier one
     loaded = loading.load(folders["gpt2"])
     trained = train(loaded, examples, lambda best: DevScore(next(scores)), SETTINGS, tmp_path, mentor)
     assert not trained.stopped
@@ -135,14 +135,14 @@ def test_a_stopped_training_goes_on_and_ends_with_the_same_weights(folders, tmp_
     assert next(scores, None) is None
 
 
-def test_a_killed_run_leaves_nothing_twice_and_its_half_checkpoint_is_not_used(folders, tmp_path, undisturbed):
+def test_after_a_kill_no_row_is_logged_twice_and_the_incomplete_checkpoint_is_not_used(folders, tmp_path, undisturbed):
     _, final, rows = undisturbed
     mentor = loading.load(folders["gpt2 mentor"])
     scores = iter((10.0, 30.0, 20.0))
     loaded = loading.load(folders["gpt2"])
     examples = tiny.examples(loaded, 12)
     train(loaded, examples, lambda best: DevScore(next(scores)), SETTINGS, tmp_path, mentor, stop=after(4))
-    # as if it had gone on to step 6, logged that, and died in the middle of its checkpoint and of a line
+    # as if killed after logging step 6, in the middle of that checkpoint and of a later line
     shutil.copytree(tmp_path / "checkpoint-4", tmp_path / "checkpoint-6")
     (tmp_path / "checkpoint-6" / "trainer_state.json").write_text('{"global_step": ')
     (tmp_path / "checkpoint-6" / "optimizer.pt").unlink()
@@ -157,13 +157,13 @@ def test_a_killed_run_leaves_nothing_twice_and_its_half_checkpoint_is_not_used(f
     assert kinds(rows_of(tmp_path)) == kinds(rows)
 
 
-def test_a_stop_after_the_last_step_is_none(folders, tmp_path):
+def test_a_stop_after_the_last_step_is_ignored(folders, tmp_path):
     loaded = loading.load(folders["llama"])
     trained = train(loaded, tiny.examples(loaded, 4), None, SETTINGS, tmp_path, stop=after(3))
     assert (trained.steps, trained.stopped) == (3, False)
 
 
-def test_a_checkpoint_by_the_clock(folders, tmp_path):
+def test_checkpoints_at_time_intervals(folders, tmp_path):
     loaded = loading.load(folders["llama"])
     seen = []
 
@@ -174,12 +174,12 @@ def test_a_checkpoint_by_the_clock(folders, tmp_path):
     settings = TrainSettings(epochs=1, steps=4, batch_size=4, save_minutes=0)
     train(loaded, tiny.examples(loaded, 4), None, settings, tmp_path, stop=stop)
     one, two, three = "checkpoint-1", "checkpoint-2", "checkpoint-3"
-    assert seen == [[], [one], [one, two], [two, three]]  # two at the most
+    assert seen == [[], [one], [one, two], [two, three]]  # at most two
     training.clean_up(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
-def test_a_signal_asks_training_to_stop_at_a_checkpoint(folders, tmp_path):
+def test_a_signal_stops_training_at_a_checkpoint(folders, tmp_path):
     loaded = loading.load(folders["llama"])
     before = signal.getsignal(signal.SIGTERM)
 
@@ -193,8 +193,8 @@ def test_a_signal_asks_training_to_stop_at_a_checkpoint(folders, tmp_path):
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_a_first_signal_asks_and_a_second_interrupts():
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background may have it ignored
+def test_a_first_signal_requests_a_stop_and_a_second_interrupts():
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background processes may ignore it
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(stop_on_signal(lambda: False))
         assert not stop()
@@ -205,7 +205,7 @@ def test_a_first_signal_asks_and_a_second_interrupts():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_in_another_thread_only_the_given_stop_counts():
+def test_in_another_thread_only_the_stop_function_is_used():
     found = []
 
     def work():
@@ -221,7 +221,7 @@ def test_in_another_thread_only_the_given_stop_counts():
 # seeds, settings, methods
 
 
-def test_a_seed_moves_the_order_and_the_dropout(folders, tmp_path):
+def test_the_seed_changes_order_and_dropout(folders, tmp_path):
     def trained(seed, name):
         loaded = loading.load(folders["gpt2"])
         train(loaded, tiny.examples(loaded, 8), None, replace(SETTINGS, epochs=1, seed=seed), tmp_path / name)
@@ -232,13 +232,13 @@ def test_a_seed_moves_the_order_and_the_dropout(folders, tmp_path):
     assert not same(first, trained(1, "c"))
 
 
-def test_nothing_to_train_on_is_said(folders, tmp_path):
+def test_no_examples_is_an_error(folders, tmp_path):
     with pytest.raises(InputError, match="no rationale to train on"):
         train(loading.load(folders["llama"]), [], None, SETTINGS, tmp_path)
 
 
 PLANS = [(10, {}, 9), (12, {}, 9), (13, {}, 12), (10, {"steps": 5}, 5)]
-PLANS += [(12, {"token_budget": 9}, 9), (12, {"token_budget": 9, "accumulation": 2}, 5)]  # four rows a batch
+PLANS += [(12, {"token_budget": 9}, 9), (12, {"token_budget": 9, "accumulation": 2}, 5)]  # four rows per batch
 
 
 @pytest.mark.parametrize(("rows", "settings", "steps"), PLANS)
@@ -266,20 +266,20 @@ def test_plan_batches_by_hand(rows, settings, steps):
         ({"seed": "0"}, "seed .*'0'"),
     ],
 )
-def test_wrong_settings_are_named(changes, named):
+def test_invalid_settings_are_rejected(changes, named):
     with pytest.raises(InputError, match=named):
         TrainSettings(**changes)
 
 
-def test_the_control_takes_the_teachers_rationales_and_the_steps_of_the_method():
+def test_the_control_uses_the_teachers_rationales_and_the_steps_of_the_method():
     assert METHODS["mentor-kd"].soft_labels and METHODS["mentor-kd"].sources == ("teacher", "mentor")
     control = METHODS["vanilla-kd-step-matched"]
     assert (control.sources, control.soft_labels, control.steps_of) == (("teacher",), False, "mentor-kd")
-    with pytest.raises(InputError, match="unknown method 'mentor'; there are untuned, answer-only, vanilla-kd"):
+    with pytest.raises(InputError, match="method must be one of untuned, answer-only, vanilla-kd.* got 'mentor'"):
         get_method("mentor")
 
 
-def test_examples_are_not_changed_by_training(folders, tmp_path):
+def test_training_does_not_change_the_examples(folders, tmp_path):
     loaded = loading.load(folders["llama"])
     examples = tiny.examples(loaded, 4)
     copies = [Example(e.id, list(e.prompt), list(e.target)) for e in examples]
@@ -287,7 +287,7 @@ def test_examples_are_not_changed_by_training(folders, tmp_path):
     assert examples == copies
 
 
-def test_precision_is_the_devices_or_as_named(folders, tmp_path):
+def test_precision_is_that_of_the_device_or_as_set(folders, tmp_path):
     found, cpu = {}, torch.device("cpu")
     for precision in ("auto", "float32", "bfloat16"):
         loaded = loading.load(folders["llama"], cpu)
@@ -307,7 +307,7 @@ def test_precision_is_the_devices_or_as_named(folders, tmp_path):
         replace(SETTINGS, precision="half")
 
 
-def test_gradient_checkpointing_changes_memory_and_no_number(folders, tmp_path):
+def test_gradient_checkpointing_does_not_change_the_weights(folders, tmp_path):
     found = []
     for checkpointing in (False, True):
         loaded = loading.load(folders["t5"])

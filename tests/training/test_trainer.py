@@ -1,4 +1,4 @@
-"""The loss and the gradient of an optimiser step are those of the formula, however they are computed."""
+"""The loss and gradient of an optimiser step follow the formula, however they are computed."""
 
 from dataclasses import replace
 
@@ -19,12 +19,12 @@ from mentor_kd.training.train import train
 @pytest.mark.parametrize("soft", ["hard", "live", "cached", "capped", "exact", "exact, capped"])
 @pytest.mark.parametrize("shape", ["llama", "t5"])
 def test_a_step_follows_the_formula(folders, tmp_path, monkeypatch, shape, soft, accumulation):
-    """With hard labels, and with soft ones: the live mentor's, or all tokens' from either cache; in chunks or not."""
+    """With hard labels, and with soft labels from the live mentor or from either cache form; in chunks or not."""
     loaded = loading.load(folders[shape])
     mentor = loading.load(folders[f"{shape} mentor"]) if soft != "hard" else None
     examples = tiny.examples(loaded, 4, "sandbox-sums")
     assert len({len(example.target) for example in examples}) > 1
-    examples[0] = replace(examples[0], prompt=examples[0].prompt[-1:])  # whose very first position is scored
+    examples[0] = replace(examples[0], prompt=examples[0].prompt[-1:])  # its first position is scored
     loss, ce, kl = formula(loaded, examples, SOFT, mentor)
     loss.backward()
     loss = loss.item()
@@ -54,7 +54,7 @@ def test_a_step_follows_the_formula(folders, tmp_path, monkeypatch, shape, soft,
     assert soft == "hard" or kl > 0.1
 
 
-def test_without_weight_the_mentor_changes_nothing(folders, tmp_path):
+def test_with_lambda_0_the_mentor_changes_nothing(folders, tmp_path):
     loaded = loading.load(folders["llama"])
     examples = tiny.examples(loaded, 4)
     settings = TrainSettings(epochs=1, batch_size=4, loss=LossSettings(0.0, 2.0))
@@ -65,7 +65,7 @@ def test_without_weight_the_mentor_changes_nothing(folders, tmp_path):
     assert all(torch.allclose(with_mentor[name], without[name], atol=1e-6) for name in without)
 
 
-def test_the_mentor_speaks_without_dropout_and_does_not_learn(folders, tmp_path):
+def test_the_mentor_runs_without_dropout_and_is_not_trained(folders, tmp_path):
     mentor = loading.load(folders["gpt2 mentor"])
     assert mentor.model.config.resid_pdrop > 0
     student = loading.load(tiny.gpt2(tmp_path / "model", resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0))
