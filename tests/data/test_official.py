@@ -183,7 +183,7 @@ def test_wrong_settings_are_named(tree):
         load_task("svamp", "best")
     with pytest.raises(InputError, match="last_letter_labels must be one of corrected, as published, got 'fixed'"):
         load_task("svamp", last_letter_labels="fixed")
-    with pytest.raises(InputError, match="family: 'gpt2' is none of flan-t5_large, t5_large"):
+    with pytest.raises(InputError, match="family must be one of flan-t5_large, t5_large, got 'gpt2'"):
         mentor_rationales("svamp", "gpt2")
     with pytest.raises(InputError, match="sandbox-sums has no official data; these have: gsm8k"):
         teacher_rationales("sandbox-sums")
