@@ -1,7 +1,7 @@
-"""Files: locations, atomic writes, JSONL, hashes, and manifests that say that a step is done.
+"""Files: locations, atomic writes, JSONL, hashes, and the manifests that mark a step as done.
 
-Every writer here writes to a temporary name in the same folder and renames it, so that a reader never sees half a
-file. A step's manifest is written last: a folder without one is unfinished work.
+Every writer here writes to a temporary file in the same folder and renames it, so that a reader never sees a partial
+file. A step's manifest is written last: a folder without one is unfinished.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 PACKAGE = Path(__file__).resolve().parent
-HOME_MARKS = ("notebooks/00_tour.ipynb", "data/sandbox")  # what a folder with notebooks and data holds
+HOME_MARKS = ("notebooks/00_tour.ipynb", "data/sandbox")  # files that identify a folder with notebooks and data
 
 
 def _is_home(folder: Path) -> bool:
@@ -25,7 +25,7 @@ def _is_home(folder: Path) -> bool:
 
 
 def installed_home() -> Path | None:
-    """The notebooks and data that an installed wheel carries; None where there are none, as in a checkout."""
+    """The folder with the notebooks and data of an installed wheel; None if there is none, as in a checkout."""
     places = (PACKAGE.parent, Path(sys.prefix), Path(site.getuserbase()))
     return next((one / "share" / "mentor-kd" for one in places if _is_home(one / "share" / "mentor-kd")), None)
 
@@ -33,8 +33,8 @@ def installed_home() -> Path | None:
 def _home() -> Path:
     """The folder with notebooks/ and data/.
 
-    It is MENTOR_KD_HOME, the checkout, the current folder or the nearest one above it that `mentor-kd start` made, or
-    else what the installed wheel carries.
+    MENTOR_KD_HOME if it is set; else the first that exists of the checkout, the current folder or its nearest parent
+    created by `mentor-kd start`, and the folder of the installed wheel.
     """
     if named := os.environ.get("MENTOR_KD_HOME"):
         return Path(named)
@@ -44,23 +44,23 @@ def _home() -> Path:
 
 
 ROOT = _home()
-WORK = Path.cwd() if installed_home() == ROOT else ROOT  # where results go: not into an installation
+WORK = Path.cwd() if installed_home() == ROOT else ROOT  # where results go: never into an installation
 DATA = ROOT / "data"
 MANIFEST = "manifest.json"
 
 
 class InputError(ValueError):
-    """Something given by the user is wrong; the message names it, its value and the remedy."""
+    """Invalid user input; the message names it, its value and how to fix it."""
 
 
 class RunFailed(RuntimeError):
-    """A notebook of a run failed; the message says which, where, why, and how to go on."""
+    """A step or a notebook of a run failed; the message says which one, why, and how to resume."""
 
 
 def reports_root() -> Path:
-    """The folder that holds the run folders: MENTOR_KD_REPORTS, or reports/ of the project.
+    """The folder of all run folders: MENTOR_KD_REPORTS, or reports/ of the project.
 
-    For a package installed without a checkout it is reports/ of the current folder.
+    For a package installed without a checkout, it is reports/ in the current folder.
     """
     return Path(os.environ.get("MENTOR_KD_REPORTS", WORK / "reports"))
 
@@ -71,7 +71,7 @@ def official_root() -> Path:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file atomically, making its folder if needed."""
+    """Write a file atomically, creating its folder if needed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -80,7 +80,7 @@ def write_bytes(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp makes files that only their owner can read
+        os.chmod(temporary, 0o644)  # mkstemp creates files that only their owner can read
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -93,22 +93,22 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write a JSON file atomically, indented for people."""
+    """Write an indented JSON file atomically."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, sort_keys=False) + "\n")
 
 
 def write_jsonl(path: Path, rows: Iterable[dict]) -> None:
-    """Write one JSON object a line, atomically."""
+    """Write one JSON object per line, atomically."""
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def append_text(path: Path, text: str) -> None:
-    """Append whole lines, in one write, and wait until they are on disk."""
+    """Append whole lines in one write, and wait until they are on disk."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         start = b""
-        if file.tell() > 0:  # a writer that was killed may have left half a line: keep it apart from ours
+        if file.tell() > 0:  # a killed writer may have left half a line: end it
             file.seek(-1, os.SEEK_END)
             start = b"" if file.read(1) == b"\n" else b"\n"
         file.write(start + text.encode("utf-8"))
@@ -117,12 +117,12 @@ def append_text(path: Path, text: str) -> None:
 
 
 def append_jsonl(path: Path, row: dict) -> None:
-    """Append one row and wait until it is on disk; for what people type and for logs of long work."""
+    """Append one row and wait until it is on disk; for user input and for logs of long work."""
     append_text(path, json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def read_text(path: Path) -> str:
-    """Read a UTF-8 text file; InputError names the file, and the line where the text is not UTF-8."""
+    """Read a UTF-8 text file; InputError names the file, and the line that is not UTF-8."""
     path = Path(path)
     try:
         content = path.read_bytes()
@@ -151,7 +151,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_yaml(path: Path) -> Any:
-    """Read a YAML file; InputError names the file and what is not valid in it."""
+    """Read a YAML file; InputError names the file and the syntax error."""
     try:
         return yaml.safe_load(read_text(path))
     except yaml.YAMLError as error:
@@ -159,7 +159,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict]]:
-    """Yield (line number, row) of a JSONL file; InputError names file and line of what is not a JSON object."""
+    """Yield (line number, row) of a JSONL file; InputError names file and line of anything else."""
     text = read_text(path)
     for number, line in enumerate(text.split("\n"), start=1):  # not splitlines: a text may contain U+2028
         if not line.strip():
@@ -174,7 +174,7 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict]]:
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file, or of a folder's files with their relative names, as hex; InputError if it is missing."""
+    """The SHA-256 of a file, or of a folder's files and their relative paths, in hex; InputError if it is missing."""
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: no such file")
@@ -190,13 +190,13 @@ def sha256(path: Path) -> str:
 
 
 def digest(value: object) -> str:
-    """The SHA-256 of a JSON-like value in canonical form (sorted keys), as hex."""
+    """The SHA-256 of a JSON-like value in canonical form (sorted keys), in hex."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def is_done(folder: Path, inputs: dict) -> bool:
-    """Whether the folder's manifest names these inputs and every output that it lists is there unchanged."""
+    """Whether the folder's manifest records these inputs, and every output that it lists exists unchanged."""
     manifest = Path(folder) / MANIFEST
     if not manifest.exists():
         return False
@@ -210,7 +210,7 @@ def is_done(folder: Path, inputs: dict) -> bool:
 
 
 def finish(folder: Path, inputs: dict, outputs: Iterable[str], **facts: object) -> None:
-    """Write the manifest of a finished step: its inputs, the hashes of its outputs, and facts worth keeping."""
+    """Write the manifest of a finished step: its inputs, the hashes of its outputs, and any further facts."""
     folder = Path(folder)
     hashes = {name: sha256(folder / name) for name in outputs}
     write_json(folder / MANIFEST, {"inputs": inputs, "outputs": hashes, **facts})

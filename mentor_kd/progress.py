@@ -1,4 +1,4 @@
-"""Progress of long work, with an estimate: one line, updated in place, that also survives in a saved notebook."""
+"""Progress of long work, with a time estimate: one line, updated in place, that a saved notebook keeps."""
 
 import contextlib
 import sys
@@ -10,7 +10,7 @@ _quiet = False
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Show no progress lines within: for the parts of a work that has a line of its own."""
+    """Suppress progress lines inside the block, for parts of a job that shows one line for all of them."""
     global _quiet
     before, _quiet = _quiet, True
     try:
@@ -20,7 +20,7 @@ def quiet() -> Iterator[None]:
 
 
 def in_notebook() -> bool:
-    """Whether an IPython kernel shows what we print, so that one display can be updated in place."""
+    """Whether output goes to an IPython kernel, where one display can be updated in place."""
     if "IPython" not in sys.modules:
         return False
     from IPython import get_ipython
@@ -30,7 +30,7 @@ def in_notebook() -> bool:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: 48 s, 3 min 20 s, 2 h 5 min."""
+    """Seconds in readable units: 48 s, 3 min 20 s, 2 h 5 min."""
     seconds = round(seconds)
     if seconds < 90:
         return f"{seconds} s"
@@ -42,8 +42,8 @@ def duration(seconds: float) -> str:
 class Progress:
     """A progress line: `with Progress("sampling", 300) as p: p.advance(10)`.
 
-    In a notebook one display is updated in place (widgets would freeze in the saved copy); in a terminal the line is
-    rewritten; in a log file a line is written at most every `every` seconds.
+    In a notebook one display is updated in place (a widget would freeze in the saved copy); in a terminal the line is
+    rewritten; in a log file a new line is written every 10 seconds, or every `every` seconds if that is longer.
     """
 
     def __init__(self, label: str, total: int, unit: str = "steps", every: float = 0.5):
@@ -64,19 +64,19 @@ class Progress:
         self._show(final=True, failed=kind is not None)
 
     def skip(self, amount: int = 1) -> None:
-        """Count work that was found done, which says nothing about speed."""
+        """Count work that was already done; it is left out of the speed."""
         self.skipped += amount
         self.advance(amount)
 
     def advance(self, amount: int = 1, note: str = "") -> None:
-        """Count finished work and show it if the last line is old enough."""
+        """Count finished work; the line is updated if it is older than `every` seconds."""
         self.done += amount
         self.note = note or self.note
         if time.monotonic() - self.shown >= self.every:
             self._show()
 
     def remaining(self) -> float | None:
-        """Seconds left by the speed so far; None while nothing is known."""
+        """Estimated seconds left at the speed so far; None before any work is done."""
         worked = self.done - self.skipped
         if worked <= 0:
             return None
@@ -88,7 +88,7 @@ class Progress:
         if final:
             text += f" {'stopped' if failed else 'done'} after {duration(time.monotonic() - self.started)}"
             if self.skipped:
-                text += f" ({self.skipped} were done before)"
+                text += f" ({self.skipped} already done)"
         elif (left := self.remaining()) is not None:
             text += f", about {duration(left)} left"
         return text + (f" · {self.note}" if self.note else "")

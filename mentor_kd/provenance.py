@@ -1,4 +1,4 @@
-"""Provenance: what a result was made with, so that somebody else can make it again."""
+"""Provenance: the versions, commit and hardware behind a result, so that it can be reproduced."""
 
 import functools
 import hashlib
@@ -25,7 +25,7 @@ def _version(package: str) -> str:
 
 @functools.cache
 def commit() -> str:
-    """The commit of the project's checkout, with "+changes" where files differ from it; "unknown" outside git."""
+    """The commit of the project's checkout, with "+changes" if tracked files were modified; "unknown" outside git."""
     try:
         git = ["git", "-C", str(ROOT)]
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
@@ -39,12 +39,12 @@ def commit() -> str:
 
 @functools.cache
 def code_hash() -> str:
-    """A hash of the package's source and data files, subpackages included, in 16 hex digits."""
+    """A hash of the package's source and data files, including subpackages, in 16 hex digits."""
     return source_hash(Path(__file__).parent)
 
 
 def source_hash(package: Path) -> str:
-    """The hash of every file of a package but compiled ones, by relative path and content, in 16 hex digits."""
+    """A hash of all files of a package except compiled ones, by relative path and content, in 16 hex digits."""
     total = hashlib.sha256()
     for path in sorted(package.rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:
@@ -53,7 +53,7 @@ def source_hash(package: Path) -> str:
 
 
 def hardware() -> dict:
-    """Processor, cores in use, memory, and GPU where there is one."""
+    """Machine type, operating system, threads in use, and the GPU with its memory in GB if there is one."""
     found = {"machine": platform.machine(), "system": platform.system(), "threads": torch.get_num_threads()}
     if torch.cuda.is_available():
         found["gpu"] = torch.cuda.get_device_name(0)
@@ -62,7 +62,7 @@ def hardware() -> dict:
 
 
 def provenance(**facts: object) -> dict:
-    """Versions, commit and hardware, and the facts given (seeds, data hashes)."""
+    """Versions, commit and hardware, plus the given facts (seeds, data hashes)."""
     return {
         "mentor_kd": __version__,
         "commit": commit(),

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as requests to stop cleanly."""
+"""Handle Ctrl-C and SIGTERM as requests to stop cleanly."""
 
 import contextlib
 import signal
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def asked_to_stop(ask: Callable[[], None]) -> Iterator[None]:
-    """Call `ask` for every SIGINT and SIGTERM while the block runs; only the main thread can handle signals."""
+    """Call `ask` on every SIGINT and SIGTERM inside the block; without effect outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""The command `mentor-kd start`: notebooks, parameter files and the sandbox's data in a folder of the user's."""
+"""The command `mentor-kd start`: copy notebooks, parameter files and sandbox data into a user's folder."""
 
 import shutil
 from pathlib import Path
@@ -9,16 +9,16 @@ CARRIED = ("notebooks", "data/sandbox", "data/models", "data/paper", "data/READM
 
 
 def start(folder: Path) -> list[str]:
-    """Copy what is carried along into a folder that lacks it; the names of what was copied.
+    """Copy the notebooks and data of the installation into a folder; returns the names copied.
 
-    Raises InputError where the folder holds one of them already, and where this installation has nothing to copy.
+    Raises InputError if the folder already contains one of them, or if the installation lacks one.
     """
     folder = Path(folder)
     if missing := [name for name in CARRIED if not (ROOT / name).exists()]:
-        raise InputError(f"{ROOT}: {missing[0]} is not there, so there is nothing to copy; install mentor-kd again")
+        raise InputError(f"{ROOT}: {missing[0]} is missing from the installation; reinstall mentor-kd")
     for name in CARRIED:
         if (folder / name).exists():
-            raise InputError(f"{folder / name} exists already; name another folder, as nothing is overwritten")
+            raise InputError(f"{folder / name} already exists and would be overwritten; choose another folder")
     for name in CARRIED:
         source, target = ROOT / name, folder / name
         target.parent.mkdir(parents=True, exist_ok=True)

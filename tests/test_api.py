@@ -12,7 +12,7 @@ from mentor_kd.files import ROOT
 
 
 def python(code: str) -> str:
-    """What a fresh interpreter prints."""
+    """The output of a fresh interpreter."""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -56,14 +56,14 @@ def test_a_subpackage_finds_its_modules_when_they_are_used():
 
 
 @pytest.mark.parametrize("place", ["mentor_kd.nothing", "mentor_kd.data.nothing"])
-def test_a_name_that_is_not_there_is_an_attribute_error(place):
+def test_an_unknown_name_is_an_attribute_error(place):
     package, _, name = place.rpartition(".")
     with pytest.raises(AttributeError, match=f"{package.replace('.', '[.]')}.* has no attribute '{name}'"):
         getattr(sys.modules.get(package) or __import__(package, fromlist=["_"]), name)
 
 
-def test_what_a_module_lacks_itself_is_not_hidden(tmp_path, monkeypatch):
-    """A missing dependency of a module is reported as that, not as a missing module."""
+def test_a_missing_dependency_of_a_module_is_reported(tmp_path, monkeypatch):
+    """A missing dependency is reported as such, not as a missing module of the package."""
     (tmp_path / "lazy_sample").mkdir()
     (tmp_path / "lazy_sample" / "__init__.py").write_text(
         "from mentor_kd.lazy import submodules\n__getattr__ = submodules(__name__)\n"
@@ -88,7 +88,7 @@ def test_a_task_folder_is_a_path_and_reads_what_the_steps_wrote(folder, monkeypa
     assert (found / "collected").is_dir() and repr(found) == f"TaskFolder({folder.parent.name!r}, {folder.name!r})"
 
 
-def test_the_story_in_the_names_of_the_api(tmp_path, monkeypatch, model):
+def test_the_whole_workflow_through_the_api(tmp_path, monkeypatch, model):
     monkeypatch.setenv("MENTOR_KD_REPORTS", str(tmp_path))
     folder = mentor_kd.TaskFolder("story", "sandbox-letters")
     mentor_kd.collect(
@@ -116,7 +116,7 @@ COMMANDS += ["predict"]
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_is_quick_and_needs_no_torch(command):
-    """By processor time, the least of three tries: a busy machine is no slow program."""
+    """By processor time, the minimum of three runs, so that a busy machine does not count."""
     code = (
         "import contextlib, io, sys, time\n"
         "from mentor_kd.__main__ import main\n"

@@ -1,4 +1,4 @@
-"""Checks of single values: what passes, and an error that names the setting, what is required, and the value."""
+"""Checks of single values: what passes, and errors with the setting, the requirement, and the value."""
 
 import math
 
@@ -8,12 +8,12 @@ from mentor_kd import checks
 from mentor_kd.files import InputError
 
 
-def test_a_whole_number_is_an_int_from_the_least_on_and_no_boolean():
+def test_is_whole():
     assert checks.is_whole(0) and checks.is_whole(3, 3) and not checks.is_whole(2, 3)
     assert not any(map(checks.is_whole, (-1, True, False, 1.0, "1", None)))
 
 
-def test_a_number_is_finite_and_no_boolean():
+def test_is_number():
     assert checks.is_number(0) and checks.is_number(-1.5)
     assert not any(map(checks.is_number, (True, "1", None, math.nan, math.inf, -math.inf)))
 
@@ -30,7 +30,7 @@ REFUSED = [
     (lambda: checks.require_number("p", math.nan, least=0), "p must be a number >= 0, got nan"),
     (
         lambda: checks.require_number("rate", "3e-4", above=0),
-        "rate must be a number > 0, got '3e-4' (in YAML write 3.0e-4: 3e-4 is text there)",
+        "rate must be a number > 0, got '3e-4' (in YAML write 3.0e-4: 3e-4 is read as a string)",
     ),
     (lambda: checks.require_choice("kind", "c", ("a", "b")), "kind must be one of a, b, got 'c'"),
     (lambda: checks.require_choice("kind", ["a"], ("a", "b")), "kind must be one of a, b, got ['a']"),
@@ -50,13 +50,13 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("call", "words"), REFUSED, ids=[words for _, words in REFUSED])
-def test_what_is_refused_says_what_is_required(call, words):
+def test_errors_say_what_is_required(call, words):
     with pytest.raises(InputError) as error:
         call()
     assert str(error.value) == words
 
 
-def test_what_is_right_passes():
+def test_valid_values_pass():
     checks.require_integer("epochs", 1, 1)
     for value in (0, 1, 0.5):
         checks.require_number("share", value, least=0, most=1)

@@ -1,4 +1,4 @@
-"""data/paper/defects.md: all 28 stand there, and what it names exists."""
+"""data/paper/defects.md lists all 28 defects, and the tests and settings that it names exist."""
 
 import ast
 import dataclasses
@@ -40,7 +40,7 @@ def names_in(path: str) -> set[str]:
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
-def test_all_of_them_stand_there_once():
+def test_every_defect_is_listed_once():
     assert [int(row[0]) for row in ROWS] == list(range(1, 29))
     assert all(len(row) == 4 and row[1] for row in ROWS)
 
@@ -64,7 +64,7 @@ def test_what_a_row_names_exists(row):
 
 
 def test_sums_for_the_log_hold_no_graph(tmp_path, monkeypatch):
-    """What is summed between two logs would otherwise keep each step's activations alive (defect 20)."""
+    """A sum with a graph would keep the activations of each step alive until the next log (defect 20)."""
     seen = []
     note = trainer.DistillationTrainer._note
 

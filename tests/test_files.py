@@ -31,7 +31,7 @@ def names(folder):
 # writing
 
 
-def test_a_written_file_leaves_nothing_beside_it_and_makes_its_folder(tmp_path):
+def test_writing_creates_the_folder_and_leaves_no_temporary_file(tmp_path):
     path = tmp_path / "deep" / "er" / "note.txt"
     write_text(path, "été\n")
     assert path.read_bytes() == b"\xc3\xa9t\xc3\xa9\n"
@@ -39,7 +39,7 @@ def test_a_written_file_leaves_nothing_beside_it_and_makes_its_folder(tmp_path):
     assert path.stat().st_mode & 0o777 == 0o644
 
 
-def test_a_failed_write_keeps_the_old_file_and_no_rest(tmp_path, monkeypatch):
+def test_a_failed_write_keeps_the_old_file_and_no_temporary_one(tmp_path, monkeypatch):
     path = tmp_path / "note.txt"
     write_text(path, "old")
 
@@ -186,7 +186,7 @@ def test_folders_follow_the_environment(monkeypatch, tmp_path):
     assert files.official_root() == files.ROOT / "data" / "official"
 
 
-def test_json_is_written_for_people(tmp_path):
+def test_json_is_indented(tmp_path):
     write_json(tmp_path / "a.json", {"b": "é", "a": 1})
     assert (tmp_path / "a.json").read_text(encoding="utf-8") == '{\n "b": "é",\n "a": 1\n}\n'
     assert json.loads((tmp_path / "a.json").read_text()) == read_json(tmp_path / "a.json")

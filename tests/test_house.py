@@ -1,4 +1,4 @@
-"""The house is in order: installation files agree, and nothing is committed that should not be."""
+"""Project checks: installation files agree, imports follow the layers, and only intended files are committed."""
 
 import os
 import re
@@ -43,14 +43,14 @@ def test_constraints_pin_every_dependency_exactly():
         assert re.split(">=", one)[0] in pins, f"{one} is not pinned in constraints.txt"
 
 
-def test_every_pinned_version_can_be_had_with_the_oldest_python_that_is_promised():
-    """Also by its patch level: Debian 12 has Python 3.11.2, and one package that asks for more stops the setup."""
+def test_every_pinned_version_supports_the_oldest_supported_python():
+    """Including its patch level: Debian 12 has Python 3.11.2, and one package that needs more stops the setup."""
     oldest = project()["requires-python"].removeprefix(">=") + ".0"
     too_new, seen = {}, 0
     for name, version in constraints().items():
         try:
             package = metadata.distribution(name)
-        except metadata.PackageNotFoundError:  # of another platform, or of an extra that is not here
+        except metadata.PackageNotFoundError:  # for another platform, or of an extra that is not installed
             continue
         if package.version.partition("+")[0] == version.partition("+")[0]:
             seen += 1
@@ -78,7 +78,7 @@ def contracts() -> dict:
 
 
 def test_every_module_and_subpackage_has_its_layer():
-    """A new subpackage, or a new module at the root, must say where it belongs: the contract would not see it."""
+    """A new subpackage or root module must be added to the layers, or the contract would not cover it."""
     layered = {name.strip().removeprefix("mentor_kd.") for row in contracts()["layers"] for name in row.split("|")}
     package = ROOT / "mentor_kd"
     here = {path.parent.name for path in package.glob("*/__init__.py")} | {path.stem for path in package.glob("*.py")}
@@ -86,7 +86,7 @@ def test_every_module_and_subpackage_has_its_layer():
 
 
 def broken(tmp_path, module: str, line: str) -> str:
-    """What import-linter says of a copy of the package in which a module has one more import."""
+    """The output of import-linter for a copy of the package in which a module has one more import."""
     shutil.copytree(ROOT / "mentor_kd", tmp_path / "mentor_kd", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     path = tmp_path / "mentor_kd" / module
@@ -116,7 +116,7 @@ def test_an_import_that_goes_up_or_sideways_breaks_the_contract(tmp_path, module
 
 
 def test_the_hash_of_the_code_sees_every_file_of_the_package(tmp_path):
-    """With subpackages left out, a run would count as up to date after a change of what it ran."""
+    """Without the subpackages, a run would count as up to date after its code changed."""
     package = shutil.copytree(ROOT / "mentor_kd", tmp_path / "mentor_kd")
     before = source_hash(package)
     files = [path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts]

@@ -8,7 +8,7 @@ from mentor_kd.progress import Progress, duration
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that stands still until it is moved."""
+    """A clock that moves only on request."""
 
     class Clock:
         now = 1000.0
@@ -33,11 +33,11 @@ def clock(monkeypatch):
         (7500, "2 h 5 min"),
     ],
 )
-def test_durations_as_people_say_them(seconds, said):
+def test_durations_are_readable(seconds, said):
     assert duration(seconds) == said
 
 
-def test_the_estimate_goes_by_the_speed_so_far(clock):
+def test_the_estimate_uses_the_speed_so_far(clock):
     line = Progress("sampling", 100, "questions")
     assert line.remaining() is None
     assert line.line() == "sampling: 0/100 questions"
@@ -47,17 +47,17 @@ def test_the_estimate_goes_by_the_speed_so_far(clock):
     assert line.line() == "sampling: 10/100 questions, about 3 min 0 s left · 5 tokens/s"
 
 
-def test_work_found_done_says_nothing_about_speed(clock):
+def test_work_already_done_is_left_out_of_the_speed(clock):
     line = Progress("sampling", 100)
     line.skip(80)
     assert line.remaining() is None
     clock.now += 10
     line.advance(10)
     assert line.remaining() == 10
-    assert line.line(final=True) == "sampling: 90/100 steps done after 10 s (80 were done before)"
+    assert line.line(final=True) == "sampling: 90/100 steps done after 10 s (80 already done)"
 
 
-def test_a_log_gets_a_line_now_and_then_and_the_last_one(clock, capsys):
+def test_a_log_gets_a_line_every_ten_seconds_and_a_last_one(clock, capsys):
     with Progress("training", 1000) as line:
         for _ in range(1000):
             clock.now += 0.05

@@ -1,4 +1,4 @@
-"""Questions, answers and rationales: tasks, answer extraction, row formats, splits, and where data come from."""
+"""Questions, answers and rationales: tasks, answer extraction, row formats, splits, and data sources."""
 
 from ..lazy import submodules
 

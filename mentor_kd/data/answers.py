@@ -1,26 +1,25 @@
-"""Answers: how one is found in a text, by the type that it has.
+"""Answer extraction: find the answer of a given type in a text.
 
-Looked at are, in this order:
-1. what follows the last marker `-->`, if there is one: what precedes it never matters;
-2. within that, or in a text without a marker, what follows the last announcement ("the answer is", "####", "\\boxed{");
-   nothing before it is considered;
-3. in a text with neither, the sentences from the last to the first, until one states an answer.
+The text is searched in this order:
+1. what follows the last marker `-->`, if there is one; what precedes it never matters;
+2. within that, or in a text without a marker, what follows the last cue ("the answer is", "####", "\\boxed{");
+   what precedes the cue is ignored;
+3. in a text with neither, the sentences from last to first, until one states an answer.
 
-An answer counts if it is the only one there or (not for a choice) comes first; what follows "because"
-is left aside. Several different ones, a negated one ("not B"), or none is a miss with a reason; nothing here raises
-because of what a model wrote.
+An answer counts if it is the only candidate or (except for a choice) the first one; what follows "because" is ignored.
+Several different candidates, a negated one ("not B"), or none is a miss with a reason. Model output never raises here.
 
-number    Sign, thousands commas, decimals, fractions, exponents; currency, units and the per cent sign are left off
-          (50% is 50, as the gold answers of the data sets have it). Equality is exact: 12.0 is 12, 3/4 is 0.75.
-          The result follows the last equals sign. Ordinals, words ("twelve"), ranges (3-4), times and numbers
-          inside names are no answers.
-choice    A letter: (B), B, "option b"; or the option's own words when the question is given. Letters win over words.
-yes/no    Yes or No; "true" and "false" are read as them. "Yes and no" is a miss, and so is "not true".
-text      What is quoted, or all that is stated. Compared without case, outer quotes and full stops, and with inner
-          space collapsed. Letters spelt out (y-a-j-o, "y a j o") are read as one word. Dates are texts: 3/4/2020
-          is not 03/04/2020.
-pattern   What a regular expression of the task's own finds: clock times, chess moves, formulas. Its first group, where
-          it has one, is the answer, so that `0?(\\d{1,2}:\\d\\d)` reads 09:05 as 9:05. Compared without case.
+number    Sign, thousands commas, decimals, fractions, exponents; currency, units and per cent signs are dropped
+          (50% is 50, as in the gold answers of the data sets). Equality is exact: 12.0 is 12, 3/4 is 0.75.
+          The result follows the last equals sign. Ordinals, number words ("twelve"), ranges (3-4), times and numbers
+          inside names are not answers.
+choice    A letter: (B), B, "option b"; or the words of an option if the question is given. Letters take precedence.
+yes/no    Yes or No; "true" and "false" count as Yes and No. "Yes and no" is a miss, and so is "not true".
+text      The quoted text, or else everything stated. Compared without case, outer quotes and full stops, and with inner
+          white space collapsed. Spelt-out letters (y-a-j-o, "y a j o") are joined into one word. Dates are texts:
+          3/4/2020 is not 03/04/2020.
+pattern   The match of the task's regular expression (clock times, chess moves, formulas), or its first group if it has
+          one, so that `0?(\\d{1,2}:\\d\\d)` reads 09:05 as 9:05. Compared without case.
 """
 
 import re
@@ -34,14 +33,14 @@ from functools import partial
 
 MARKER = "-->"
 ANSWER_TYPES = ("number", "choice", "yes/no", "text", "pattern")
-LONGEST_NUMBER = 25  # characters; longer ones are noise, and arithmetic on them is not linear in the text
-LONGEST_TEXT = 400  # characters; a longer text is no short answer, and normalising it is not linear either
-LAST_SENTENCES = 20  # of a text without marker and announcement; what precedes them is no conclusion
+LONGEST_NUMBER = 25  # characters; longer ones are noise, and the cost of arithmetic on them is not linear
+LONGEST_TEXT = 400  # characters; a longer text is not a short answer, and the cost of normalising it is not linear
+LAST_SENTENCES = 20  # searched in a text without marker and cue; earlier ones are not conclusions
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """An answer found in a text: its canonical value and position, or None and the reason."""
+    """An answer found in a text: its canonical value and span, or None and the reason."""
 
     value: str | None
     reason: str = ""
@@ -50,7 +49,7 @@ class Extraction:
 
 
 def find_answer(text: str, answer_type: str, choices: str, question: str, pattern: str = "") -> Extraction:
-    """The answer of that type that a text states; for a choice, one of the letters, or the question's words for it."""
+    """The answer of a given type that a text states; for a choice, one of the letters or an option's words."""
     letters, matches = partial(_letters, choices), partial(_matches, pattern)
     finders: tuple[Callable[..., list[_Candidate]], ...] = (_numbers, letters, _verdicts, _phrases, matches)
     candidates_in = dict(zip(ANSWER_TYPES, finders, strict=True))[answer_type]
@@ -75,12 +74,12 @@ def find_answer(text: str, answer_type: str, choices: str, question: str, patter
 
 
 def shortened(text: str) -> str:
-    """A text as a message shows it: in quotation marks, and cut after 40 characters."""
+    """A text for a message: quoted, and cut after 40 characters."""
     return repr(text if len(text) <= 40 else text[:40] + "...")
 
 
-# Places, then candidates in a place, then the choice among them. Patterns give nothing back, so no text takes long: a
-# class is possessive (`\s*+`), a group atomic (`(?>...)`), for Python before 3.11.5 gets possessive groups wrong.
+# First the spans to search, then the candidates in a span, then the choice among them. Patterns do not backtrack, so no
+# text takes long: classes are possessive (`\s*+`), groups atomic (possessive groups are broken before Python 3.11.5).
 
 _CUE = re.compile(
     r"""\b(?:answer|(?:final|correct|right|best)\s++(?:result|choice|option|word|number|date))\s*+
@@ -97,25 +96,25 @@ _FILLER = re.compile(
     re.IGNORECASE,
 )
 _JOINT = re.compile(r"(?>(?:[\W_]|\b(?:or|and|to|x)\b)*)", re.IGNORECASE)
-_AROUND = " \t\r\n\v\f\xa0\"'“”‘’«»`*.,;:!{}()[]<>\\#→="  # surrounds a stated text without being part of it
+_AROUND = " \t\r\n\v\f\xa0\"'“”‘’«»`*.,;:!{}()[]<>\\#→="  # may surround a stated text; not part of it
 
 
 @dataclass(frozen=True)
 class _Candidate:
-    value: str | None  # None: it looks like an answer and cannot be read; `note` says why
+    value: str | None  # None: it looks like an answer but cannot be read; `note` says why
     start: int
     end: int
     note: str = ""
 
 
 def _past(pattern: re.Pattern[str], text: str, start: int, end: int) -> int:
-    """Where a pattern that also matches nothing ends, from `start` on."""
+    """The end of a match at `start`, for a pattern that may match the empty string."""
     match = pattern.match(text, start, end)
     return match.end() if match else start
 
 
 def _claims(answer_type: str, text: str) -> Iterator[tuple[int, int, bool]]:
-    """The places, each first without the argument in it: what argues for an answer names others ("B because A ...")."""
+    """The spans to search; first without the argument, because an argument names other answers ("B because A ...")."""
     for start, end, stated in _places(text):
         argument = _ARGUMENT.search(text, start, end) if stated and answer_type != "text" else None
         if argument:
@@ -124,7 +123,7 @@ def _claims(answer_type: str, text: str) -> Iterator[tuple[int, int, bool]]:
 
 
 def _places(text: str) -> Iterator[tuple[int, int, bool]]:
-    """Spans to look in, the best first, and whether the span is known to state the answer."""
+    """Spans to search, the best first, and whether the span is known to state the answer."""
     cut = text.rfind(MARKER)
     begin = 0 if cut < 0 else cut + len(MARKER)
     cues = deque(_CUE.finditer(text, begin), maxlen=1)
@@ -161,14 +160,11 @@ def _choose(answer_type: str, text: str, start: int, lead: int, candidates: list
     return Extraction(first.value, "", first.start, first.end)
 
 
-_EQUALS = {
-    "number": re.compile(r"=\s*+(?=[-−$€£.]*+\s?[0-9])"),
-    "text": re.compile(r"=\s*+(?=[\w\"'“])"),
-}
+_EQUALS = {"number": re.compile(r"=\s*+(?=[-−$€£.]*+\s?[0-9])"), "text": re.compile(r"=\s*+(?=[\w\"'“])")}
 
 
 def _after_equals(answer_type: str, text: str, start: int, end: int) -> int:
-    """Where the result of the last equation in the span starts; the start of the span if there is none."""
+    """The start of the result of the last equation in the span; the start of the span if there is no equation."""
     pattern = _EQUALS.get(answer_type)
     last = deque(pattern.finditer(text, start, end), maxlen=1) if pattern else None
     return last[0].end() if last else start
@@ -199,7 +195,7 @@ def _numbers(text: str, start: int, end: int, lead: int | None) -> list[_Candida
 
 
 def _number(body: str, negative: bool) -> tuple[str | None, str]:
-    """The canonical form of an unsigned number, a plain decimal or else a reduced fraction; or None and why not."""
+    """The canonical form of a number (a plain decimal if exact, else a reduced fraction), or None and the reason."""
     too_long = f"is longer than {LONGEST_NUMBER} characters"
     if len(body) > 2 * LONGEST_NUMBER:
         return None, too_long
@@ -248,7 +244,7 @@ def _letters(choices: str, text: str, start: int, end: int, lead: int | None) ->
 
 
 def _options(choices: str, question: str) -> tuple[re.Pattern, str] | None:
-    """A pattern with one group for each option's words in the question, and the groups' letters."""
+    """A pattern with one group per option of the question, matching its words, and the letters of the groups."""
     heads = list(re.finditer(rf"[(\[]([{choices}])[)\]]\s*|(?<!\S)([{choices}])[.):]\s+", question))
     run: list[re.Match] = []
     for head in heads:
@@ -262,14 +258,13 @@ def _options(choices: str, question: str) -> tuple[re.Pattern, str] | None:
         end = run[place + 1].start() if place + 1 < len(run) else len(question)
         line = (question[head.end() : end].strip().splitlines() or [""])[0]
         option = " ".join(line.strip(_AROUND).lower().split())
-        words[option] = "" if option in words else choices[place]  # the same words twice name no letter
+        words[option] = "" if option in words else choices[place]  # repeated words identify no option
     usable = sorted((option for option, letter in words.items() if option and letter), key=len, reverse=True)
     if not usable:
         return None
     groups = ("(" + r"\s+".join(map(re.escape, option.split())) + ")" for option in usable)
-    return re.compile(rf"(?<!\w)(?:{'|'.join(groups)})(?!\w)", re.IGNORECASE), "".join(
-        words[option] for option in usable
-    )
+    pattern = re.compile(rf"(?<!\w)(?:{'|'.join(groups)})(?!\w)", re.IGNORECASE)
+    return pattern, "".join(words[option] for option in usable)
 
 
 _VERDICT = re.compile(
@@ -283,20 +278,20 @@ _VERDICT = re.compile(
 
 
 def _verdicts(text: str, start: int, end: int, lead: int | None) -> list[_Candidate]:
-    """Yes, no, true and false where they are a verdict: "no, it is", but not "no doubt" or "a true story"."""
+    """Yes, no, true and false used as a verdict: "no, it is", but not "no doubt" or "a true story"."""
     found = [
         _Candidate("Yes" if match[0].lower() in ("yes", "true") else "No", *match.span())
         for match in _VERDICT.finditer(text, start, end)
     ]
     if lead is None or not found or found[0].start == lead:
         return found
-    last = found[-1]  # in a mere sentence, also its end: "so the statement is false."
+    last = found[-1]  # in a sentence without a cue, also at its end: "so the statement is false."
     closes = text[last.start].lower() in "tf" and not text[last.end : end].strip(_AROUND)
     return [last] if closes else []
 
 
 def _matches(pattern: str, text: str, start: int, end: int, lead: int | None) -> list[_Candidate]:
-    """What the task's own pattern finds; its first group, where it has one."""
+    """Matches of the task's pattern, or of its first group if it has one."""
     found = []
     for match in re.compile(pattern, re.IGNORECASE).finditer(text, start, end):
         group = 1 if match.re.groups and match[1] else 0
@@ -315,7 +310,7 @@ _LINK = re.compile(
 
 
 def _phrases(text: str, start: int, end: int, lead: int | None) -> list[_Candidate]:
-    """What is quoted; else all that is stated; in a mere sentence, its end of at most three words."""
+    """Quoted texts; else everything stated; in a sentence without a cue, its end of at most three words."""
     quoted = _phrase_list(text, (match.span(match.lastindex or 0) for match in _QUOTED.finditer(text, start, end)))
     links = deque(_LINK.finditer(text, start, end), maxlen=1)
     after = links[0].end() if links else start
@@ -341,14 +336,14 @@ def _phrase_list(text: str, spans: Iterable[tuple[int, int]]) -> list[_Candidate
 
 
 def _joined(text: str) -> str:
-    """One line, composed characters, letters spelt out put together."""
+    """The text on one line, in NFC, with spelt-out letters joined."""
     text = " ".join(unicodedata.normalize("NFC", text).split())
     letters = re.fullmatch(r"[^\W\d_](?:[\s,+·-]+[^\W\d_])+", text)
     return "".join(filter(str.isalpha, text)) if letters else text
 
 
 def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
-    """The span without what surrounds its text."""
+    """The span without the quotes, punctuation and white space around its text."""
     inner = text[start:end].lstrip(_AROUND)
     start = end - len(inner)
     return start, start + len(inner.rstrip(_AROUND))

@@ -1,8 +1,8 @@
-"""The published data of the paper's authors: fetched, or taken from a local copy, and verified.
+"""The data published by the paper's authors: downloaded, or copied from a local folder, and verified.
 
 Source: github.com/2hojae/mentor-kd (Apache-2.0) at the commit below. `upstream.tsv` pins the git blob hash of every
-data file. The folder (`files.official_root()`) is laid out as upstream, `data/main/...`, so that a checkout of the
-repository, or a part of one, can be used where it is. The underlying sets have licences of their own (paper, table 6).
+data file. The folder (`files.official_root()`) has upstream's layout, `data/main/...`, so that a checkout of the
+repository, even a partial one, can be used in place. The underlying data sets have separate licences (paper, table 6).
 """
 
 import hashlib
@@ -22,7 +22,7 @@ BASE_URL = f"https://raw.githubusercontent.com/2hojae/mentor-kd/{COMMIT}"
 
 @dataclass(frozen=True)
 class FetchReport:
-    """What `fetch` did: paths installed, there already, missing at the source, and failed (path -> why)."""
+    """Result of `fetch`: paths installed, already present, missing at the source, and failed (path -> reason)."""
 
     installed: tuple[str, ...] = ()
     present: tuple[str, ...] = ()
@@ -34,7 +34,7 @@ class FetchReport:
         return not self.missing and not self.failed
 
     def __str__(self) -> str:
-        done = f"{len(self.installed)} installed, {len(self.present)} there already"
+        done = f"{len(self.installed)} installed, {len(self.present)} already present"
         lines = [f"missing: {path}" for path in self.missing]
         lines += [f"failed: {path}: {why}" for path, why in self.failed.items()]
         return "\n  ".join([f"{done}, {len(self.missing)} missing, {len(self.failed)} failed", *lines])
@@ -49,18 +49,18 @@ def upstream() -> dict[str, str]:
 
 
 def blob_hash(content: bytes) -> str:
-    """The hash by which git names a file's content."""
+    """The hash by which git identifies a file's content."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def hashes(root: Path | None = None) -> dict[str, str]:
-    """Path -> git blob hash of those of the official files that are there."""
+    """Path -> git blob hash of the official files that exist."""
     root = Path(official_root() if root is None else root)
     return {path: blob_hash((root / path).read_bytes()) for path in upstream() if (root / path).is_file()}
 
 
 def verify(root: Path | None = None, remedy: str = "`python -m mentor_kd data fetch` replaces such files") -> None:
-    """InputError names each file there whose content is not upstream's, with the hash found and the one expected."""
+    """Raise InputError if a file differs from upstream's; it names each one, with the hash found and expected."""
     root = Path(official_root() if root is None else root)
     lines = [
         f"{root / path}: not the published file: git blob hash {found}, expected {upstream()[path]}"
@@ -83,13 +83,14 @@ def fetch(
 ) -> FetchReport:
     """Install the official files, each verified by its git blob hash and put in place atomically.
 
-    A file that is there with the right hash is left alone, one with a wrong hash is replaced; so a fetch that broke
-    off is simply run again. With `source`, a local copy laid out as upstream (a part will do), nothing is downloaded,
-    and nothing is installed unless every file in it has the right hash. `say` gets a line a file. A dropped
-    connection or a busy server is tried `attempts` times, `wait` seconds apart at first, then twice as long.
+    A file with the right hash is kept and one with a wrong hash is replaced, so an interrupted fetch can be run again.
+    With `source`, a local copy with upstream's layout (complete or partial), nothing is downloaded, and nothing is
+    installed unless every file in it has the right hash. `say` receives one line per file. After a dropped connection
+    or from a busy server, a file is requested up to `attempts` times, at first `wait` seconds apart, then twice as
+    long each time.
 
-    Raises InputError for a source without data or with a wrong file, for a URL that is none, and for a destination
-    that cannot be written. What could not be downloaded is in the report.
+    Raises InputError for a source without data or with a wrong file, for an invalid URL, and for a destination that
+    cannot be written. Files that could not be downloaded are listed in the report.
     """
     destination = Path(official_root() if destination is None else destination)
     found = hashes(destination)
@@ -97,24 +98,24 @@ def fetch(
     if source is not None:
         return _install(destination, found, _take(Path(source), wanted), say)
     if not base_url.startswith(("http://", "https://")):
-        raise InputError(f"base_url: {base_url!r} is no http:// or https:// address")
+        raise InputError(f"base_url must start with http:// or https://, got {base_url!r}")
     with httpx.Client(timeout=timeout, follow_redirects=True) as client:
         return _install(destination, found, _download(client, base_url.rstrip("/"), wanted, attempts, wait), say)
 
 
 def _take(source: Path, paths: Iterable[str]) -> Iterator[tuple[str, bytes | None, str]]:
-    """As `_download`, from a local copy; InputError before the first if it holds no official file, or a wrong one."""
+    """Like `_download`, from a local copy; InputError up front if it has no official file, or a wrong one."""
     found = hashes(source)
     if not found:
-        raise InputError(f"{source}: holds none of the official files; give the folder that holds data/main/ and so on")
-    verify(source, "nothing was installed; take the file from the pinned commit, or remove it and fetch it")
+        raise InputError(f"{source}: contains none of the official files; give the folder that contains data/main/")
+    verify(source, "nothing was installed; take the file from the pinned commit, or remove it and download it")
     return ((path, (source / path).read_bytes() if path in found else None, "") for path in paths)
 
 
 def _download(
     client: httpx.Client, base_url: str, paths: Iterable[str], attempts: int, wait: float
 ) -> Iterator[tuple[str, bytes | None, str]]:
-    """Yield (path, content or None, why there is none; "" for a file that the server does not have)."""
+    """Yield (path, content or None, reason for None); the reason is "" for a file that the server does not have."""
     busy = tenacity.retry_if_result(lambda response: response.status_code in (429, 500, 502, 503, 504))
     retry = tenacity.Retrying(
         stop=tenacity.stop_after_attempt(attempts),
@@ -124,7 +125,7 @@ def _download(
     )
     unreachable = ""
     for path in paths:
-        if unreachable:  # do not wait for the same host again, file by file
+        if unreachable:  # do not wait for the same host again for every file
             yield path, None, f"not tried: {unreachable}"
             continue
         try:
@@ -144,14 +145,14 @@ def _download(
 def _install(
     destination: Path, found: dict[str, str], contents: Iterable[tuple[str, bytes | None, str]], say: Callable
 ) -> FetchReport:
-    """Write what has the right hash, and report on all; `found` are the hashes of what is there."""
+    """Write the files with the right hash, and report on all; `found` has the hashes of the existing files."""
     present = tuple(path for path, value in found.items() if value == upstream()[path])
     installed, missing, failed = [], [], {}
     for number, (path, content, why) in enumerate(contents, start=len(present) + 1):
         if content is not None and blob_hash(content) != upstream()[path]:
             why = f"git blob hash {blob_hash(content)}, expected {upstream()[path]}; not installed"
         elif content is None and not why and path in found:
-            why = "the file there has a wrong hash, and the source has none; remove it or take it from elsewhere"
+            why = "the existing file has a wrong hash and is not in the source; remove it or use another source"
         outcome = f"failed: {why}"
         if why:
             failed[path] = why

@@ -1,4 +1,4 @@
-"""The data of the paper's authors, read as questions and rows; `fetching` brings the files and verifies them."""
+"""The data published by the paper's authors, as questions and rationales; `download` fetches and verifies the files."""
 
 from collections import Counter
 from collections.abc import Callable, Container
@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..checks import require_choice
 from ..files import InputError, official_root, read_json
 from .answers import MARKER
 from .rationales import Question, Rationale, _check_keys, _name, new_question, new_rationale
@@ -14,9 +15,9 @@ from .tasks import PROTOCOLS, TASKS, Task, get_task, judge
 LABELS = ("corrected", "as published")
 FAMILIES = ("flan-t5_large", "t5_large")
 TEACHER = {"model": "gpt-3.5-turbo", "temperature": 0.7, "top_k": None, "seed": None}
-MENTOR = {"temperature": 0.7, "top_k": 50, "seed": None}  # paper's code: top_k is the library's silent default
-# Question id -> (published label, right label). The published test file takes a two-word name for one word; the
-# authors' data/skeleton file of the same test set holds the right labels.
+MENTOR = {"temperature": 0.7, "top_k": 50, "seed": None}  # top_k: the library's default
+# Question id -> (published label, correct label). The published test file treats a two-word name as one word; the
+# authors' data/skeleton file of the same test set has the correct labels.
 LAST_LETTER_LABELS = {
     "ad0cb8213d527d25": ("eaya", "neaya"),
     "064f7186ba638b39": ("aewo", "aewno"),
@@ -26,13 +27,15 @@ LAST_LETTER_LABELS = {
     "55b42834c9da3667": ("oedl", "ooedl"),
 }
 HELD_OUT = "held out of training: the question also stands in the test file"
+NO_COMPLETION = "no completion published; upstream verdict taken"
+_TYPES: dict[Any, str] = {str: "a string", str | None: "a string or null", bool: "true or false"}
 
 
 @dataclass(frozen=True)
 class OfficialTask:
     """A task's official questions.
 
-    `dropped` says for each row left out, file, row and why; `rows` counts the rows read per split, so that rows of
+    `dropped` lists each row left out, with file, row and reason; `rows` counts the rows read per split, so that rows of
     both splits = train + test + dropped. `corrected` holds the ids of test questions whose label was corrected.
     """
 
@@ -46,9 +49,9 @@ class OfficialTask:
 
 @dataclass(frozen=True)
 class OfficialRationales:
-    """Rows of an official file, over which it iterates; `dropped` says for each row left out which and why.
+    """The rows of an official file; iterates over them. `dropped` lists each row left out, with the reason.
 
-    `disagreements` pairs rows whose correctness upstream judged otherwise: (as judged here, as published).
+    `disagreements` holds the rows on which our verdict and upstream's differ: (as judged here, as published).
     """
 
     rows: list[Rationale]
@@ -67,14 +70,14 @@ def load_task(
 ) -> OfficialTask:
     """The distinct train and test questions of a task, with gold answers.
 
-    Train questions come from data/skeleton, or, where that file is not there, from the teacher's rationales (which
-    lack the questions that the teacher never got right). A repeated question is taken once. Under protocol "sound" a
+    Train questions come from data/skeleton or, if that file is missing, from the teacher's rationales (which lack the
+    questions that the teacher never answered correctly). A repeated question is taken once. Under protocol "sound" a
     train question that is also in the test file is held out; under "paper" it stays. Six gold labels of the
     published last-letter test file are wrong; they are corrected unless `last_letter_labels` is "as published".
-    Raises InputError for a file that is missing or cannot be read; `fetching.verify` tells whether they are upstream's.
+    Raises InputError for a file that is missing or cannot be read; `download.verify` compares the files to upstream's.
     """
     task = _official_task(task, protocol)
-    _check_option("last_letter_labels", last_letter_labels, LABELS)
+    require_choice("last_letter_labels", last_letter_labels, LABELS)
     test_file = official_file(f"data/main/{task.official}_test.json", root)
     test_rows = list(enumerate(read_official_questions(test_file, task.name, "test"), start=1))
     published, dropped = _select(test_file, test_rows)
@@ -89,23 +92,23 @@ def load_task(
 def read_dev(path: Path, task: str | Task) -> list[Question]:
     """Read dev questions in MCC-KD's format (`instruction`, `label`; `output` and `predict` are not needed).
 
-    Raises InputError, with file and row, as `rationales.read_array` does, and for a question that comes twice.
+    Raises InputError, with file and row, as `read_array` does, and for a repeated question.
     """
     task = get_task(task)
     rows = read_array(path, {"instruction": str, "label": str}, {"output": str, "predict": str})
     questions = each_row(path, rows, lambda row: new_question(task.name, row["instruction"], row["label"], "dev"))
     _, repeated = _select(path, list(enumerate(questions, start=1)))
     if repeated:
-        raise InputError(f"{repeated[0]}; remove one of both")
+        raise InputError(f"{repeated[0]}; remove one of them")
     return questions
 
 
 def teacher_rationales(task: str | Task, protocol: str = "sound", *, root: Path | None = None) -> OfficialRationales:
-    """The teacher's rationales (data/main/*_3_train.json; paper, section 4.1), three a question in most files.
+    """The teacher's rationales (data/main/*_3_train.json; paper, section 4.1), three per question in most files.
 
-    These rows have no completion, so `correct` is upstream's verdict. The prediction is the gold answer where
+    These rows have no completion, so `correct` is upstream's verdict. The prediction is the gold answer if
     `tasks.judge` finds it in the chain; else it is None, and `miss` says so. Under protocol "sound", rows whose
-    question is not a training question (see `load_task`), or whose gold answer is another, are dropped and listed.
+    question is not a training question (see `load_task`) or has a different gold answer are dropped and listed.
     """
     task = _official_task(task, protocol)
     path = official_file(f"data/main/{task.official}_3_train.json", root)
@@ -119,13 +122,13 @@ def teacher_rationales(task: str | Task, protocol: str = "sound", *, root: Path 
 def mentor_rationales(
     task: str | Task, family: str = "flan-t5_large", protocol: str = "sound", *, root: Path | None = None
 ) -> OfficialRationales:
-    """The samples of the paper's mentor (data/aug/*), right and wrong, three a training question.
+    """The samples of the paper's mentor (data/aug/*), right and wrong, three per training question.
 
-    Each completion is judged again by `tasks.judge`, in the protocol's mode; where upstream's verdict is another, the
+    Each completion is judged again by `tasks.judge`, in the protocol's mode; where upstream's verdict differs, the
     row is also listed in `disagreements`. Protocol "sound" drops rows as `teacher_rationales` does.
     """
     task = _official_task(task, protocol)
-    _check_option("family", family, FAMILIES)
+    require_choice("family", family, FAMILIES)
     path = official_file(f"data/aug/{family}/{task.official}_rand3_aug3.json", root)
     sampler = {"model": family.replace("_", "-")} | MENTOR
     published = read_official_rationales(path, task.name, "mentor", sampler)
@@ -145,8 +148,8 @@ def official_file(path: str, root: Path | None = None) -> Path:
     place = Path(official_root() if root is None else root) / path
     if not place.is_file():
         raise InputError(
-            f"{place}: no such file; run `python -m mentor_kd data fetch`, or let MENTOR_KD_OFFICIAL_DATA name a copy "
-            "of the authors' repository (the folder that holds data/)"
+            f"{place}: no such file; run `python -m mentor_kd data fetch`, or set MENTOR_KD_OFFICIAL_DATA to a copy "
+            "of the authors' repository (the folder that contains data/)"
         )
     return place
 
@@ -157,7 +160,7 @@ def _corrected(row: Question) -> Question:
 
 
 def _train_rows(task: Task, root: Path | None) -> tuple[Path, list[tuple[int, Question]]]:
-    """The file of the train questions, and its questions with their row numbers; of rationales, a question's first."""
+    """The file of the train questions, and the questions with row numbers (in a rationale file, their first rows)."""
     skeleton = f"data/skeleton/{task.official}_train.json"
     if (Path(official_root() if root is None else root) / skeleton).is_file():
         path = official_file(skeleton, root)
@@ -172,7 +175,7 @@ def _train_rows(task: Task, root: Path | None) -> tuple[Path, list[tuple[int, Qu
 def _select(
     path: Path, rows: list[tuple[int, Question]], held_out: Container[str] = ()
 ) -> tuple[list[Question], list[str]]:
-    """The first of each question that is not held out, and why each of the other rows was dropped."""
+    """The first row of each question that is not held out, and the reason why each other row was dropped."""
     kept: list[Question] = []
     dropped: list[str] = []
     first: dict[str, tuple[int, str]] = {}
@@ -189,7 +192,7 @@ def _select(
 
 
 def _trainable(task: Task, path: Path, rows: list[Rationale], protocol: str, root: Path | None) -> OfficialRationales:
-    """The rows that may be trained on: all under "paper", those of the training questions under "sound"."""
+    """The rows allowed for training: all under "paper", only those of training questions under "sound"."""
     if protocol == "paper":
         return OfficialRationales(rows)
     questions = load_task(task, protocol, root=root)
@@ -209,32 +212,24 @@ def _trainable(task: Task, path: Path, rows: list[Rationale], protocol: str, roo
 
 
 def _official_task(task: str | Task, protocol: str) -> Task:
-    _check_option("protocol", protocol, PROTOCOLS)
+    require_choice("protocol", protocol, PROTOCOLS)
     task = get_task(task)
     if not task.official:
         known = ", ".join(name for name, one in TASKS.items() if one.official)
-        raise InputError(f"task: {task.name} has no official data; these have: {known}")
+        raise InputError(f"task: {task.name} has no official data; choose one of {known}")
     return task
 
 
-def _check_option(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise InputError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
-
-
-NO_COMPLETION = "no completion published; upstream verdict taken"
-
-
 def read_array(path: Path, required: dict[str, Any], optional: dict[str, Any]) -> list[dict]:
-    """Read a JSON array of objects with these keys and types; every row is returned, in order.
+    """Read a JSON array of objects with these keys and types; returns every row, in order.
 
-    InputError names the file, and the line of a syntax error or the row (from 1) of anything else.
+    InputError names the file, and the line of a syntax error or the row (from 1) of any other error.
     """
     rows = read_json(path)
     if not isinstance(rows, list):
         raise InputError(f"{path}: expected a JSON array of rows, got {_name(rows)}")
     if not rows:
-        raise InputError(f"{path}: the file is empty: it holds no row")
+        raise InputError(f"{path}: the file is empty; expected at least one row")
     kinds = required | optional
     for number, row in enumerate(rows, start=1):
         where = f"{path}, row {number}"
@@ -243,14 +238,14 @@ def read_array(path: Path, required: dict[str, Any], optional: dict[str, Any]) -
         _check_keys(where, row, required, kinds)
         for key, value in row.items():
             if not isinstance(value, kinds[key]):
-                raise InputError(f"{where}: {key}: wrong type {_name(value)} ({str(value)[:60]})")
+                raise InputError(f"{where}: {key} must be {_TYPES[kinds[key]]}, got {_name(value)} ({str(value)[:60]})")
     return rows
 
 
 def read_official_questions(path: Path, task: str, split: str = "") -> list[Question]:
-    """Read `input` and `answer` of an official file, one Question a row, repeated questions included.
+    """Read `input` and `answer` of an official file, one Question per row, including repeated questions.
 
-    Raises InputError as `read_array` does. A `*_3_train.json` or an augmented file holds each question three times.
+    Raises InputError as `read_array` does. `*_3_train.json` and augmented files contain each question three times.
     """
     optional = {"chain": str, "completion": str | None, "initial_correct": bool}
     rows = read_array(path, {"input": str, "answer": str}, optional)
@@ -258,10 +253,10 @@ def read_official_questions(path: Path, task: str, split: str = "") -> list[Ques
 
 
 def read_official_rationales(path: Path, task: str, source: str, sampler: dict) -> list[Rationale]:
-    """Read the rationales of an official file (`*_3_train.json`, augmented, or annotated test file), one a row.
+    """Read the rationales of an official file (`*_3_train.json`, augmented, or annotated test file), one per row.
 
-    `sampler` lacks `index`: it is counted per question, from 0, in the file's order. The completion is taken for the
-    prediction and `initial_correct` for the verdict, both as published. Raises InputError as `read_array` does.
+    `index` is added to `sampler`: it counts the rows of each question from 0, in file order. The completion becomes the
+    prediction and `initial_correct` the verdict, both as published. Raises InputError as `read_array` does.
     """
     required = {"input": str, "chain": str, "answer": str, "initial_correct": bool}
     rows = read_array(path, required, {"completion": str | None})
@@ -280,7 +275,7 @@ def read_official_rationales(path: Path, task: str, source: str, sampler: dict) 
 
 
 def each_row(path: Path, rows: list[dict], make: Callable) -> list:
-    """Make something of each row of an array; an InputError gets the file and the row (from 1) in front."""
+    """Apply `make` to each row of an array; an InputError is prefixed with the file and the row (from 1)."""
     made = []
     for number, row in enumerate(rows, start=1):
         try:

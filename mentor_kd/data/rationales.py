@@ -1,8 +1,8 @@
-"""Questions and rationales: the rows, their JSONL files, and the files' format of the paper's authors.
+"""Questions and rationales: the rows and their JSONL files.
 
-A row is checked when it is made, so a file is read by making its rows; an error names file and line (JSONL) or file
-and row (the official JSON arrays). Nothing here judges an answer: official rows carry upstream's verdict until
-`mentor_kd.official` looks at them.
+A row is validated when it is created, so reading a file validates it; an error names file and line (JSONL) or file and
+row (the official JSON arrays). Only `judged` judges an answer: official rows carry upstream's verdict until
+`data.official` judges them.
 """
 
 import math
@@ -21,18 +21,18 @@ SAMPLER_KEYS = ("model", "temperature", "top_k", "seed", "index")
 
 
 def normalise(text: str) -> str:
-    """Every run of white space as one space, none at the ends; normalising twice changes nothing.
+    """Collapse each run of white space to one space and strip the ends; idempotent.
 
-    White space is what `str.split` takes for it: line breaks, tabs, no-break and ideographic spaces, U+2028, and so
-    on. T5's tokenizer erases line breaks, so the text is normalised once, for every model, before it is hashed,
-    compared or trained on.
+    White space is what `str.split` splits on: line breaks, tabs, no-break and ideographic spaces, U+2028, and so on.
+    T5's tokenizer drops line breaks, so text is normalised once, for every model, before it is hashed, compared or
+    trained on.
     """
     return " ".join(text.split())
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question with its gold answer; `question` and `answer` are normalised. InputError names a wrong field."""
+    """A question with its gold answer; `question` and `answer` are normalised. InputError names an invalid field."""
 
     id: str
     task: str
@@ -48,10 +48,10 @@ class Question:
 
 @dataclass(frozen=True)
 class Rationale:
-    """One sampled rationale of a question, with what was concluded from it. InputError names a wrong field.
+    """One sampled rationale of a question, with its conclusion. InputError names an invalid field.
 
-    `rationale` is normalised and stops before the conclusion, `original` is the text as it was written. `prediction`
-    is None where no answer was found, and `miss` says why. `kept` and `reason` are set by the filters.
+    `rationale` is normalised and stops before the conclusion; `original` is the text as written. `prediction` is None
+    if no answer was found, and `miss` gives the reason. `kept` and `reason` are set by the filters.
     """
 
     id: str
@@ -88,7 +88,7 @@ def question_id(task: str, question: str) -> str:
 def rationale_id(task: str, question: str, source: str, sampler: dict) -> str:
     """The stable id of a rationale: 16 hex digits of a hash of task, normalised question, source and sampler.
 
-    The text itself is left out: the id names the draw, so that the same draw made again gets the same id.
+    The text is not part of it: the id names the draw, so that a repeated draw has the same id.
     """
     _check_sampler(sampler)
     parts = {"task": task, "question": normalise(question), "source": source, "sampler": sampler}
@@ -96,7 +96,7 @@ def rationale_id(task: str, question: str, source: str, sampler: dict) -> str:
 
 
 def new_question(task: str, question: str, answer: str, split: str = "") -> Question:
-    """A Question from texts as written: normalised, with its id."""
+    """Create a Question from texts as written: normalised, with its id."""
     return Question(question_id(task, question), task, normalise(question), normalise(answer), split)
 
 
@@ -111,7 +111,7 @@ def new_rationale(
     miss: str = "",
     original: str | None = None,
 ) -> Rationale:
-    """A Rationale of a question from texts as written: normalised, with its ids; `original` is `rationale` if None."""
+    """Create a Rationale from texts as written: normalised, with its ids; `original` defaults to `rationale`."""
     return Rationale(
         id=rationale_id(question.task, question.question, source, sampler),
         task=question.task,
@@ -129,27 +129,27 @@ def new_rationale(
 
 
 def target(row: Rationale) -> str:
-    """The text that a model is trained to write: the rationale, the marker, and always the gold answer."""
+    """The text that a model is trained to generate: the rationale, the marker, and always the gold answer."""
     return f"{row.rationale} {MARKER} {row.answer}".lstrip()
 
 
 def read_questions(path: Path) -> list[Question]:
-    """Read a JSONL file of questions; InputError names file and line of the first thing wrong."""
+    """Read a JSONL file of questions; InputError names file and line of the first error."""
     return _read(path, Question)
 
 
 def read_rationales(path: Path) -> list[Rationale]:
-    """Read a JSONL file of rationales; InputError names file and line of the first thing wrong."""
+    """Read a JSONL file of rationales; InputError names file and line of the first error."""
     return _read(path, Rationale)
 
 
 def write_questions(path: Path, rows: Iterable[Question]) -> None:
-    """Write questions as JSONL, atomically; InputError for no rows and for an id that comes twice."""
+    """Write questions as JSONL, atomically; InputError if there are no rows or an id is repeated."""
     _write(path, rows)
 
 
 def write_rationales(path: Path, rows: Iterable[Rationale]) -> None:
-    """Write rationales as JSONL, atomically; InputError for no rows and for an id that comes twice."""
+    """Write rationales as JSONL, atomically; InputError if there are no rows or an id is repeated."""
     _write(path, rows)
 
 
@@ -179,7 +179,7 @@ def _write(path: Path, rows: Iterable) -> None:
         raise InputError(f"{path}: no rows to write")
     repeated = [key for key, count in Counter(row.id for row in rows).items() if count > 1]
     if repeated:
-        raise InputError(f"{path}: the id {repeated[0]!r} comes twice; nothing was written")
+        raise InputError(f"{path}: the id {repeated[0]!r} is repeated; nothing was written")
     write_jsonl(path, [asdict(row) for row in rows])
 
 
@@ -189,7 +189,7 @@ def _check_keys(where: str, row: dict, required: Iterable[str], known: Iterable[
         raise InputError(f"{where}: the key {missing[0]!r} is missing; add it")
     unknown = [key for key in row if key not in known]
     if unknown:
-        raise InputError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(known)}")
+        raise InputError(f"{where}: unknown key {unknown[0]!r}; the keys are {', '.join(known)}")
 
 
 def _check_text(row: object, *names: str, empty: bool = False, none: bool = False) -> None:
@@ -197,26 +197,26 @@ def _check_text(row: object, *names: str, empty: bool = False, none: bool = Fals
         value = getattr(row, name)
         if none and value is None:
             continue
-        _check_type(row, name, str, "a text")
+        _check_type(row, name, str, "a string or null" if none else "a string")
         if not value and not empty:
-            raise InputError(f"{name}: is empty")
+            raise InputError(f"{name} must not be empty")
         try:
             value.encode("utf-8")
         except UnicodeEncodeError:
-            raise InputError(f"{name}: holds half a surrogate pair, which UTF-8 cannot hold ({value[:60]!a})") from None
+            raise InputError(f"{name} contains half a surrogate pair, not valid in UTF-8 ({value[:60]!a})") from None
 
 
 def _check_normalised(row: object, *names: str) -> None:
     for name in names:
         value = getattr(row, name)
         if value != normalise(value):
-            raise InputError(f"{name}: holds line breaks or runs of white space; normalise it ({value[:60]!r})")
+            raise InputError(f"{name} must be normalised (no line breaks, no repeated spaces), got {value[:60]!r}")
 
 
 def _check_type(row: object, name: str, kind: type, words: str) -> None:
     value = getattr(row, name)
     if not isinstance(value, kind):
-        raise InputError(f"{name}: expected {words}, got {_name(value)} ({str(value)[:60]})")
+        raise InputError(f"{name} must be {words}, got {_name(value)} ({str(value)[:60]})")
 
 
 def _check_choice(row: object, name: str, choices: tuple[str, ...]) -> None:
@@ -227,28 +227,29 @@ def _check_choice(row: object, name: str, choices: tuple[str, ...]) -> None:
 
 def _check_sampler(sampler: object) -> None:
     if not isinstance(sampler, dict) or set(sampler) != set(SAMPLER_KEYS):
-        raise InputError(f"sampler: expected an object with the keys {', '.join(SAMPLER_KEYS)}, got {sampler}")
-    whole = {name: type(sampler[name]) is int for name in ("top_k", "seed", "index")}  # a bool is no number
+        raise InputError(f"sampler must be an object with the keys {', '.join(SAMPLER_KEYS)}, got {sampler}")
+    whole = {name: type(sampler[name]) is int for name in ("top_k", "seed", "index")}  # excludes bool
     temperature = sampler["temperature"]
-    right = {
-        "model": isinstance(sampler["model"], str) and sampler["model"] != "",
-        "temperature": temperature is None or (type(temperature) in (int, float) and math.isfinite(temperature)),
-        "top_k": whole["top_k"] or sampler["top_k"] is None,
-        "seed": whole["seed"] or sampler["seed"] is None,
-        "index": whole["index"],
+    finite = type(temperature) in (int, float) and math.isfinite(temperature)
+    valid = {
+        "model": (isinstance(sampler["model"], str) and sampler["model"] != "", "a non-empty string"),
+        "temperature": (temperature is None or finite, "a finite number or null"),
+        "top_k": (whole["top_k"] or sampler["top_k"] is None, "an integer or null"),
+        "seed": (whole["seed"] or sampler["seed"] is None, "an integer or null"),
+        "index": (whole["index"], "an integer"),
     }
-    for name, good in right.items():
+    for name, (good, words) in valid.items():
         if not good:
-            raise InputError(f"sampler: {name}: wrong value {sampler[name]!r}")
+            raise InputError(f"sampler: {name} must be {words}, got {sampler[name]!r}")
 
 
 def _name(value: object) -> str:
-    names = {dict: "an object", list: "an array", str: "a text", bool: "true or false", type(None): "null"}
+    names = {dict: "an object", list: "an array", str: "a string", bool: "true or false", type(None): "null"}
     return names.get(type(value), "a number")
 
 
 def judged(question: Question, text: str, source: str, sampler: dict, task: Task, protocol: str = "sound") -> Rationale:
-    """A rationale row from a text as written: split at its last marker, its answer looked for and judged."""
+    """Create a Rationale from a text as written: split at its last marker, with its answer extracted and judged."""
     rationale, _ = split_target(text)
     found = judge(task, text, question.answer, question.question, mode=protocol)
     return new_rationale(

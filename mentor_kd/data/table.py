@@ -12,6 +12,7 @@ COLUMNS = ("question", "answer", "rationale", "split")
 
 
 def read_rows(path: Path) -> list[tuple[int, dict]]:
+    """Read the rows of a CSV or JSONL file with their line numbers; InputError names file and line."""
     if path.suffix.lower() == ".jsonl":
         return list(read_jsonl(path))
     if path.suffix.lower() != ".csv":
@@ -22,8 +23,8 @@ def read_rows(path: Path) -> list[tuple[int, dict]]:
         for row in reader:
             if None in row or None in row.values():
                 raise InputError(
-                    f"{path}, line {reader.line_num}: {len(reader.fieldnames or [])} columns were expected; "
-                    f"put texts with commas between quotes"
+                    f"{path}, line {reader.line_num}: expected {len(reader.fieldnames or [])} columns; "
+                    f"put texts that contain commas in quotes"
                 )
             rows.append((reader.line_num, row))
     except csv.Error as error:
@@ -32,11 +33,11 @@ def read_rows(path: Path) -> list[tuple[int, dict]]:
 
 
 def read_table(path: Path, task: Task) -> tuple[list[Question], list[Rationale]]:
-    """Questions and the teacher's rationales of a table with the columns question, answer, [rationale], [split].
+    """The questions and teacher rationales of a table with the columns question, answer, [rationale], [split].
 
-    A question may have several lines, each with a rationale. `split` is train, dev or test (train where it is
-    empty). A rationale's own answer is looked for in its text; where the text has no marker and states none, the row
-    counts as concluding with the line's answer. Raises InputError that names file and line.
+    A question may have several lines, each with a rationale. `split` is train, dev or test (train if empty). A
+    rationale's answer is extracted from its text; if the text has no marker and states no answer, the rationale counts
+    as concluding with the line's answer. Raises InputError that names file and line.
     """
     path = Path(path)
     rows = read_rows(path)
@@ -48,7 +49,9 @@ def read_table(path: Path, task: Task) -> tuple[list[Question], list[Rationale]]
     for line, row in rows:
         unknown = sorted(set(row) - set(COLUMNS))
         if unknown:
-            raise InputError(f"{path}, line {line}: unknown column {unknown[0]!r}; there are {', '.join(COLUMNS)}")
+            raise InputError(
+                f"{path}, line {line}: unknown column {unknown[0]!r}; the columns are {', '.join(COLUMNS)}"
+            )
         for name in ("question", "answer"):
             if name not in row:
                 raise InputError(f"{path}, line {line}: the column {name!r} is missing; add it")
@@ -56,7 +59,7 @@ def read_table(path: Path, task: Task) -> tuple[list[Question], list[Rationale]]
             number = name == "answer" and isinstance(value, int | float) and not isinstance(value, bool)
             missing = value is None and name not in ("question", "answer")
             if not (isinstance(value, str) or number or missing):
-                raise InputError(f"{path}, line {line}: {name}: expected a text, got {value!r}")
+                raise InputError(f"{path}, line {line}: {name} must be a string, got {value!r}")
         split = (row.get("split") or "").strip() or "train"
         try:
             question = new_question(task.name, row["question"], str(row["answer"]), split)
@@ -70,8 +73,8 @@ def read_table(path: Path, task: Task) -> tuple[list[Question], list[Rationale]]
         before = found.setdefault(question.id, question)
         if before != question:
             raise InputError(
-                f"{path}, line {line}: the same question occurs above with answer {before.answer!r} and split "
-                f"{before.split!r}; here they are {question.answer!r} and {question.split!r}"
+                f"{path}, line {line}: the same question has answer {before.answer!r} and split "
+                f"{before.split!r} above, but {question.answer!r} and {question.split!r} here; make them equal"
             )
         if not (row.get("rationale") or "").strip():
             continue
@@ -85,7 +88,7 @@ def read_table(path: Path, task: Task) -> tuple[list[Question], list[Rationale]]
 def _judged(question: Question, text: str, sampler: dict, task: Task) -> Rationale:
     rationale, conclusion = split_target(text)
     found = judge(task, text, question.answer, question.question)
-    # An answer that is negated, or one of several, was stated: it is a miss. Only silence takes the table's answer.
+    # A negated answer, or several answers, count as a miss. Only a text that states none takes the table's answer.
     taken = conclusion is None and found.reason.startswith("no ") and found.reason.endswith(" is stated")
     return new_rationale(
         question,

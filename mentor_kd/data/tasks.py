@@ -1,27 +1,28 @@
-"""Tasks: what a task is, what a text answers to it, and when two answers are equal.
+"""Tasks: definition of a task, the answer that a text gives to it, and equality of answers.
 
-A task is a name and an answer type. Your own task is one `Task(...)`; every function takes it in the place of a name.
-`answers` says how an answer is found; that is the mode "sound", and nothing here raises because of what a model wrote.
-The mode "paper" reads as the official evaluator does, with its faults, for comparison with published numbers only.
+A task is a name and an answer type. Your own task is one `Task(...)`; every function accepts it in place of a name.
+Mode "sound" finds answers as described in `data.answers`; model output never raises. Mode "paper" reproduces the
+official evaluator with its faults, and is meant only for comparison with published numbers.
 """
 
 import re
 import unicodedata
 from dataclasses import dataclass
 
+from ..checks import require_choice
 from ..files import InputError
 from .answers import ANSWER_TYPES, MARKER, Extraction, find_answer, shortened
 
 MODES = ("sound", "paper")
+PROTOCOLS = ("sound", "paper")
 
 
 @dataclass(frozen=True)
 class Task:
-    """A task: its name, the type of its answers, for a choice the letters, for a pattern the regular expression.
+    """A task: its name, its answer type, the letters of a choice, and the regular expression of a pattern.
 
-    `official` is the task's name in the official data's file names, "" if it has none there.
-    Raises InputError if the type is unknown, the letters are not distinct single letters or digits, or the pattern is
-    none, or finds an answer in nothing.
+    `official` is the task's name in the official file names, "" if it has none. Raises InputError if the type is
+    unknown, the letters are not distinct capitals or digits, or the pattern is invalid or matches the empty string.
     """
 
     name: str
@@ -33,7 +34,7 @@ class Task:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():
-            raise InputError(f"task name {self.name!r}: give a name that is not empty")
+            raise InputError(f"task name must be a non-empty string, got {self.name!r}")
         if self.answer_type not in ANSWER_TYPES:
             raise InputError(
                 f"task {self.name}: answer_type must be one of {', '.join(ANSWER_TYPES)}, got {self.answer_type!r}"
@@ -41,19 +42,21 @@ class Task:
         letters = self.choices if isinstance(self.choices, str) else ""
         if not re.fullmatch("[A-Z0-9]+", letters) or len(set(letters)) < len(letters):
             raise InputError(
-                f"task {self.name}: choices {self.choices!r} must be distinct capitals or digits, as ABCDE"
+                f"task {self.name}: choices must be distinct capitals or digits, such as ABCDE, got {self.choices!r}"
             )
         if (self.answer_type == "pattern") != bool(self.pattern):
             raise InputError(
-                f"task {self.name}: answer_type 'pattern' and a pattern, such as \\d{{1,2}}:\\d\\d, go together "
-                f"(answer_type is {self.answer_type!r}, pattern is {self.pattern!r})"
+                f"task {self.name}: a pattern, such as \\d{{1,2}}:\\d\\d, is required with answer_type 'pattern' "
+                f"and only then, got answer_type {self.answer_type!r} and pattern {self.pattern!r}"
             )
         try:
             empty = re.compile(self.pattern).fullmatch("") if self.pattern else None
         except (re.error, TypeError) as error:
-            raise InputError(f"task {self.name}: pattern {self.pattern!r} is no regular expression ({error})") from None
+            raise InputError(
+                f"task {self.name}: pattern {self.pattern!r} is not a regular expression ({error})"
+            ) from None
         if empty:
-            raise InputError(f"task {self.name}: pattern {self.pattern!r} is found in nothing at all; ask for more")
+            raise InputError(f"task {self.name}: pattern must not match the empty string, got {self.pattern!r}")
 
 
 TASKS = {
@@ -77,7 +80,7 @@ TASKS = {
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a text answers and whether that is right; `start` and `end` delimit it in the text (-1: nothing found)."""
+    """The answer that a text gives and whether it is correct; `start` and `end` are its span (-1: not found)."""
 
     prediction: str | None
     correct: bool
@@ -92,11 +95,11 @@ def get_task(task: str | Task) -> Task:
         return task
     if isinstance(task, str) and task in TASKS:
         return TASKS[task]
-    raise InputError(f"task {task!r} is unknown; take one of {', '.join(TASKS)}, or pass a Task of your own")
+    raise InputError(f"task {task!r} is unknown; choose one of {', '.join(TASKS)}, or pass your own Task")
 
 
 def split_target(text: str) -> tuple[str, str | None]:
-    """The rationale and the conclusion around the last marker, both stripped; (text, None) if there is no marker."""
+    """The rationale before and the conclusion after the last marker, stripped; (text, None) without a marker."""
     rationale, marker, conclusion = text.rpartition(MARKER)
     return (rationale.strip(), conclusion.strip()) if marker else (text.strip(), None)
 
@@ -104,12 +107,11 @@ def split_target(text: str) -> tuple[str, str | None]:
 def extract(task: str | Task, text: object, question: str = "", mode: str = "sound") -> Extraction:
     """Find the answer that a text states.
 
-    The question is needed only to read an option's words as its letter. A text that is no string is read as str(text),
-    None as empty. Raises InputError for an unknown task or mode, never because of the text.
+    The question is needed only to map an option's words to its letter. A text that is not a string is converted with
+    str(); None counts as empty. Raises InputError for an unknown task or mode, never because of the text.
     """
     task = get_task(task)
-    if mode not in MODES:
-        raise InputError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
+    require_choice("mode", mode, MODES)
     text = _as_text(text)
     if mode == "paper":
         return _extract_as_paper(task, text)
@@ -117,7 +119,7 @@ def extract(task: str | Task, text: object, question: str = "", mode: str = "sou
 
 
 def same_answer(task: str | Task, a: object, b: object, mode: str = "sound") -> bool:
-    """Whether two bare answers (not rationales) are equal; one that is no answer of the task equals nothing."""
+    """Whether two bare answers (not rationales) are equal; an invalid answer equals nothing."""
     task = get_task(task)
     if mode == "paper":
         return _same_as_paper(task, _as_text(a), _as_text(b))
@@ -130,7 +132,7 @@ def same_answer(task: str | Task, a: object, b: object, mode: str = "sound") -> 
 def judge(task: str | Task, text: object, gold: object, question: str = "", mode: str = "sound") -> Judgement:
     """Find the answer that a text states and compare it with the gold answer.
 
-    A gold answer that is none itself makes every prediction wrong, and the reason says so.
+    With an invalid gold answer every prediction is wrong, and the reason says so.
     """
     task = get_task(task)
     found = extract(task, text, question, mode)
@@ -149,10 +151,10 @@ def _as_text(value: object) -> str:
     return value if isinstance(value, str) else "" if value is None else str(value)
 
 
-# The official evaluator's reading: the first candidate after the marker, or without one the last of the text, wherever
-# it stands and whatever is said about it.
+# The official evaluator: the first candidate after the marker or, without a marker, the last one in the text, whatever
+# its context.
 
-_AS_FLOATS = ("svamp",)  # of the official tasks here, the one whose numbers it compares as numbers
+_AS_FLOATS = ("svamp",)  # the only official task here whose numbers it compares as numbers
 
 
 def _extract_as_paper(task: Task, text: str) -> Extraction:
@@ -189,6 +191,3 @@ def _same_as_paper(task: Task, prediction: str, gold: str) -> bool:
     if task.answer_type == "number":
         return prediction == gold.replace(",", "")
     return prediction.casefold() == gold.casefold()
-
-
-PROTOCOLS = ("sound", "paper")

@@ -1,4 +1,4 @@
-"""Batches: rationales as token ids, in batches of similar length, padded only to the longest of their batch."""
+"""Batches: rationales as token ids, grouped by length and padded only to the longest row of each batch."""
 
 import contextlib
 import itertools
@@ -16,9 +16,9 @@ from .loading import IGNORED, Loaded, encode_prompt, encode_target
 
 @dataclass(frozen=True)
 class Example:
-    """One rationale as token ids: what the model reads and what it learns to write, EOS included.
+    """One rationale as token ids: what the model reads and what it learns to generate, including EOS.
 
-    Where rationales are learnt in pairs, `group` is their question and `answer` the tokens of their answer before EOS.
+    For training on pairs, `group` is the question's id and `answer` the number of answer tokens before EOS.
     """
 
     id: str
@@ -29,16 +29,16 @@ class Example:
 
 
 def fits(example: Example, loaded: Loaded, max_length: int) -> bool:
-    """Whether the prompt and the target have at most `max_length` tokens: each of them, or both together in a decoder.
+    """Whether prompt and target have at most `max_length` tokens: each of them, or both together for a decoder.
 
-    A cut target would teach reasoning without its answer, so what does not fit is left out and named, never cut.
+    A truncated target would teach reasoning without an answer, so rows that do not fit are dropped, never truncated.
     """
     lengths = len(example.prompt), len(example.target)
     return (max(lengths) if loaded.encoder_decoder else sum(lengths)) <= max_length
 
 
 def encode(loaded: Loaded, rows: list[tuple[str, str, str]], max_length: int) -> tuple[list[Example], list[str]]:
-    """Examples of (id, question, target text), and the ids of those that are too long (see `fits`)."""
+    """Encode (id, question, target text) rows; returns the examples, and the ids of rows too long (see `fits`)."""
     kept, too_long = [], []
     for identity, question, target in rows:
         example = Example(
@@ -54,22 +54,23 @@ def encode(loaded: Loaded, rows: list[tuple[str, str, str]], max_length: int) ->
 
 
 def pad(rows: list[list[int]], value: int, left: bool = False) -> Tensor:
-    """Rows of ids as one tensor [rows, longest], filled with `value` at the right (or left) end."""
+    """Rows of ids as one tensor, [rows, longest], padded with `value` on the right (or left)."""
     longest = max(map(len, rows))
     filled = [[value] * (longest - len(row)) + row if left else row + [value] * (longest - len(row)) for row in rows]
     return torch.tensor(filled, dtype=torch.long)
 
 
 def mask(rows: list[list[int]], left: bool = False) -> Tensor:
-    """1 for every token of the padded rows and 0 for padding; made from lengths, so pad may share an id with EOS."""
+    """1 for each token of the padded rows and 0 for padding; computed from lengths, as PAD and EOS may be one id."""
     return pad([[1] * len(row) for row in rows], 0, left)
 
 
 def model_inputs(examples: list[Example], loaded: Loaded) -> dict[str, Tensor]:
-    """What the model's forward takes, and `labels` aligned with its logits: labels[t] is what position t predicts.
+    """The inputs of the model's forward, and `labels` aligned with its logits: position t predicts labels[t].
 
-    A decoder reads prompt and target without the last token, its prompt is not scored, and the prompt's last position
-    predicts the first target token. An encoder-decoder reads the prompt, and the target shifted by its start token.
+    A decoder reads the prompt and the target without its last token; prompt tokens are not scored, and the last prompt
+    position predicts the first target token. An encoder-decoder reads the prompt, and the target shifted right by the
+    start token.
     """
     pad_id = loaded.tokenizer.pad_token_id
     prompts, targets = [e.prompt for e in examples], [e.target for e in examples]
@@ -87,12 +88,12 @@ def model_inputs(examples: list[Example], loaded: Loaded) -> dict[str, Tensor]:
 
 
 def inputs_on_device(examples: list[Example], loaded: Loaded) -> dict[str, Tensor]:
-    """`model_inputs` where the model is."""
+    """`model_inputs` on the model's device."""
     return {name: value.to(loaded.model.device) for name, value in model_inputs(examples, loaded).items()}
 
 
 def target_logits(loaded: Loaded, inputs: dict[str, Tensor], model: torch.nn.Module | None = None) -> Tensor:
-    """The model's logits at real target positions, [N, V], row by row and in target order."""
+    """The model's logits at real target positions, [N, V], row by row in target order."""
     fed = {key: value for key, value in inputs.items() if key != "labels"}
     logits = (loaded.model if model is None else model)(**fed, use_cache=False).logits
     return logits[inputs["labels"] != IGNORED]
@@ -100,9 +101,9 @@ def target_logits(loaded: Loaded, inputs: dict[str, Tensor], model: torch.nn.Mod
 
 @contextlib.contextmanager
 def _headless(loaded: Loaded):
-    """The model with its output layer passing on what it gets: its "logits" are then what that layer would read."""
+    """Make the output layer the identity inside the block: the model's "logits" are then that layer's inputs."""
     head = loaded.model.get_output_embeddings()
-    head.forward = lambda hidden: hidden  # on the instance, over the class's own
+    head.forward = lambda hidden: hidden  # on the instance, hiding the class's method
     try:
         yield
     finally:
@@ -110,16 +111,16 @@ def _headless(loaded: Loaded):
 
 
 def target_states(loaded: Loaded, inputs: dict[str, Tensor], model: torch.nn.Module | None = None) -> Tensor:
-    """What the model's output layer reads at real target positions, [N, width]; its logits are never made."""
+    """The inputs of the model's output layer at real target positions, [N, width]; logits are not computed."""
     with _headless(loaded):
         return target_logits(loaded, inputs, model)
 
 
 @torch.no_grad()
 def has_plain_head(loaded: Loaded) -> bool:
-    """Whether the logits are exactly what a linear output layer makes of `target_states`.
+    """Whether the logits are exactly a linear output layer applied to `target_states`.
 
-    Tried on two tokens. Not so where a model caps or scales its logits afterwards, or its output layer is wrapped.
+    Tested on two tokens. False if the model caps or scales its logits afterwards, or if its output layer is wrapped.
     """
     head = loaded.model.get_output_embeddings()
     if type(head) is not torch.nn.Linear:
@@ -135,12 +136,12 @@ def has_plain_head(loaded: Loaded) -> bool:
 
 
 def steps_per_epoch(rows: int, batch_size: int) -> int:
-    """Optimiser steps in which every row is seen once."""
+    """The number of optimiser steps in one epoch."""
     return -(-rows // batch_size)
 
 
 def cut(rows: list, parts: int) -> list[list]:
-    """Cut a list into `parts` runs whose lengths differ by at most one."""
+    """Cut a list into `parts` contiguous pieces whose lengths differ by at most one."""
     bounds = [round(i * len(rows) / parts) for i in range(parts + 1)]
     return [rows[start:end] for start, end in itertools.pairwise(bounds)]
 
@@ -148,15 +149,15 @@ def cut(rows: list, parts: int) -> list[list]:
 class BucketBatches:
     """The batches of a whole training run, as lists of row numbers; the same for the same seed.
 
-    `lengths` holds what each row fills: one number for a decoder, target and prompt for an encoder-decoder. Each epoch
-    shuffles the rows, cuts them into mega-batches, splits those into optimiser steps of (nearly) equal size whose rows
-    have similar lengths, and shuffles these; a step is cut into `accumulation` batches. With a `token_budget` a batch
-    holds as many rows as fit into that number of padded tokens instead (a longer row gets its own batch), and a step is
-    `accumulation` of such batches. All epochs form one sequence of exactly `steps * accumulation` batches, so that
-    resuming is skipping; with `steps` 0 that is as many as `epochs` hold.
+    `lengths` holds the token counts of each row: one number for a decoder, target and prompt for an encoder-decoder.
+    Each epoch shuffles the rows, cuts them into mega-batches, splits those into optimiser steps of (nearly) equal size
+    with rows of similar length, and shuffles the steps; a step is split into `accumulation` batches. With a
+    `token_budget` a batch instead holds as many rows as fit into that number of padded tokens (a longer row gets its
+    own batch), and a step is `accumulation` such batches. All epochs form one sequence of exactly
+    `steps * accumulation` batches, so resuming means skipping batches; with `steps` 0 it covers `epochs` epochs.
     """
 
-    MEGA = 64  # optimiser steps that are split together: enough for little padding, few enough to stay random
+    MEGA = 64  # optimiser steps split together: enough for little padding, few enough to stay random
 
     def __init__(
         self,
@@ -170,11 +171,11 @@ class BucketBatches:
     ):
         self.lengths, self.accumulation, self.seed, self.token_budget = lengths, accumulation, seed, token_budget
         self.steps_per_epoch = steps_per_epoch(len(lengths), batch_size)
-        smallest = len(lengths) // self.steps_per_epoch  # rows of a step, for steps are equal up to one row
+        smallest = len(lengths) // self.steps_per_epoch  # rows of the smallest step; sizes differ by at most one
         if smallest < accumulation and not token_budget:
             raise InputError(
-                f"accumulation {accumulation}: {len(lengths)} rationale(s) at batch_size {batch_size} make steps of "
-                f"{smallest}, which cannot be cut into {accumulation} micro-batches; set accumulation to {smallest} "
+                f"accumulation {accumulation}: {len(lengths)} rationale(s) at batch_size {batch_size} give steps of "
+                f"{smallest}, which cannot be split into {accumulation} micro-batches; set accumulation to {smallest} "
                 f"or less"
             )
         if not steps and token_budget:
@@ -185,7 +186,7 @@ class BucketBatches:
         return self.steps * self.accumulation
 
     def epoch(self, number: int) -> list[list[int]]:
-        """The batches of one epoch, every row in exactly one of them."""
+        """The batches of one epoch; every row is in exactly one."""
         rng = random.Random(f"{self.seed} epoch {number}")
         order = list(range(len(self.lengths)))
         rng.shuffle(order)
@@ -210,17 +211,17 @@ class BucketBatches:
             number += 1
 
     def _slots(self, rows: list[int]) -> int:
-        """Token slots of a batch, padding included."""
+        """Token slots of a batch, including padding."""
         return len(rows) * sum(map(max, zip(*(self.lengths[row] for row in rows), strict=True)))
 
     def _tokens(self, rows: list[int]) -> int:
         return sum(sum(self.lengths[row]) for row in rows)
 
     def _split(self, rows: list[int], parts: int) -> list[list[int]]:
-        """Split rows into `parts` of equal size up to one row, with little padding; by a budget, of equal tokens.
+        """Split rows into `parts` with little padding: equal in rows up to one, or equal in tokens with a budget.
 
-        Rows are halved again and again, by that one of their lengths which leaves fewer slots: sorting by the target
-        alone would leave the prompts of an encoder-decoder as long as chance has them.
+        Rows are halved recursively, sorted by whichever length leaves fewer slots: sorted by the target alone, the
+        prompts of an encoder-decoder would stay in random order.
         """
         if parts == 1:
             return [rows]
@@ -241,38 +242,38 @@ class BucketBatches:
         wanted = self._tokens(ordered) * first / parts
         so_far = itertools.accumulate(sum(self.lengths[row]) for row in ordered)
         middle = next(i for i, tokens in enumerate(so_far, 1) if tokens >= wanted)
-        return min(max(middle, first), len(ordered) - (parts - first))  # at least a row for each part
+        return min(max(middle, first), len(ordered) - (parts - first))  # at least one row per part
 
     def _within_budget(self, order: list[int]) -> list[list[int]]:
-        """Batches of rows that fit into the token budget."""
+        """Batches that fit into the token budget."""
         megas = -(-self._tokens(order) // (self.MEGA * self.token_budget))
-        todo = cut(order, min(len(order), megas))  # a run has at least a row
+        todo = cut(order, min(len(order), megas))  # each piece has at least one row
         batches = []
         while todo:
             rows = todo.pop()
             if len(rows) == 1 or self._slots(rows) <= self.token_budget:
                 batches.append(rows)
-            else:  # a little room for padding, or most parts would have to be split once more
+            else:  # 8% headroom for padding, or most parts would need another split
                 parts = math.ceil(1.08 * self._tokens(rows) / self.token_budget)
                 todo += self._split(rows, min(len(rows), max(2, parts)))
         return batches
 
 
 def row_lengths(examples: list[Example], encoder_decoder: bool) -> list[tuple[int, ...]]:
-    """What each example fills: target and prompt of an encoder-decoder, both together for a decoder."""
+    """Token counts of each example: target and prompt for an encoder-decoder, both in one sequence for a decoder."""
     if encoder_decoder:
         return [(len(e.target), len(e.prompt)) for e in examples]
     return [(len(e.prompt) + len(e.target) - 1,) for e in examples]
 
 
 def longest_rows(examples: list[Example], encoder_decoder: bool, limit: int = 0) -> tuple[int, ...]:
-    """The longest that each side of any row is, up to a limit: what the paper's code pads every row to."""
+    """The greatest length of each side over all rows, up to a limit: the paper's code pads every row to it."""
     longest = tuple(map(max, zip(*row_lengths(examples, encoder_decoder), strict=True)))
     return tuple(min(limit, length) for length in longest) if limit else longest
 
 
 def padded_to(inputs: dict[str, Tensor], loaded: Loaded, longest: tuple[int, ...]) -> dict[str, Tensor]:
-    """A batch's inputs padded (or cut) to `longest_rows` of the whole set, as the paper's code pads them."""
+    """A batch's inputs padded (or truncated) to the `longest_rows` of the whole set, as in the paper's code."""
     fill = {"labels": IGNORED, "attention_mask": 0}
     found = {}
     for name, value in inputs.items():
@@ -285,7 +286,7 @@ def padded_to(inputs: dict[str, Tensor], loaded: Loaded, longest: tuple[int, ...
 
 
 def padding_waste(examples: list[Example], batches: list[list[int]], encoder_decoder: bool) -> float:
-    """Token slots for each real token over these batches; 1.0 is no padding at all."""
+    """Token slots per real token over these batches; 1.0 means no padding."""
     lengths = row_lengths(examples, encoder_decoder)
     slots = sum(len(batch) * sum(map(max, zip(*(lengths[i] for i in batch), strict=True))) for batch in batches)
     return slots / sum(sum(lengths[i]) for batch in batches for i in batch)

@@ -1,8 +1,8 @@
 """Fast generation: CTranslate2 as a backend for sampling, on CPU and GPU, in float32, bfloat16 or int8.
 
-It is an extra, `pip install "mentor-kd[fast]"`. A saved model is converted once, into a folder next to it. Texts are
-drawn from the same distribution as the reference backend's (int8 rounds the weights), with other random numbers.
-Accuracies are never taken from here: they come from the reference backend, transformers' own generation.
+An optional extra: `pip install "mentor-kd[fast]"`. A saved model is converted once, into a folder next to it. Texts
+follow the same distribution as those of the reference backend (int8 rounds the weights), with different random numbers.
+Accuracies are always measured with the reference backend, which is transformers' generation.
 """
 
 import functools
@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from ..checks import require_choice
 from ..files import InputError, finish, is_done
 from . import generation, loading
 from .generation import Draw, Sampling, Text, as_text, by_length, end_tokens
@@ -27,30 +28,28 @@ from .loading import Loaded
 REFERENCE = "hf"
 PRECISIONS = {"ct2-float32": "float32", "ct2-bfloat16": "bfloat16", "ct2-int8": "int8"}
 BACKENDS = (REFERENCE, *PRECISIONS)
-COPIES = 2**31  # bytes that the copies of a model's weights may take, one for each engine
+COPIES = 2**31  # maximum bytes of all copies of a model's weights, one per engine
 INSTALL = 'install it with `pip install "mentor-kd[fast]"`, or choose backend hf'
 
 
 def check_backend(backend: str) -> None:
-    """InputError where there is no such backend, or where it cannot run on this machine."""
-    if backend not in BACKENDS:
-        raise InputError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
+    """Raise InputError if the backend is unknown or cannot run on this machine."""
+    require_choice("backend", backend, BACKENDS)
     if backend != REFERENCE:
         precision, device = PRECISIONS[backend], loading.best_device().type
         known = _ctranslate2().get_supported_compute_types(device)
-        if precision not in known:  # CTranslate2 would take another without a word
+        if precision not in known:  # CTranslate2 would silently use another
             raise InputError(
-                f"backend {backend!r}: this machine's {device} has no {precision}; choose hf, or one of "
+                f"backend {backend!r}: this machine's {device} does not support {precision}; choose hf, or one of "
                 f"{', '.join(name for name, one in PRECISIONS.items() if one in known)}"
             )
 
 
 def get_backend(backend: str, loaded: Loaded, cache: Path) -> Draw:
-    """What draws texts of a saved model by this backend; a converted model is kept in `cache`.
+    """The function that samples texts from a saved model with this backend; a converted model is kept in `cache`.
 
-    CTranslate2 reads the model that was saved under the name of `loaded`, and needs of `loaded` only what an outline
-    (models.outline) has.
-    Raises InputError as `check_backend` and `convert` do.
+    CTranslate2 reads the model saved under the name of `loaded`; of `loaded` itself an outline (`loading.outline`) is
+    enough. Raises InputError as `check_backend` and `convert` do.
     """
     check_backend(backend)
     if backend == REFERENCE:
@@ -68,7 +67,7 @@ def _ctranslate2(part: str = ""):
 
 @dataclass(frozen=True)
 class _Numbers:
-    """A tokenizer whose token strings are the ids themselves: nothing to escape, no string twice, none missing."""
+    """A tokenizer whose token strings are the ids: nothing to escape, no duplicates, no gaps."""
 
     size: int
     end: int
@@ -87,26 +86,26 @@ class _Numbers:
 
 
 def mend_scale(model: PreTrainedModel) -> None:
-    """Say truly whether a T5 scales its decoder's outputs.
+    """Correct the config field from which CTranslate2 infers whether a T5 scales its decoder outputs.
 
-    T5 does so by d_model ** -0.5 and FlanT5 does not. The converter asks whether the embeddings are tied, which under
-    transformers 5 every T5 says of itself; a wrong scale leaves greedy texts as they are and ruins sampling.
+    T5 scales them by d_model ** -0.5, FlanT5 does not. The converter checks whether the embeddings are tied, which
+    every T5 reports under transformers 5; a wrong scale does not change greedy texts, but it ruins sampling.
     """
     if hasattr(model.config, "scale_decoder_outputs"):
         model.config.tie_word_embeddings = model.config.scale_decoder_outputs
 
 
 def convert(name: str | Path, folder: Path, precision: str) -> None:
-    """Convert a saved model for CTranslate2 into `folder`, its manifest last; nothing is done where that is there.
+    """Convert a saved model for CTranslate2 into `folder`; does nothing if its manifest is up to date.
 
-    Raises InputError for a model that cannot be loaded, or of an architecture that CTranslate2 does not know.
+    Raises InputError for a model that cannot be loaded or whose architecture CTranslate2 does not support.
     """
     folder = Path(folder)
     version = _ctranslate2().__version__
     inputs = {"model": loading.identity(name), "precision": precision, "ctranslate2": version}
     if is_done(folder, inputs):
         return
-    tokenizer = loading.load(name, "cpu").tokenizer  # with an error for people where the model is of no use
+    tokenizer = loading.load(name, "cpu").tokenizer  # raises a readable error for an unusable model
 
     base: Any = _ctranslate2(".converters").TransformersConverter
 
@@ -126,7 +125,7 @@ def convert(name: str | Path, folder: Path, precision: str) -> None:
     try:
         Converter(loading.model_path(str(name))).convert(str(made), quantization=precision, force=True)
         finish(made, inputs, sorted(path.name for path in made.iterdir()))
-        made.chmod(0o755)  # mkdtemp makes folders that only their owner can read
+        made.chmod(0o755)  # mkdtemp creates folders that only their owner can read
         shutil.rmtree(folder, ignore_errors=True)
         made.rename(folder)
     except (ValueError, NotImplementedError, KeyError, AttributeError) as error:
@@ -136,10 +135,10 @@ def convert(name: str | Path, folder: Path, precision: str) -> None:
 
 
 def engine(loaded: Loaded, folder: Path, precision: str, seed: int, threads: int = 1):
-    """A Translator (encoder-decoder) or Generator (decoder) of a converted model, whose draws begin at `seed`.
+    """A Translator (encoder-decoder) or Generator (decoder) of a converted model, seeded with `seed`.
 
-    CTranslate2's worker takes the seed when it first draws, and never again: every seed needs a new worker, and it
-    draws a first token here, so that the next engine's seed is not taken for its own.
+    A CTranslate2 worker takes over the global seed at its first draw and never again: each seed needs a new worker,
+    and the worker draws one token here, before the next engine sets another seed.
     """
     ctranslate2, before = _ctranslate2(), torch.get_num_threads()
     ctranslate2.set_random_seed(seed)
@@ -148,16 +147,16 @@ def engine(loaded: Loaded, folder: Path, precision: str, seed: int, threads: int
         worker = kind(str(folder), loading.best_device().type, compute_type=precision, intra_threads=threads)
         sequences(loaded, worker, [[min(end_tokens(loaded))]], Sampling(temperature=1.0, max_new_tokens=1))
     finally:
-        torch.set_num_threads(before)  # an engine that is made sets its own number for the whole process
+        torch.set_num_threads(before)  # creating an engine changes the number for the whole process
     return worker
 
 
 def engines(loaded: Loaded, folder: Path, precision: str, seed: int, most: int) -> list:
-    """The engines that share the work: on a CPU one for each thread, as far as COPIES lets the weights be copied.
+    """The engines that share the work: on a CPU one per thread, as long as the copies of the weights fit into COPIES.
 
-    There are `most` of them at most, for more than there are prompts would idle. Two engines of a thread each draw up
-    to 1.6 times what one engine of two threads does: much of a step is moved memory and small products, which
-    CTranslate2 does not divide among threads.
+    There are at most `most` of them (the number of prompts). Two engines with one thread each are up to 1.6 times as
+    fast as one engine with two threads: much of a step is memory traffic and small products, which CTranslate2 does
+    not split over threads.
     """
     threads, count = torch.get_num_threads(), 1
     if loading.best_device().type == "cpu":
@@ -166,7 +165,7 @@ def engines(loaded: Loaded, folder: Path, precision: str, seed: int, most: int) 
 
 
 def options(loaded: Loaded, sampling: Sampling) -> dict:
-    """Sampling in CTranslate2's words, with nothing left to its defaults (its top_k is 1, its shortest text 1)."""
+    """The sampling settings as CTranslate2 options, with no default used (top_k and minimum length default to 1)."""
     lengths = (sampling.min_new_tokens, sampling.max_new_tokens)
     names = ("min_decoding_length", "max_decoding_length") if loaded.encoder_decoder else ("min_length", "max_length")
     one = sampling.greedy or sampling.top_k == 1
@@ -184,7 +183,7 @@ def options(loaded: Loaded, sampling: Sampling) -> dict:
 
 
 def sequences(loaded: Loaded, worker, prompts: list[list[int]], sampling: Sampling) -> list[list[list[int]]]:
-    """The token ids that an engine writes for a batch of prompts, the likeliest text of a prompt first."""
+    """The token ids that an engine generates for a batch of prompts, the likeliest text of a prompt first."""
     tokens, how = [[str(token) for token in prompt] for prompt in prompts], options(loaded, sampling)
     if loaded.encoder_decoder:
         found = [result.hypotheses for result in worker.translate_batch(tokens, **how)]
@@ -196,13 +195,13 @@ def sequences(loaded: Loaded, worker, prompts: list[list[int]], sampling: Sampli
 def _draw(
     loaded: Loaded, folder: Path, precision: str, prompts: list[list[int]], sampling: Sampling, seed: int
 ) -> list[list[Text]]:
-    """A backend (generation.Draw); another number of threads gives other texts of the same distribution."""
+    """A backend (generation.Draw); the texts depend on the number of threads, their distribution does not."""
     workers = engines(loaded, folder, precision, seed, len(prompts))
     batches = by_length(prompts, max(1, sampling.prompts_at_once // len(workers)))
 
     def work(number: int) -> list[tuple[int, list[list[int]]]]:
         done: list[tuple[int, list[list[int]]]] = []
-        for batch in batches[number :: len(workers)]:  # dealt out beforehand: which engine draws what is not by chance
+        for batch in batches[number :: len(workers)]:  # assigned in advance, so that each engine's work is fixed
             done += zip(batch, sequences(loaded, workers[number], [prompts[i] for i in batch], sampling), strict=True)
         return done
 
@@ -211,7 +210,7 @@ def _draw(
     shuffled, results = random.Random(seed), []
     for number in range(len(prompts)):
         texts = [as_text(loaded, row) for row in found[number]]
-        # n texts come likeliest first, but the first of a question must be a text like any other
+        # n texts come likeliest first, but the first text of a question must be a random one
         shuffled.shuffle(texts)
         results.append(texts * (sampling.n // len(texts)))
     return results

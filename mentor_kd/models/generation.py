@@ -1,7 +1,7 @@
 """Generation: sampling and greedy decoding in batches of similar length, seeded and resumable by shard.
 
-A shard is a few batches with a seed of its own, written as one file. A killed run skips the shards that are there,
-makes the others, and so ends with the same rows as an undisturbed one.
+A shard is a few batches with one seed, written as one file. A restarted run skips existing shards and generates the
+others, so it ends with the same rows as an uninterrupted run.
 """
 
 import functools
@@ -23,16 +23,16 @@ from .batches import mask, pad
 from .loading import Loaded, decode, encode_prompt
 
 BATCHES_PER_SHARD = 4
-SEGMENT = 8  # tokens that are written before the texts that have ended leave their batch
-PADDING = 1.15  # prompt slots for each real token that batches may have at most
+SEGMENT = 8  # tokens generated before finished texts are removed from their batch
+PADDING = 1.15  # maximum number of prompt slots per real token in the batches
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How texts are drawn: n for each prompt, temperature (0 is greedy), top_k, top_p, lengths, batch size, seed.
+    """How texts are sampled: n per prompt, temperature (0 is greedy), top_k, top_p, lengths, batch size, seed.
 
-    Everything is explicit: transformers alone would cut sampling to the 50 likeliest tokens without a word. The
-    defaults for a mentor are those of the official scripts: three samples at temperature 0.7 with top_k 50.
+    Everything is explicit: by default transformers silently restricts sampling to the 50 likeliest tokens. A mentor's
+    defaults are those of the official scripts: three samples at temperature 0.7 with top_k 50.
     """
 
     n: int = 1
@@ -42,21 +42,23 @@ class Sampling:
     max_new_tokens: int = 256
     batch_size: int = 64
     seed: int = 0
-    min_new_tokens: int = 0  # equal to max_new_tokens, all texts have one length, as a measurement needs
+    min_new_tokens: int = 0  # if equal to max_new_tokens, all texts have the same length (for benchmarks)
 
     def __post_init__(self) -> None:
         for name in ("n", "max_new_tokens", "batch_size"):
             require_integer(name, getattr(self, name), 1)
         require_integer("min_new_tokens", self.min_new_tokens)
         if self.min_new_tokens > self.max_new_tokens:
-            raise InputError(f"min_new_tokens {self.min_new_tokens} must be <= max_new_tokens, {self.max_new_tokens}")
+            raise InputError(
+                f"min_new_tokens must be <= max_new_tokens ({self.max_new_tokens}), got {self.min_new_tokens}"
+            )
         require_number("temperature", self.temperature, least=0, note="0 is greedy")
         require_integer("top_k", self.top_k, note="0 for no limit")
         require_number("top_p", self.top_p, above=0, most=1)
         require_integer("seed", self.seed)
         if self.greedy and self.n > 1:
             raise InputError(
-                f"greedy decoding (temperature 0) gives one text per prompt, got n={self.n}; raise temperature"
+                f"n must be 1 for greedy decoding (temperature 0), got {self.n}; set n to 1 or raise temperature"
             )
 
     @property
@@ -65,31 +67,31 @@ class Sampling:
 
     @property
     def prompts_at_once(self) -> int:
-        """Prompts of a batch, whose texts are `batch_size` in all."""
+        """Prompts per batch, so that a batch has `batch_size` texts."""
         return max(1, self.batch_size // self.n)
 
 
 @dataclass(frozen=True)
 class Text:
-    """One generated text; `finished` says whether the model ended it itself within max_new_tokens."""
+    """One generated text; `finished` says whether the model ended it within max_new_tokens."""
 
     text: str
     finished: bool
     tokens: int
 
 
-# A backend: texts for encoded prompts, `n` for each, in their order; the same for the same prompts, sampling and seed.
+# A backend: `n` texts for each encoded prompt, in order; the same for the same prompts, sampling and seed.
 Draw = Callable[[list[list[int]], Sampling, int], list[list[Text]]]
 
 
 def end_tokens(loaded: Loaded) -> set[int]:
-    """The ids that end a text."""
+    """The token ids that end a text."""
     ends = loaded.model.generation_config.eos_token_id
     return set(ends) if isinstance(ends, list) else {ends}
 
 
 def as_text(loaded: Loaded, ids: list[int]) -> Text:
-    """Generated ids as a text, which ends before the first end token."""
+    """Decode generated ids up to the first end token."""
     ends = end_tokens(loaded)
     length = next((i for i, token in enumerate(ids) if token in ends), None)
     kept = ids if length is None else ids[:length]
@@ -97,17 +99,17 @@ def as_text(loaded: Loaded, ids: list[int]) -> Text:
 
 
 def generate_batch(loaded: Loaded, prompts: list[list[int]], sampling: Sampling, seed: int) -> list[list[Text]]:
-    """Texts for a batch of encoded prompts, `n` for each; the same for the same batch and seed."""
+    """`n` texts for each encoded prompt of a batch; the same for the same batch and seed."""
     texts = [as_text(loaded, row) for row in generate_ids(loaded, prompts, sampling, seed)]
     return [texts[i : i + sampling.n] for i in range(0, len(texts), sampling.n)]
 
 
 @torch.inference_mode()
 def generate_ids(loaded: Loaded, prompts: list[list[int]], sampling: Sampling, seed: int) -> list[list[int]]:
-    """The new token ids of each text of a batch, `n` texts for each prompt; what follows an end token is padding.
+    """The new token ids of each text of a batch, `n` texts per prompt; ids after an end token are padding.
 
-    A decoder's prompts are padded at the left with an attention mask, so that a text does not depend on what it was
-    batched with (up to rounding). The caller's random state and the model's mode are left as they were.
+    A decoder's prompts are left-padded with an attention mask, so that a text does not depend on the rest of its batch
+    (up to rounding). The caller's random state and the model's mode are restored.
     """
     device, training = loaded.model.device, loaded.model.training
     loaded.model.eval()
@@ -119,10 +121,9 @@ def generate_ids(loaded: Loaded, prompts: list[list[int]], sampling: Sampling, s
 
 
 def _write(loaded: Loaded, prompts: list[list[int]], sampling: Sampling) -> list[list[int]]:
-    """The new ids of each text, by transformers' generation, SEGMENT tokens at a time.
+    """The new ids of each text, generated by transformers SEGMENT tokens at a time.
 
-    Between segments the texts that have ended leave the batch, which otherwise goes on with all of its rows until the
-    longest text ends.
+    Finished texts leave the batch between segments; otherwise all rows would be computed until the longest text ends.
     """
     model, left, ends = loaded.model, not loaded.encoder_decoder, end_tokens(loaded)
     ids = pad(prompts, loaded.tokenizer.pad_token_id, left).to(model.device)
@@ -162,7 +163,7 @@ def _write(loaded: Loaded, prompts: list[list[int]], sampling: Sampling) -> list
             else:
                 states = given["encoder_outputs"].last_hidden_state.repeat_interleave(copies, dim=0)[chosen]
                 given = {"encoder_outputs": BaseModelOutput(last_hidden_state=states)}
-                # without a mask, generation would hide T5's start token, which is its pad token, from the next segment
+                # without a mask, the next segment would not see T5's start token, which is its pad token
                 given |= {"decoder_input_ids": ids, "decoder_attention_mask": torch.ones_like(ids)}
                 given |= {"past_key_values": cache}
             copies = 1
@@ -170,10 +171,9 @@ def _write(loaded: Loaded, prompts: list[list[int]], sampling: Sampling) -> list
 
 
 def by_length(prompts: list[list[int]], batch_size: int) -> list[list[int]]:
-    """Prompt numbers in batches of similar length, longest first: running out of memory shows at once.
+    """Prompt numbers in batches of similar length, longest first, so that running out of memory shows immediately.
 
-    A batch is smaller than `batch_size` where all of them would otherwise hold more than PADDING slots a real token:
-    they are cut where that saves most.
+    While the batches have more than PADDING slots per real token, a batch is split where that saves most.
     """
     lengths = [len(prompt) for prompt in prompts]
     order = sorted(range(len(prompts)), key=lambda i: (-lengths[i], i))
@@ -190,13 +190,13 @@ def by_length(prompts: list[list[int]], batch_size: int) -> list[list[int]]:
 
 
 def prompt_padding(prompts: list[list[int]], batches: list[list[int]]) -> float:
-    """Prompt slots for each real token over these batches; 1.0 is no padding at all."""
+    """Prompt slots per real token over these batches; 1.0 means no padding."""
     lengths = [[len(prompts[i]) for i in batch] for batch in batches]
     return sum(max(batch) * len(batch) for batch in lengths) / max(1, sum(map(sum, lengths)))
 
 
 def draw(loaded: Loaded, prompts: list[list[int]], sampling: Sampling, seed: int) -> list[list[Text]]:
-    """The reference backend: transformers' own generation, in batches of similar length with a seed each."""
+    """The reference backend: generation by transformers, in batches of similar length with one seed each."""
     results: list[list[Text]] = [[] for _ in prompts]
     for number, batch in enumerate(by_length(prompts, sampling.prompts_at_once)):
         drawn = generate_batch(loaded, [prompts[i] for i in batch], sampling, seed + number)
@@ -206,20 +206,20 @@ def draw(loaded: Loaded, prompts: list[list[int]], sampling: Sampling, seed: int
 
 
 def generate(loaded: Loaded, questions: list[str], sampling: Sampling) -> list[list[Text]]:
-    """Texts for each question by the reference backend, in the questions' order; in memory, for small work."""
+    """Texts for each question from the reference backend, in order; held in memory, for small jobs."""
     prompts = [encode_prompt(loaded.tokenizer, loaded.encoder_decoder, question) for question in questions]
     return draw(loaded, prompts, sampling, shard_seed(sampling.seed, 0))
 
 
 def in_shards(prompts: list[list[int]], sampling: Sampling) -> list[list[int]]:
-    """Prompt numbers by shard, a few batches each, longest first."""
+    """The prompt numbers of each shard, a few batches each, longest first."""
     order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
     size = BATCHES_PER_SHARD * sampling.prompts_at_once
     return [order[i : i + size] for i in range(0, len(order), size)]
 
 
 def shard_seed(seed: int, shard: int) -> int:
-    """A seed for one shard of a run."""
+    """The seed of one shard of a run."""
     return random.Random(f"{seed} shard {shard}").getrandbits(31)
 
 
@@ -233,12 +233,12 @@ def generate_to(
     stop: Callable[[], bool] = lambda: False,
     backend: Draw | None = None,
 ) -> Iterator[dict]:
-    """Draw texts for (id, question) pairs into shards under `folder`, and yield all rows in the questions' order.
+    """Sample texts for (id, question) pairs into shards under `folder`, and yield all rows in the questions' order.
 
-    A row is `id`, `index`, `text`, `finished`, `tokens`. `backend` draws them, without one the reference does.
-    `origin` says what else the texts depend on (the model's hash, the backend's name): shards of another origin,
-    sampling or set of questions are removed first. Shards already there are kept.
-    Raises KeyboardInterrupt when `stop()` turns true between two shards; what is done stays.
+    A row has `id`, `index`, `text`, `finished` and `tokens`. `backend` defaults to the reference backend. `origin` says
+    what else the texts depend on (the model's hash, the backend's name): shards with a different origin, sampling or
+    set of questions are deleted first, all others are kept.
+    Raises KeyboardInterrupt if `stop()` becomes true between two shards; finished shards are kept.
     """
     folder = Path(folder)
     plan = {"origin": origin, "sampling": asdict(sampling), "questions": digest(questions)}
@@ -255,7 +255,7 @@ def generate_to(
                 progress.skip(len(shard))
                 continue
             if stop():
-                raise KeyboardInterrupt(f"stopped after {number} of {len(shards)} shards; run again to go on")
+                raise KeyboardInterrupt(f"stopped after {number} of {len(shards)} shards; run again to resume")
             started = time.perf_counter()
             drawn = backend([prompts[i] for i in shard], sampling, shard_seed(sampling.seed, number))
             rows = [

@@ -1,7 +1,7 @@
-"""Models: a model and its tokenizer by sandbox size, local path or hub id; how text becomes tokens; saving with a card.
+"""Model loading: a model and its tokenizer by sandbox name, local path or hub id; encoding; saving with a model card.
 
-Decoder-only and encoder-decoder models go through the same two functions: `encode_prompt` (what the model reads) and
-`encode_target` (what it learns to write). Everything else of the package sees token ids.
+Decoder-only and encoder-decoder models use the same two functions: `encode_prompt` (what the model reads) and
+`encode_target` (what it learns to generate). The rest of the package sees only token ids.
 """
 
 import contextlib
@@ -26,12 +26,12 @@ from transformers.utils import logging
 from ..files import DATA, MANIFEST, InputError, digest, sha256, write_json, write_text
 from . import lora
 
-logging.set_verbosity_error()  # its warnings speak of tied weights and defaults that this package sets itself
+logging.set_verbosity_error()  # it warns of tied weights and defaults that this package sets itself
 logging.disable_progress_bar()
 
 SEPARATOR = "\n###\n"  # between question and target of a decoder-only model
 SANDBOX_MODELS = ("sandbox-small", "sandbox-base", "sandbox-large", "sandbox-swaps")
-IGNORED = -100  # a label that no loss counts
+IGNORED = -100  # a label that losses ignore
 CARD = "model_card.json"
 UNLOADABLE = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)  # what transformers raises for a bad model
 NOT_MODEL = (CARD, MANIFEST)  # files in a model's folder that do not change what it computes
@@ -39,7 +39,7 @@ NOT_MODEL = (CARD, MANIFEST)  # files in a model's folder that do not change wha
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model with its tokenizer, and the name it was asked for by."""
+    """A model with its tokenizer, and the name it was loaded by."""
 
     name: str
     model: PreTrainedModel
@@ -55,23 +55,22 @@ class Loaded:
 
     @property
     def vocabulary(self) -> int:
-        """Tokens that mean something: the tokenizer's, without what the model's output layer has beyond it.
+        """The number of tokens that the tokenizer and the output layer have in common.
 
-        FlanT5's tokenizer has 32,100 entries where its output layer has 32,128 (docs/method.md, Vocabularies).
+        FlanT5's tokenizer has 32,100 entries and its output layer 32,128 rows (docs/method.md, Vocabularies).
         """
         return min(len(self.tokenizer), self.model.get_output_embeddings().weight.shape[0])
 
 
 def model_path(name: str) -> str:
-    """The folder of a sandbox model; any other name (a local path, a hub id) as it is."""
+    """The folder of a sandbox model; any other name (a local path, a hub id) unchanged."""
     return str(DATA / "models" / name) if name in SANDBOX_MODELS else str(name)
 
 
 def identity(name: str | Path) -> str:
-    """What a model is, for a manifest: a hash of its files where it is a local folder, else its hub id and commit.
+    """A model's identity for manifests: a hash of its files for a local folder, else its hub id and commit.
 
-    Adapters are what they are on their base, which is part of it.
-    Raises InputError that names the model where it cannot be found.
+    The identity of adapters includes that of their base model. Raises InputError if the model cannot be found.
     """
     path = Path(model_path(str(name))).expanduser()
     if path.is_dir():
@@ -98,7 +97,7 @@ def _unloadable(name: str | Path, error: Exception) -> InputError:
 
 
 def best_device() -> torch.device:
-    """A GPU where there is one, else the CPU."""
+    """The GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -108,7 +107,7 @@ def _described(name: str | Path) -> tuple[str, AutoConfig, PreTrainedTokenizerBa
     looks_local = Path(path).is_absolute() or str(name).startswith((".", "~")) or name in SANDBOX_MODELS
     if looks_local and not Path(path).expanduser().is_dir():
         raise InputError(
-            f"model {str(name)!r}: no folder {path}; give one of {', '.join(SANDBOX_MODELS)}, a local folder, a hub id"
+            f"model {str(name)!r}: no folder {path}; give one of {', '.join(SANDBOX_MODELS)}, a folder, or a hub id"
         )
     path = str(Path(path).expanduser()) if looks_local else path
     try:
@@ -117,10 +116,10 @@ def _described(name: str | Path) -> tuple[str, AutoConfig, PreTrainedTokenizerBa
         raise _unloadable(name, error) from error
     if tokenizer.eos_token_id is None:
         raise InputError(
-            f"model {str(name)!r}: its tokenizer has no end-of-text token; a model could never learn to stop"
+            f"model {str(name)!r}: its tokenizer has no end-of-text token, which is required to learn when to stop"
         )
     if tokenizer.pad_token_id is None:
-        # GPT-2 and Llama have no pad token. Any id will do, for padding is always masked by position, never by id.
+        # GPT-2 and Llama have no pad token. Any id works, because padding is always masked by position, never by id.
         tokenizer.pad_token = tokenizer.eos_token
     return path, config, tokenizer
 
@@ -130,25 +129,24 @@ def _kind(config: AutoConfig) -> Any:
 
 
 def outline(name: str | Path) -> Loaded:
-    """A model's shape and tokenizer without its weights (they are on the meta device), at next to no cost.
+    """A model's shape and tokenizer without its weights (they are on the meta device), at almost no cost.
 
-    For what only needs to know how text becomes tokens. Raises InputError as `load` does.
+    Enough for tokenizing and decoding. Raises InputError as `load` does.
     """
     path, config, tokenizer = _described(name)
     with torch.device("meta"):
         model = _kind(config).from_config(config)
-    with contextlib.suppress(OSError):  # not every model has a file of its own for that
+    with contextlib.suppress(OSError):  # not every model has a generation config file
         model.generation_config = GenerationConfig.from_pretrained(path)
     model.generation_config = plain_generation_config(model, tokenizer)
     return Loaded(str(name), model, tokenizer)
 
 
 def load(name: str | Path, device: torch.device | str | None = None) -> Loaded:
-    """Load a model and its tokenizer by sandbox size, local path or hub id, in float32.
+    """Load a model and its tokenizer by sandbox name, local path or hub id, in float32.
 
-    A folder of adapters is loaded with its base model, into which they are merged.
-    Raises InputError that names the model where it cannot be found or is of no use here. Only safetensors are read,
-    and no code that comes with a model is run.
+    Adapters are merged into their base model. Only safetensors are read, and no code shipped with a model is run.
+    Raises InputError, with the model's name, if it cannot be found or used.
     """
     path, config, tokenizer = _described(name)
     base = lora.base_of(Path(path))
@@ -161,10 +159,10 @@ def load(name: str | Path, device: torch.device | str | None = None) -> Loaded:
         )
     except UNLOADABLE as error:
         raise _unloadable(name, error) from error
-    if info["missing_keys"]:  # transformers would fill them with random numbers
+    if info["missing_keys"]:  # transformers would initialise them at random
         raise InputError(
             f"model {str(name)!r}: its file lacks {len(info['missing_keys'])} of the weights "
-            f"({', '.join(sorted(info['missing_keys'])[:3])}); is it complete, and made for writing text?"
+            f"({', '.join(sorted(info['missing_keys'])[:3])}); give a complete checkpoint of a text-generation model"
         )
     return Loaded(str(name), _ready(model, tokenizer).to(device or best_device()), tokenizer)
 
@@ -176,10 +174,10 @@ def _ready(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTra
 
 
 def plain_generation_config(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
-    """Only token ids: a model's own sampling defaults must not change a run silently."""
+    """A config of token ids only, so that a model's sampling defaults never change a run silently."""
     ends = model.generation_config.eos_token_id if model.generation_config is not None else None
     ends = set(ends if isinstance(ends, list) else [] if ends is None else [ends])
-    ends.add(tokenizer.eos_token_id)  # what we train it to end with
+    ends.add(tokenizer.eos_token_id)  # training targets end with it
     return GenerationConfig(
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=sorted(ends) if len(ends) > 1 else tokenizer.eos_token_id,
@@ -189,7 +187,7 @@ def plain_generation_config(model: PreTrainedModel, tokenizer: PreTrainedTokeniz
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, encoder_decoder: bool, question: str) -> list[int]:
-    """Token ids that the model reads: the question with EOS for an encoder, with the separator for a decoder.
+    """Token ids of the model's input: the question with EOS for an encoder, with the separator for a decoder.
 
     A decoder's tokenizer may add its BOS; an EOS that it adds is removed, because the text continues.
     """
@@ -200,12 +198,12 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, encoder_decoder: bool, que
 
 
 def encode_target(tokenizer: PreTrainedTokenizerBase, target: str) -> list[int]:
-    """Token ids of what the model writes, with EOS; the same for both kinds of model, so soft labels fit both."""
+    """Token ids of the target, with EOS; the same for both kinds of model, so that soft labels fit both."""
     return [*tokenizer(target, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
 
 
 def decode(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
-    """Text of generated ids, special tokens left out."""
+    """Decode generated ids, without special tokens."""
     return tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
@@ -217,9 +215,9 @@ _PROBE = "Ann has 12 apples;\u00a0she's given 3.5 away \u2014 r\u00e9sum\u00e9! 
 
 
 def same_tokenizer(a: PreTrainedTokenizerBase, b: PreTrainedTokenizerBase) -> bool:
-    """Whether two tokenizers give the same ids for the same text: same vocabulary, same splitting of a hard probe.
+    """Whether two tokenizers give the same ids for the same text: same vocabulary, same ids for a difficult text.
 
-    Sizes say nothing: FlanT5's tokenizer has 32,100 entries and its config says 32,128 (docs/method.md).
+    Sizes are no evidence: FlanT5's tokenizer has 32,100 entries and its config says 32,128 (docs/method.md).
     """
     if a is b:
         return True
@@ -231,27 +229,27 @@ def same_tokenizer(a: PreTrainedTokenizerBase, b: PreTrainedTokenizerBase) -> bo
 
 
 def require_same_tokenizer(mentor: Loaded, student: Loaded, methods_without: list[str]) -> None:
-    """InputError that names both models where soft labels cannot pass from one to the other."""
+    """Raise InputError, naming both models, if the student cannot use the mentor's soft labels."""
     without = ", ".join(methods_without)
     if mentor.encoder_decoder != student.encoder_decoder:
         kinds = ("a decoder-only model", "an encoder-decoder")
         raise InputError(
-            f"soft labels pass between models of one kind, but mentor {mentor.name!r} is "
+            f"soft labels require two models of the same kind, but mentor {mentor.name!r} is "
             f"{kinds[mentor.encoder_decoder]} and student {student.name!r} is {kinds[student.encoder_decoder]}; "
-            f"choose a pair of one kind, or a method without soft labels: {without}"
+            f"choose two models of the same kind, or a method without soft labels: {without}"
         )
     if not same_tokenizer(mentor.tokenizer, student.tokenizer):
         raise InputError(
-            f"soft labels need one tokenizer on both sides, but mentor {mentor.name!r} "
+            f"soft labels require the same tokenizer for both models, but mentor {mentor.name!r} "
             f"({len(mentor.tokenizer)} tokens) and student {student.name!r} ({len(student.tokenizer)} tokens) have "
-            f"different ones; choose a pair of one family, or a method without soft labels: {without}"
+            f"different ones; choose two models of the same family, or a method without soft labels: {without}"
         )
 
 
 def save(folder: Path, loaded: Loaded, card: dict, adapters_of: str = "") -> None:
-    """Save weights (safetensors), config, tokenizer and a model card (JSON, and README.md for people).
+    """Save weights (safetensors), config, tokenizer and a model card (model_card.json and README.md).
 
-    With `adapters_of`, the name of the base model, the model's adapters alone.
+    With `adapters_of`, the name of the base model, only the adapters are saved.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -266,7 +264,7 @@ def save(folder: Path, loaded: Loaded, card: dict, adapters_of: str = "") -> Non
 
 
 def write_card(folder: Path, card: dict) -> None:
-    """Write model_card.json and the same as a short README.md."""
+    """Write a model card as model_card.json and as a short README.md."""
     folder = Path(folder)
     write_json(folder / CARD, card)
     title = card.get("name", folder.name)

@@ -1,4 +1,4 @@
-"""Sizes of models and of the machines that run them: T5's published shapes, and GPUs' peaks."""
+"""T5's published model sizes, and the peak speed and memory of GPUs."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import torch
 
 @dataclass(frozen=True)
 class T5Shape:
-    """A T5's sizes: width, inner width of the feed-forward layer, layers on either side, heads of 64, gated or not."""
+    """A T5's sizes: model width, feed-forward width, layers per side, attention heads, gated feed-forward or not."""
 
     width: int
     inner: int
@@ -18,7 +18,7 @@ class T5Shape:
     head_width: int = 64
 
 
-T5_SHAPES = {  # as their configs on the hub have them
+T5_SHAPES = {  # from their configs on the hub
     "T5-small": T5Shape(512, 2048, 6, 6, 8, gated=False),
     "T5-base": T5Shape(768, 3072, 12, 12, 12, gated=False),
     "T5-large": T5Shape(1024, 4096, 24, 24, 16, gated=False),
@@ -32,7 +32,7 @@ T5_SHAPES = {  # as their configs on the hub have them
 
 @dataclass(frozen=True)
 class Gpu:
-    """Dense bfloat16 peak in TFLOP/s, memory in GB, its bandwidth in GB/s, as the makers' data sheets say."""
+    """Dense bfloat16 peak in TFLOP/s, memory in GB, bandwidth in GB/s, from the manufacturers' data sheets."""
 
     tflops: float
     memory: float
@@ -44,16 +44,16 @@ GPUS = {
     "h100": Gpu(989, 80, 3350),
     "a100-80": Gpu(312, 80, 2039),
     "a100-40": Gpu(312, 40, 1555),
-    "a6000": Gpu(155, 48, 768),  # the paper's: two of them
+    "a6000": Gpu(155, 48, 768),  # the paper uses two
     "l40s": Gpu(362, 48, 864),
     "rtx4090": Gpu(165, 24, 1008),
     "l4": Gpu(121, 24, 300),
-    "cpu": Gpu(0.1, 16, 20),  # two usual cores, float32
+    "cpu": Gpu(0.1, 16, 20),  # two typical cores, float32
 }
 
 
 def own_gpu() -> str:
-    """The name in GPUS of this machine's GPU; "cpu" where there is none, or none that is known."""
+    """This machine's GPU, by its name in GPUS; "cpu" if there is none or it is unknown."""
     if torch.cuda.is_available():
         found = torch.cuda.get_device_name(0).lower().replace(" ", "").replace("-", "")
         for name in GPUS:

@@ -1,4 +1,4 @@
-"""How an answer of each type is found in a text, or why there is none."""
+"""Answers of each type are found in a text, or missed with a reason."""
 
 import pytest
 
@@ -130,10 +130,10 @@ def test_a_choice_that_cannot_be_found_is_a_miss_with_a_reason(text, reason):
     assert reason in extract("tracking-shuffled-objects", text, BALLS).reason
 
 
-def test_the_words_of_an_option_are_read_in_both_spellings_of_a_question():
+def test_option_words_are_read_in_both_question_formats():
     assert extract("commonsense-qa", "--> New York", PLACES).value == "E"
     assert extract("commonsense-qa", "--> the book store", PLACES).value == "D"  # the longest option, not "store"
-    assert extract("commonsense-qa", "--> New York").value is None  # without the question nobody knows
+    assert extract("commonsense-qa", "--> New York").value is None  # without the question the words are not known
     twins = "Which? (A) red (B) red (C) blue"
     assert extract("commonsense-qa", "--> red", twins).value is None
     assert extract("commonsense-qa", "--> blue", twins).value == "C"
@@ -183,7 +183,7 @@ def test_verdicts(text, verdict):
         " that it is not common",
     ],
 )
-def test_a_verdict_that_is_none_is_a_miss(text):
+def test_an_unclear_verdict_is_a_miss(text):
     found = extract("strategy-qa", text)
     assert found.value is None and found.reason
 
@@ -209,7 +209,7 @@ def test_texts(text, word):
     assert extract("last-letter-concatenation", text).value == word
 
 
-def test_a_text_that_is_none_is_a_miss():
+def test_a_missing_text_answer_is_a_miss():
     assert "no answer" in extract("sandbox-letters", "Let me think about that for you").reason
     assert "longer than 400" in extract("sandbox-letters", "--> " + "word " * 200).reason
     assert extract("sandbox-letters", '--> ".').value is None

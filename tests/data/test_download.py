@@ -1,4 +1,4 @@
-"""The paper's data come as pinned, from a local copy or a server, or not at all."""
+"""The paper's data are installed as pinned, from a local copy or a server, or not at all."""
 
 import re
 import threading
@@ -28,7 +28,7 @@ def relative_files(root) -> set[str]:
 # pinned hashes
 
 
-def test_blob_hash_is_gits():
+def test_blob_hash_matches_git():
     assert fetching.blob_hash(b"") == "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"  # git's well-known empty blob
     assert fetching.blob_hash(b"hello\n") == "ce013625030ba8dba906f756967f9e9ca394464a"
 
@@ -101,10 +101,12 @@ def test_a_wrong_file_in_place_that_the_source_lacks_is_reported(tmp_path, monke
 
 
 @pytest.mark.parametrize("source", ["nowhere", "copy/data"])
-def test_a_source_without_data_is_refused(tmp_path, monkeypatch, source):
+def test_a_source_without_data_is_rejected(tmp_path, monkeypatch, source):
     official_files.pin(monkeypatch)
     official_files.write_tree(tmp_path / "copy")
-    with pytest.raises(InputError, match="holds none of the official files; give the folder that holds data/main/"):
+    with pytest.raises(
+        InputError, match="contains none of the official files; give the folder that contains data/main/"
+    ):
         fetch(tmp_path / "here", tmp_path / source, say=quiet)
 
 
@@ -120,7 +122,7 @@ def test_a_destination_that_cannot_be_written(tmp_path, monkeypatch):
 
 
 class Server:
-    """A local server of the synthetic files; `faults[path]` are played once each, or for ever where it is a text."""
+    """A local server of the synthetic files; `faults[path]` are used once each, or always if it is a string."""
 
     def __init__(self, files: dict[str, bytes]):
         self.faults, self.asked = {}, []
@@ -178,24 +180,24 @@ def test_download(server, tmp_path):
     assert all((tmp_path / path).read_bytes() == content for path, content in files.items())
 
 
-def test_a_dropped_connection_and_a_busy_server_are_tried_again(server, tmp_path):
+def test_a_dropped_connection_and_a_busy_server_are_retried(server, tmp_path):
     server.faults = {SVAMP: ["drop", "503", "drop"]}
     assert download(server, tmp_path).complete
     assert Counter(server.asked)[SVAMP] == 4
 
 
-def test_a_download_goes_on_where_it_broke_off(server, tmp_path):
+def test_an_interrupted_download_resumes(server, tmp_path):
     server.faults = {SVAMP: "drop", LETTERS: "500"}
     report = download(server, tmp_path)
     assert set(report.failed) == {SVAMP, LETTERS} and "HTTP status 500" in report.failed[LETTERS]
-    assert Counter(server.asked)[SVAMP] == 4  # and then it gave up
+    assert Counter(server.asked)[SVAMP] == 4  # then it stopped
     assert relative_files(tmp_path) == set(official_files.contents()) - {SVAMP, LETTERS}  # nothing half-installed
     server.faults, server.asked = {}, []
     again = download(server, tmp_path)
     assert set(again.installed) == set(server.asked) == {SVAMP, LETTERS} and again.complete
 
 
-def test_a_file_that_the_server_lacks_is_missing_and_not_tried_again(server, tmp_path):
+def test_a_file_that_the_server_lacks_is_missing_and_not_retried(server, tmp_path):
     server.faults = {SVAMP: "404"}
     report = download(server, tmp_path)
     assert report.missing == (SVAMP,) and not report.failed
@@ -210,13 +212,13 @@ def test_a_wrong_download_is_not_installed(server, tmp_path):
     assert not (tmp_path / SVAMP).exists()
 
 
-def test_a_server_that_hangs_is_given_up(server, tmp_path):
+def test_a_hanging_server_times_out(server, tmp_path):
     server.faults = {SVAMP: "hang"}
     report = download(server, tmp_path, timeout=0.2, attempts=1)
     assert list(report.failed) == [SVAMP] and "Timeout" in report.failed[SVAMP]
 
 
-def test_without_a_network_it_gives_up_at_once(server, tmp_path):
+def test_without_a_network_it_stops_immediately(server, tmp_path):
     server.close()
     report = download(server, tmp_path, attempts=2)
     reasons = list(report.failed.values())
@@ -225,6 +227,6 @@ def test_without_a_network_it_gives_up_at_once(server, tmp_path):
     assert not relative_files(tmp_path)
 
 
-def test_an_address_that_is_none():
-    with pytest.raises(InputError, match="base_url: 'example.org'"):
+def test_an_invalid_address_is_rejected():
+    with pytest.raises(InputError, match="base_url must start with .*, got 'example.org'"):
         fetch("unused", base_url="example.org", say=quiet)

@@ -1,4 +1,4 @@
-"""The official files, in small: which questions and rationales they hold, and what is left out by name."""
+"""Small copies of the official files: the questions and rationales read, and the rows left out."""
 
 import json
 from collections import Counter
@@ -59,7 +59,7 @@ def test_a_held_out_questions_rationales_are_held_out_too(tree):
         assert all(official.HELD_OUT in why for why in sound.dropped)
 
 
-def test_a_question_that_comes_twice_is_taken_once(tree):
+def test_a_repeated_question_is_taken_once(tree):
     for protocol in PROTOCOLS:
         task = load_task("asdiv", protocol)
         assert len(task.train) == 3 and official_files.adds_up(task)
@@ -77,7 +77,7 @@ def test_a_repeated_question_with_another_answer_is_named(tree):
     assert "repeats the question of row 1, with the answer '5' instead of '4'" in load_task("asdiv").dropped[0]
 
 
-def test_rationales_of_no_training_question_or_of_another_label_are_dropped_by_name(tree):
+def test_rationales_of_unknown_questions_or_other_labels_are_dropped_and_listed(tree):
     path = tree / "data/skeleton/svamp_train.json"
     rows = json.loads(path.read_text())
     rows[0]["answer"] = "4"
@@ -103,7 +103,7 @@ def test_only_the_published_wrong_label_is_corrected(tree):
     task = load_task("last-letter-concatenation")
     assert task.corrected == () and task.test[1].answer == "aab"
     (tree / LETTERS).write_text((tree / LETTERS).read_text().replace('"aab"', '"other"'))
-    task = load_task("last-letter-concatenation")  # nor is one that is not the published one
+    task = load_task("last-letter-concatenation")  # a label other than the published one is not corrected
     assert task.corrected == () and task.test[1].answer == "other"
 
 
@@ -156,7 +156,7 @@ def test_read_dev(tmp_path):
     with pytest.raises(InputError, match="dev.json, row 3: repeats the question of row 1; remove one"):
         read_dev(path, "svamp")
     path.write_text(json.dumps([{"instruction": "How many?", "label": 14}]))
-    with pytest.raises(InputError, match="dev.json, row 1: label: wrong type a number"):
+    with pytest.raises(InputError, match="dev.json, row 1: label must be a string, got a number"):
         read_dev(path, "svamp")
 
 
@@ -164,11 +164,14 @@ def test_read_dev(tmp_path):
     ("content", "message"),
     [
         (b"", "the file is empty"),
-        (b"[]", "holds no row"),
+        (b"[]", "expected at least one row"),
         (b'[\n {"input": "q",\n', "line 3: not valid JSON"),
         (b'[{"input": "\xff"}]', "line 1: not UTF-8"),
         (b'[{"input": "q"}]', "row 1: the key 'answer' is missing"),
-        (b'[{"input": "q", "answer": "a"}, {"input": ["q"], "answer": "a"}]', "row 2: input: wrong type an array"),
+        (
+            b'[{"input": "q", "answer": "a"}, {"input": ["q"], "answer": "a"}]',
+            "row 2: input must be a string, got an array",
+        ),
         (b'[{"input": "q", "answer": "a", "label": "a"}]', "row 1: unknown key 'label'"),
     ],
 )
@@ -185,7 +188,7 @@ def test_wrong_settings_are_named(tree):
         load_task("svamp", last_letter_labels="fixed")
     with pytest.raises(InputError, match="family must be one of flan-t5_large, t5_large, got 'gpt2'"):
         mentor_rationales("svamp", "gpt2")
-    with pytest.raises(InputError, match="sandbox-sums has no official data; these have: gsm8k"):
+    with pytest.raises(InputError, match="sandbox-sums has no official data; choose one of gsm8k"):
         teacher_rationales("sandbox-sums")
     with pytest.raises(InputError, match=r"gsm8k_test.json: no such file; run `python -m mentor_kd data fetch`"):
         load_task("gsm8k")

@@ -1,4 +1,4 @@
-"""The official files themselves, where they are."""
+"""The official files themselves, if they are installed."""
 
 import json
 import re
@@ -61,7 +61,7 @@ def test_every_real_file_is_read(path):
     file = official.official_file(path)
     name = next(name for base, name in NAMES.items() if file.name.startswith(base))
     count = len(json.loads(file.read_text(encoding="utf-8")))
-    if "prompt" in path:  # six stored outputs a question, which nothing here reads
+    if "prompt" in path:  # six stored outputs per question, which the package does not use
         assert count == SIZES[name][0]
         return
     questions = read_official_questions(file, name)
@@ -119,7 +119,7 @@ def test_real_last_letter_labels():
 
 @real
 @pytest.mark.parametrize("name", RIGHT_OF_MENTOR)
-def test_real_mentor_verdicts_are_upstreams(name):
+def test_real_mentor_verdicts_match_upstream(name):
     base = TASKS[name].official
     needed = {f"data/main/{base}_test.json", f"data/aug/flan-t5_large/{base}_rand3_aug3.json"}
     if not needed <= set(REAL):
@@ -131,7 +131,7 @@ def test_real_mentor_verdicts_are_upstreams(name):
 @real
 @pytest.mark.parametrize("name", TEACHER_QUESTIONS)
 def test_padding_on_real_rationales_is_small(name, tmp_path):
-    """Slots for each real token: at most 1.15 with 8 rationales a step, at most 1.10 with a token budget."""
+    """Slots per real token: at most 1.15 with 8 rationales per step, at most 1.10 with a token budget."""
     base = TASKS[name].official
     if not {f"data/main/{base}_3_train.json", f"data/main/{base}_test.json"} <= set(REAL):
         pytest.skip(f"the official data here lacks {name}'s teacher rationales or test questions")

@@ -1,4 +1,4 @@
-"""Our verdict on every official row that has a completion, against the published one: the same but for a listed set."""
+"""Our verdict on every official row with a completion is the published one, except for a listed set."""
 
 import json
 
@@ -7,9 +7,9 @@ import pytest
 from mentor_kd.data.tasks import TASKS, judge
 from mentor_kd.files import official_root
 
-# (file, row from 0): why we call right what upstream calls wrong. There is no row the other way round.
+# (file, row from 0): why we judge correct what upstream judges wrong. The opposite does not occur.
 HYPHENS = "the letters are joined by hyphens, as in h-e-e-o: spelled out, not another answer"
-PUNCTUATION = "the verdict stands with punctuation on it, as in `yes!`"
+PUNCTUATION = "the verdict has punctuation attached, as in `yes!`"
 DETERMINER = "a `no` that belongs to a noun, as in `no evidence`, is not the verdict"
 EXPLAINED = {
     ("main/last_letter_concatenation_test.json", 33): HYPHENS,
@@ -36,10 +36,10 @@ def task_of(name: str):
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_our_verdict_is_upstreams_but_for_the_listed_rows(name):
+def test_verdicts_match_upstream_except_for_the_listed_rows(name):
     path = official_root() / "data" / name
     if not path.is_file():
-        pytest.skip(f"{path} is not there: `python -m mentor_kd data fetch` gets it")
+        pytest.skip(f"{path} is missing; run `python -m mentor_kd data fetch`")
     rows = json.loads(path.read_text(encoding="utf-8"))
     assert len(rows) == ROWS[name]
     differ = {}

@@ -1,4 +1,4 @@
-"""Answers by a regular expression of the task's own."""
+"""Answers found with a task's regular expression."""
 
 import pytest
 
@@ -21,14 +21,14 @@ CLOCK = Task("clock", "pattern", pattern="0?([0-9]{1,2}:[0-9][0-9])")
         ("", None, "the text is empty"),
     ],
 )
-def test_an_answer_by_a_pattern_of_ones_own(text, value, reason):
+def test_answers_by_your_own_pattern(text, value, reason):
     found = extract(CLOCK, text)
     assert (found.value, found.reason) == (value, reason)
     if value:
         assert text[found.start : found.end] == value
 
 
-def test_patterns_compare_by_their_group_and_without_case():
+def test_patterns_are_compared_by_group_and_without_case():
     assert same_answer(CLOCK, "09:05", "9:05") and not same_answer(CLOCK, "9:05", "19:05")
     chess = Task("chess", "pattern", pattern="[NBRQK]?[a-h][1-8]")
     assert judge(chess, "--> nf3", "Nf3").correct
@@ -40,13 +40,13 @@ def test_patterns_compare_by_their_group_and_without_case():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"answer_type": "pattern"}, "go together"),
-        ({"answer_type": "number", "pattern": "x"}, "go together"),
-        ({"answer_type": "pattern", "pattern": "("}, "no regular expression"),
-        ({"answer_type": "pattern", "pattern": "x*"}, "found in nothing at all"),
-        ({"answer_type": "pattern", "pattern": 5}, "no regular expression"),
+        ({"answer_type": "pattern"}, "is required with answer_type 'pattern'"),
+        ({"answer_type": "number", "pattern": "x"}, "is required with answer_type 'pattern' and only then"),
+        ({"answer_type": "pattern", "pattern": "("}, "is not a regular expression"),
+        ({"answer_type": "pattern", "pattern": "x*"}, "must not match the empty string"),
+        ({"answer_type": "pattern", "pattern": 5}, "is not a regular expression"),
     ],
 )
-def test_a_pattern_that_cannot_be_is_refused(arguments, words):
+def test_an_invalid_pattern_is_rejected(arguments, words):
     with pytest.raises(InputError, match=words):
         Task("mine", **arguments)

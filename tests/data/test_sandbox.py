@@ -15,7 +15,7 @@ from mentor_kd.files import InputError
 
 
 def solve(family, text):
-    """The answer, worked out from the text in another way than the sandbox's."""
+    """The answer, computed from the text independently of the sandbox."""
     if family == "sandbox-letters":
         return "".join(re.findall(r"(\w)(?= |\")", text.split('"')[1] + '"'))
     if family == "sandbox-shuffled":
@@ -56,12 +56,12 @@ def shipped():
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_shipped_files_are_what_the_rules_make(shipped, family):
+def test_the_shipped_files_match_the_rules(shipped, family):
     assert shipped[family] == made_splits(family, **SHIPPED)
 
 
 def made_splits(family, train, dev, test, seed):
-    """How data/sandbox/ was made: distinct questions; the test questions have a seed of their own."""
+    """How data/sandbox/ was generated: distinct questions; the test questions use another seed."""
     known = make_questions(family, train + dev, seed)
     rows = [dataclasses.replace(row, split="train" if i < train else "dev") for i, row in enumerate(known)]
     return rows + make_questions(family, test, seed + 1_000_003, "test", frozenset(row.id for row in rows))
@@ -76,7 +76,7 @@ def test_the_shipped_splits_are_distinct_and_of_the_stated_size(shipped, family)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_answer_is_right(shipped, family):
+def test_every_answer_is_correct(shipped, family):
     wrong = [row for row in shipped[family] if solve(family, row.question) != row.answer]
     assert wrong == []
     assert len({row.answer for row in shipped[family]}) >= (3 if family == "sandbox-shuffled" else 50)
@@ -97,7 +97,7 @@ def test_answers_by_hand():
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_same_seed_makes_the_same_questions_and_another_seed_others(family):
+def test_a_seed_determines_the_questions(family):
     first = make_questions(family, 30, seed=1)
     assert make_questions(family, 30, seed=1) == first
     assert make_questions(family, 10, seed=1) == first[:10]
@@ -113,7 +113,7 @@ def test_questions_to_avoid_are_avoided():
 
 def test_more_questions_than_there_are_is_an_error(monkeypatch):
     monkeypatch.setitem(sandbox._ASK, "sandbox-letters", lambda rng: sandbox._ask_letters(random.Random(1)))
-    with pytest.raises(InputError, match="sandbox-letters has no 2 distinct questions"):
+    with pytest.raises(InputError, match="sandbox-letters does not have 2 distinct questions"):
         make_questions("sandbox-letters", 2, seed=0)
 
 
@@ -133,13 +133,13 @@ def test_more_questions_than_there_are_is_an_error(monkeypatch):
         "Ann has a red ball. First, Ann and Bob swap. At the end, which ball does Cid have? (A) red ball",
     ],
 )
-def test_foreign_questions_are_refused(family, text):
+def test_foreign_questions_are_rejected(family, text):
     with pytest.raises(InputError, match=f"is not a question of {family}"):
         explain(read_question(family, text))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_questions_of_the_other_families_are_refused(family):
+def test_questions_of_the_other_families_are_rejected(family):
     for other in FAMILIES:
         question = make_questions(other, 1, seed=0)[0].question
         if other == family:
@@ -150,7 +150,7 @@ def test_questions_of_the_other_families_are_refused(family):
 
 
 @given(st.sampled_from(FAMILIES), st.text(max_size=80))
-def test_any_text_is_read_or_refused(family, text):
+def test_any_text_is_read_or_rejected(family, text):
     with pytest.raises(InputError):
         read_question(family, text)
 
@@ -159,7 +159,7 @@ def test_any_text_is_read_or_refused(family, text):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_style_concludes_with_the_right_answer_in_a_text_of_its_own(family):
+def test_every_style_gives_the_correct_answer_in_a_different_text(family):
     for question in make_questions(family, 60, seed=4):
         facts = read_question(family, question.question)
         told = [explain(facts, style) for style in sandbox.STYLES]
@@ -204,14 +204,14 @@ def test_the_teacher_annotates_the_set_share(coverage, count):
     assert Counter(index for _, index, *_ in rows) == {0: count, 1: count}
 
 
-def test_more_coverage_keeps_what_less_had():
+def test_more_coverage_adds_to_what_less_coverage_annotates():
     questions = make_questions("sandbox-sums", 50, seed=0)
     few = annotate(questions, TeacherSettings(coverage=0.3))
     many = annotate(questions, TeacherSettings(coverage=0.8))
     assert len(few) < len(many) and set(few) <= set(many)
 
 
-def test_annotation_follows_the_seed_and_not_the_order():
+def test_annotation_depends_on_the_seed_and_not_on_the_order():
     questions = make_questions("sandbox-letters", 40, seed=0)
     rows = annotate(questions, TeacherSettings(seed=1))
     assert annotate(questions, TeacherSettings(seed=1)) == rows

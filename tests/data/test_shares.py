@@ -24,28 +24,28 @@ def everything(tmp_path_factory):
     return collected(tmp_path_factory.mktemp("run") / TASK)
 
 
-def test_a_share_of_questions_takes_them_with_all_their_rationales(everything):
+def test_a_share_of_questions_includes_all_their_rationales(everything):
     used, facts = draw(everything, ShareSettings(0.4, "questions"))
     assert len(everything) == 60 and len(used) == 24 and len({row.question_id for row in used}) == 8
     assert facts == {
         **{"share": 0.4, "of": "questions", "collected": 60, "used": 24, "set_aside": 36},
         **{"questions_collected": 20, "questions_used": 8},
     }
-    assert used == [row for row in everything if row in used]  # in the order given
+    assert used == [row for row in everything if row in used]  # in the given order
 
 
-def test_a_share_of_rationales_is_drawn_singly_and_reaches_more_questions(everything):
+def test_a_share_of_rationales_covers_more_questions(everything):
     used, facts = draw(everything, ShareSettings(0.4, "rationales"))
     assert len(used) == facts["used"] == 24 and facts["set_aside"] == 36
     assert facts["questions_used"] > 8
 
 
 @pytest.mark.parametrize("unit", ["questions", "rationales"])
-def test_a_smaller_share_is_a_part_of_a_larger_one_and_another_seed_draws_another(everything, unit):
+def test_a_smaller_share_is_a_subset_of_a_larger_one_and_the_seed_matters(everything, unit):
     before: set[str] = set()
     for share in (0.001, 0.1, 0.5, 0.9, 1.0):
         now = {row.id for row in draw(everything, ShareSettings(share, unit))[0]}
-        assert before < now  # 0.001 is one unit at the least
+        assert before < now  # 0.001 still gives one unit
         before = now
     assert len(before) == 60
     others = {row.id for row in draw(everything, ShareSettings(0.5, unit, seed=1))[0]}
@@ -58,14 +58,14 @@ def test_mentor_and_counts_know_the_share_only(tmp_path, everything):
     facts = read_json(folder / "collected" / "manifest.json")["teacher_share"]
     assert facts["used"] + facts["set_aside"] == facts["collected"] == len(everything)
     assert {row.id for row in rows} < {row.id for row in everything} and len(rows) == facts["used"]
-    assert len(questions(folder, "train")) == 40  # the mentor may still write for all of them
+    assert len(questions(folder, "train")) == 40  # the mentor may still generate for all of them
     explained = {row.question_id for row in rows if row.correct}
     assert {q.id for q in missed(folder)} == {q.id for q in questions(folder, "train")} - explained
     mentor = steps.train_mentor(folder, model, TrainSettings(epochs=1, batch_size=16))
     assert set(mentor["inputs"]["data"]["rows"]) <= {row.id for row in rows if row.correct}
 
 
-def test_the_whole_is_what_it_was_before_there_were_shares(tmp_path, everything):
+def test_a_share_of_one_changes_nothing(tmp_path, everything):
     folder = tmp_path / TASK
     assert collected(folder, share=1.0, unit="rationales", seed=7) == everything
     manifest = read_json(folder / "collected" / "manifest.json")
@@ -82,6 +82,6 @@ def test_the_whole_is_what_it_was_before_there_were_shares(tmp_path, everything)
         ({"seed": -1}, "seed must be an integer >= 0"),
     ],
 )
-def test_a_share_that_cannot_be_is_refused(share, words):
+def test_an_invalid_share_is_rejected(share, words):
     with pytest.raises(InputError, match=words):
         ShareSettings(**share)

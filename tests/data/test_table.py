@@ -44,7 +44,7 @@ def test_a_csv_with_every_column(tmp_path):
     assert rows[0].original == "2 + 3 = 5. --> 5" and rows[0].source == "teacher"
 
 
-def test_the_conclusion_stands_once_in_the_training_text(tmp_path):
+def test_the_training_text_has_one_conclusion(tmp_path):
     _, [row] = read_table(jsonl(tmp_path, {"question": "q?", "answer": "5", "rationale": "2 + 3 = 5 --> 5"}), TASK)
     assert target(row) == "2 + 3 = 5 --> 5"
 
@@ -56,7 +56,7 @@ def test_the_conclusion_stands_once_in_the_training_text(tmp_path):
         ("The answer is 5.", "5", True, ""),
         ("The answer is 7.", "7", False, ""),
         ("So five. --> 5", "5", True, ""),
-        ("So five. --> a few", None, False, None),  # a conclusion that is none is a miss, not the table's answer
+        ("So five. --> a few", None, False, None),  # an unreadable conclusion is a miss; the table's answer is not used
     ],
 )
 def test_what_a_rationale_concludes(tmp_path, rationale, prediction, correct, miss):
@@ -82,14 +82,17 @@ def test_an_empty_split_is_train(tmp_path, split):
     [
         ("question,answer\n", r"table\.csv: the table has no rows"),
         ("", r"table\.csv: the table has no rows"),
-        ("question,reply\nOne?,1\n", r"line 2: unknown column 'reply'; there are question, answer"),
+        ("question,reply\nOne?,1\n", r"line 2: unknown column 'reply'; the columns are question, answer"),
         ("question\nOne?\n", r"line 2: the column 'answer' is missing"),
-        ("question,answer\nOne?,1\nTwo, or three?,2\n", r"line 3: 2 columns were expected; put texts with commas"),
-        ("question,answer\nOne?\n", r"line 2: 2 columns were expected"),
+        ("question,answer\nOne?,1\nTwo, or three?,2\n", r"line 3: expected 2 columns; put texts that contain commas"),
+        ("question,answer\nOne?\n", r"line 2: expected 2 columns"),
         ('question,answer\nOne?,"1\n', r"line 2: not valid CSV"),
-        ("question,answer\nOne?,\n", r"line 2: answer: is empty"),
+        ("question,answer\nOne?,\n", r"line 2: answer must not be empty"),
         ("question,answer,split\nOne?,1,validation\n", r"line 2: split must be one of 'train'.*got 'validation'"),
-        ("question,answer\nOne?,1\nTwo?,2\nOne?,3\n", r"line 4: the same question .*answer '1' .*here they are '3'"),
+        (
+            "question,answer\nOne?,1\nTwo?,2\nOne?,3\n",
+            r"line 4: the same question .*answer '1' .*but '3' and 'train' here",
+        ),
         ("question,answer,split\nOne?,1,train\nOne?,1,test\n", r"line 3: the same question .*split 'train'"),
     ],
 )
@@ -102,10 +105,10 @@ def test_a_wrong_table_is_named_with_its_line(tmp_path, text, message):
     ("row", "message"),
     [
         ({"question": "q?"}, "line 1: the column 'answer' is missing"),
-        ({"question": "q?", "answer": None}, "line 1: answer: expected a text, got None"),
-        ({"question": 7, "answer": "5"}, "line 1: question: expected a text, got 7"),
-        ({"question": "q?", "answer": "5", "rationale": ["a"]}, r"line 1: rationale: expected a text, got \['a'\]"),
-        ({"question": "q?", "answer": "5", "split": 1}, "line 1: split: expected a text, got 1"),
+        ({"question": "q?", "answer": None}, "line 1: answer must be a string, got None"),
+        ({"question": 7, "answer": "5"}, "line 1: question must be a string, got 7"),
+        ({"question": "q?", "answer": "5", "rationale": ["a"]}, r"line 1: rationale must be a string, got \['a'\]"),
+        ({"question": "q?", "answer": "5", "split": 1}, "line 1: split must be a string, got 1"),
         ({"question": "q?", "answer": "5", "note": "x"}, "line 1: unknown column 'note'"),
     ],
 )
@@ -114,7 +117,7 @@ def test_a_wrong_row_of_jsonl_is_named_with_its_line(tmp_path, row, message):
         read_table(jsonl(tmp_path, row), TASK)
 
 
-def test_other_kinds_of_file_are_refused(tmp_path):
+def test_other_kinds_of_file_are_rejected(tmp_path):
     with pytest.raises(InputError, match=r"must end in \.csv or \.jsonl, got '\.xlsx'"):
         read_table(tmp_path / "table.xlsx", TASK)
     with pytest.raises(InputError, match=r"gone\.csv: no such file"):
@@ -139,7 +142,7 @@ def test_an_unclear_conclusion_is_a_miss_and_not_the_tables_answer(tmp_path, tex
     assert not row.correct and row.prediction is None and row.miss
 
 
-def test_a_gold_answer_that_is_none_of_the_tasks_type_is_refused(tmp_path):
+def test_a_gold_answer_of_the_wrong_type_is_rejected(tmp_path):
     with pytest.raises(InputError, match="line 1: the answer 'many' is not of type 'number'"):
         read_table(jsonl(tmp_path, {"question": "q", "answer": "many"}), TASK)
     with pytest.raises(InputError, match="the answer 'F' is not of type 'choice' .one of the letters ABCDE"):

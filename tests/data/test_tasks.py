@@ -1,4 +1,4 @@
-"""Tasks: when two answers are equal, how a text is judged, and what holds of any text."""
+"""Tasks: equality of answers, judgement of texts, and properties that hold for any text."""
 
 import string
 import time
@@ -95,14 +95,14 @@ def test_when_answers_are_equal(task, a, b, equal):
     assert same_answer(task, b, a) is equal
 
 
-def test_a_judgement_carries_where_the_answer_stands():
+def test_a_judgement_has_the_span_of_the_answer():
     text = "He pays 3 times $400. --> $1,200 in all"
     judgement = judge("gsm8k", text, "1200")
     assert judgement.correct and judgement.prediction == "1200" and judgement.reason == ""
     assert text[judgement.start : judgement.end] == "$1,200"
 
 
-def test_a_malformed_gold_answer_makes_the_prediction_wrong_and_says_so():
+def test_a_malformed_gold_answer_makes_the_prediction_wrong_with_a_reason():
     judgement = judge("gsm8k", "--> 12", "a dozen")
     assert judgement.prediction == "12" and not judgement.correct
     assert "'a dozen'" in judgement.reason
@@ -139,7 +139,7 @@ def test_split_target():
     assert split_target("a -->") == ("a", "")
 
 
-def test_a_task_of_ones_own_is_one_task():
+def test_your_own_task():
     grades = Task("grades", "choice", choices="1234")
     assert judge(grades, "It is good. --> (2)", "2").correct
     assert judge(grades, "--> very good", "1", "Which? (1) very good, (2) good").correct
@@ -148,7 +148,7 @@ def test_a_task_of_ones_own_is_one_task():
     assert get_task(capital) is capital
 
 
-def test_wrong_use_is_an_input_error_that_helps():
+def test_invalid_arguments_raise_a_helpful_input_error():
     with pytest.raises(InputError, match="gsm8k, asdiv"):
         get_task("gsm9k")
     with pytest.raises(InputError, match="sound, paper"):
@@ -206,7 +206,7 @@ def test_a_word_is_found_however_it_is_given(word):
 
 
 @given(st.sampled_from(OF_EACH_TYPE), WRITTEN, WRITTEN, WRITTEN, st.sampled_from(["sound", "paper"]))
-def test_what_stands_before_the_marker_never_matters(task, before, text, gold, mode):
+def test_text_before_the_marker_never_matters(task, before, text, gold, mode):
     short, long = f"{MARKER} {text}", f"{before}{MARKER} {text}"
     first, second = judge(task, short, gold, BALLS, mode), judge(task, long, gold, BALLS, mode)
     assert (first.prediction, first.correct, first.reason) == (second.prediction, second.correct, second.reason)

@@ -63,7 +63,7 @@ def test_training_is_stopped_by_the_button_and_goes_on(lab, page, reports):
         b.activeCellIndex = b.widgets.findIndex(w => w.model.toJSON().source.includes({TRAINING!r}))}}"""
     )
     book.command("notebook:run-cell")
-    page.get_by_text(re.compile(rf"\({stopped} were done before\)")).wait_for(timeout=90e3)
+    page.get_by_text(re.compile(rf"\({stopped} already done\)")).wait_for(timeout=90e3)
     book.run_all()
     manifest = read_json(work.parent / "manifest.json")
     logged = [row["step"] for _, row in read_jsonl(work.parent / "metrics.jsonl")]

@@ -105,4 +105,4 @@ def test_start_copies_a_folder_to_work_in(installed, tmp_path):
 def test_start_overwrites_nothing(installed, tmp_path):
     run(installed, tmp_path, "mentor-kd", "start", "mine")
     done = subprocess.run([str(installed / "mentor-kd"), "start", "mine"], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 2 and "exists already" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and "already exists" in done.stderr and "Traceback" not in done.stderr

@@ -54,7 +54,7 @@ def test_targets_end_with_eos_and_prompts_of_decoders_with_the_separator(loaded)
     assert said == ("How many?</s>" if loaded.encoder_decoder else "How many?\n###\n")
 
 
-def test_too_long_rows_are_named_and_none_is_cut(loaded):
+def test_too_long_rows_are_listed_and_none_is_truncated(loaded):
     rows = [("short", "A?", "b --> c"), ("long", "A?", "b " * 300 + "--> c"), ("asked long", "A? " * 300, "b --> c")]
     kept, too_long = encode(loaded, rows, 250)
     assert [e.id for e in kept] == ["short"]
@@ -81,17 +81,17 @@ def test_padding_by_hand():
     assert mask(rows, left=True).tolist() == [[1, 1, 1], [0, 0, 1]]
 
 
-def test_a_decoder_is_fed_and_scored_where_it_should_be(decoder):
+def test_inputs_and_labels_of_a_decoder(decoder):
     end = decoder.tokenizer.eos_token_id
-    assert decoder.tokenizer.pad_token_id == end  # GPT-2: the id of padding is that of the real end
+    assert decoder.tokenizer.pad_token_id == end  # GPT-2: PAD and EOS have the same id
     inputs = model_inputs([Example("a", [11, 12], [21, 22, end]), Example("b", [13], [23, end])], decoder)
     assert inputs["input_ids"].tolist() == [[11, 12, 21, 22], [13, 23, end, end]]
     assert inputs["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
-    # the prompt's last position predicts the first target token; the real end is scored, the padding is not
+    # the prompt's last position predicts the first target token; the real EOS is scored, the padding is not
     assert inputs["labels"].tolist() == [[IGNORED, 21, 22, end], [23, end, IGNORED, IGNORED]]
 
 
-def test_an_encoder_decoder_is_fed_and_scored_where_it_should_be(encoder_decoder):
+def test_inputs_and_labels_of_an_encoder_decoder(encoder_decoder):
     inputs = model_inputs([Example("a", [11, 12, 1], [21, 22, 1]), Example("b", [13, 1], [23, 1])], encoder_decoder)
     assert inputs["input_ids"].tolist() == [[11, 12, 1], [13, 1, 0]]
     assert inputs["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
@@ -101,7 +101,7 @@ def test_an_encoder_decoder_is_fed_and_scored_where_it_should_be(encoder_decoder
 
 @torch.inference_mode()
 def next_token_logits(loaded, example):
-    """For each target token, the logits that predict it, one forward pass a token and nothing else in the batch."""
+    """The logits that predict each target token, from one forward pass per token and no other rows."""
     found = []
     for i in range(len(example.target)):
         so_far = example.target[:i]
@@ -148,7 +148,7 @@ def test_parts_differ_by_at_most_one_and_lose_nothing(rows, parts):
     epochs=st.integers(1, 3),
     seed=st.integers(0, 5),
 )
-def test_every_row_once_an_epoch_in_steps_of_equal_size(lengths, accumulation, times, epochs, seed):
+def test_every_row_occurs_once_per_epoch_in_steps_of_equal_size(lengths, accumulation, times, epochs, seed):
     size = accumulation * times
     steps = steps_per_epoch(len(lengths), size)
     if len(lengths) // steps < accumulation:
@@ -166,13 +166,13 @@ def test_every_row_once_an_epoch_in_steps_of_equal_size(lengths, accumulation, t
     assert max(together) - min(together) <= 1 and max(together) <= size
 
 
-def test_a_row_that_no_micro_batch_can_hold_is_said_so():
-    # 5 rows in steps of up to 4 are steps of 2 and 3, which cannot be cut into 4 batches
+def test_too_much_accumulation_is_rejected():
+    # 5 rows in steps of up to 4 are steps of 2 and 3, which cannot be split into 4 batches
     with pytest.raises(InputError, match="accumulation"):
         BucketBatches([(1,)] * 5, 4, 4, 2, 0)
 
 
-def test_the_same_seed_gives_the_same_batches_and_another_seed_or_epoch_others():
+def test_batches_are_determined_by_seed_and_epoch():
     lengths = [(i % 17, i % 5) for i in range(100)]
 
     def plan(seed, steps=26):
@@ -191,7 +191,7 @@ def test_micro_batches_of_a_step_hold_the_rows_of_the_step_without_accumulation(
     assert [a + b for a, b in zip(halves[::2], halves[1::2], strict=True)] == whole
 
 
-def test_padding_by_hand_in_numbers():
+def test_padding_waste_by_hand():
     rows = [Example("a", [0] * 4, [0] * 2), Example("b", [0] * 2, [0] * 5), Example("c", [0] * 1, [0] * 1)]
     # encoder: 4+2 real of 4*2, 1 of 1; decoder: 2+5 of 5*2, 1 of 1: 20 slots for 15 tokens
     assert padding_waste(rows, [[0, 1], [2]], True) == pytest.approx((8 + 1 + 10 + 1) / (6 + 1 + 7 + 1))
@@ -209,7 +209,7 @@ def test_buckets_waste_far_less_than_chance():
 
 
 def test_both_lengths_of_an_encoder_decoder_count():
-    """Sorting by the target alone would leave the prompts as long as chance has them."""
+    """Sorting by the target alone would leave the prompts in random order."""
     rows = [Example(str(i), [0] * (5 + i * 53 % 61), [0] * (5 + i * 37 % 67)) for i in range(512)]
     lengths = row_lengths(rows, True)
     split = padding_waste(rows, BucketBatches(lengths, 8, 1, 64, 0).epoch(0), True)
@@ -223,7 +223,7 @@ def test_both_lengths_of_an_encoder_decoder_count():
     accumulation=st.sampled_from([1, 3]),
 )
 @example(lengths=[(35, 30)], budget=1, accumulation=1)  # a row longer than a whole mega-batch
-def test_a_token_budget_is_kept_and_every_row_stands_once(lengths, budget, accumulation):
+def test_a_token_budget_is_kept_and_every_row_occurs_once(lengths, budget, accumulation):
     batches = BucketBatches(lengths, 8, accumulation, 0, 0, token_budget=budget, epochs=2)
     for number in range(2):
         found = batches.epoch(number)
@@ -235,10 +235,10 @@ def test_a_token_budget_is_kept_and_every_row_stands_once(lengths, budget, accum
     assert epochs <= len(list(batches)) == batches.steps * accumulation < epochs + accumulation
 
 
-# the output layer taken off
+# without the output layer
 
 
-def test_the_output_layer_makes_the_logits_of_what_it_reads(loaded):
+def test_the_output_layer_turns_target_states_into_logits(loaded):
     chosen = tiny.examples(loaded, 3)
     inputs = model_inputs(chosen, loaded)
     head = loaded.model.get_output_embeddings()
@@ -249,7 +249,7 @@ def test_the_output_layer_makes_the_logits_of_what_it_reads(loaded):
     assert has_plain_head(loaded)
 
 
-def test_a_model_that_scales_its_logits_afterwards_is_found_out(loaded, monkeypatch):
+def test_a_model_that_scales_its_logits_afterwards_is_detected(loaded, monkeypatch):
     forward = type(loaded.model).forward
 
     def doubled(self, *args, **kwargs):

@@ -1,4 +1,4 @@
-"""CTranslate2 as a backend: its scores and its draws are those of the reference, whatever a model's shape."""
+"""CTranslate2 as a backend: its scores and samples match the reference for every model shape."""
 
 import json
 from dataclasses import replace
@@ -31,7 +31,7 @@ def t5_scaled(folder):
 
 
 def flan_t5(folder):
-    """FlanT5's shape: outputs not scaled, a head of its own."""
+    """FlanT5's shape: outputs not scaled, a separate head."""
     folder = tiny.t5(folder, tie_word_embeddings=False)
     model = loading.load(folder, "cpu").model
     with torch.no_grad():
@@ -41,7 +41,7 @@ def flan_t5(folder):
 
 
 def grouped(folder):
-    """Llama's shape with fewer key than query heads, rotary positions of another base, and a head of its own."""
+    """Llama's shape with fewer key than query heads, rotary positions with another base, and a separate head."""
     rope = {"rope_type": "default", "rope_theta": 500.0}
     return tiny.llama(folder, num_key_value_heads=1, rope_parameters=rope, tie_word_embeddings=False)
 
@@ -104,7 +104,7 @@ def test_log_probabilities_are_those_of_the_reference(shapes, tmp_path, shape):
     numpy.testing.assert_allclose(found, expected, atol=2e-4)
 
 
-def test_without_the_mend_of_the_scale_flan_t5_has_other_probabilities(shapes, tmp_path, monkeypatch):
+def test_without_mend_scale_flan_t5_has_wrong_probabilities(shapes, tmp_path, monkeypatch):
     monkeypatch.setattr(ct2, "mend_scale", lambda model: None)
     loaded = shapes["flan-t5"]
     ct2.convert(loaded.name, tmp_path / "c", "float32")
@@ -112,7 +112,7 @@ def test_without_the_mend_of_the_scale_flan_t5_has_other_probabilities(shapes, t
     assert abs(found - expected).max() > 0.3
     greedy = generation.draw(loaded, prompts(loaded), GREEDY, 0)
     [unmended] = {tuple(map(str, ct2._draw(loaded, tmp_path / "c", "float32", prompts(loaded), GREEDY, 0)))}
-    assert unmended == tuple(map(str, greedy))  # so greedy texts could never show it
+    assert unmended == tuple(map(str, greedy))  # so greedy texts could not reveal it
 
 
 # texts
@@ -141,14 +141,14 @@ def test_a_text_ends_at_any_end_token_or_unfinished_at_the_limit(shapes, cache, 
 
 @pytest.mark.parametrize("name", ["hf", "ct2-float32", "ct2-int8"])
 @pytest.mark.parametrize("shape", ["flan-t5", "llama"])
-def test_texts_of_one_length_where_that_is_asked(shapes, cache, shape, name):
+def test_texts_of_equal_length_on_request(shapes, cache, shape, name):
     fixed = replace(THREE, min_new_tokens=7, max_new_tokens=7)
     rows = backend(shapes[shape], cache, name)(prompts(shapes[shape]), fixed, 0)
     assert {text.tokens for row in rows for text in row} == {7}
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_n_texts_a_prompt_and_the_same_for_the_same_seed(shapes, cache, shape):
+def test_n_texts_per_prompt_and_the_same_for_the_same_seed(shapes, cache, shape):
     draw, asked = backend(shapes[shape], cache), prompts(shapes[shape])
     first = draw(asked, THREE, 5)
     assert [len(row) for row in first] == [3] * len(QUESTIONS)
@@ -159,24 +159,24 @@ def test_n_texts_a_prompt_and_the_same_for_the_same_seed(shapes, cache, shape):
 
 
 def with_threads(monkeypatch, count):
-    """As on a CPU with so many threads."""
+    """As on a CPU with this number of threads."""
     monkeypatch.setattr(loading, "best_device", lambda: torch.device("cpu"))
     monkeypatch.setattr(torch, "get_num_threads", lambda: count)
     monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
 
 
-def test_engines_share_the_work_and_each_draws_texts_of_its_own(shapes, cache, monkeypatch):
+def test_engines_share_the_work_and_draw_different_texts(shapes, cache, monkeypatch):
     loaded = shapes["llama"]
     draw, asked = backend(loaded, cache), [prompts(loaded)[1]] * 4
     with_threads(monkeypatch, 2)
-    one_each = replace(THREE, batch_size=2 * THREE.n)  # of the two questions at once each engine has one
+    one_each = replace(THREE, batch_size=2 * THREE.n)  # two questions at once: one per engine
     drawn = draw(asked, one_each, 5)
     assert draw(asked, one_each, 5) == drawn
     assert sorted(drawn[0], key=str) != sorted(drawn[1], key=str)
     assert draw(prompts(loaded), GREEDY, 0) == generation.draw(loaded, prompts(loaded), GREEDY, 0)
 
 
-def test_the_threads_of_training_are_left_as_they_were(shapes, cache):
+def test_the_number_of_threads_is_restored(shapes, cache):
     loaded, threads = shapes["llama"], torch.get_num_threads()
     draw = backend(loaded, cache)
     try:
@@ -187,7 +187,7 @@ def test_the_threads_of_training_are_left_as_they_were(shapes, cache):
         torch.set_num_threads(threads)
 
 
-def test_weights_are_copied_as_often_as_there_is_room(shapes, cache, monkeypatch):
+def test_weights_are_copied_only_within_the_memory_limit(shapes, cache, monkeypatch):
     folder = cache / "counted"
     ct2.convert(shapes["llama"].name, folder, "float32")
     size = (folder / "model.bin").stat().st_size
@@ -215,7 +215,7 @@ def test_int8_is_near_float32(shapes, cache):
     prompt, target = prompts(loaded)[1], loading.encode_target(loaded.tokenizer, "Ann has 3 apples. --> 3")
     rough = converted_scores(loaded, cache / "int8", prompt, target, "int8")
     error = abs(rough - reference_scores(loaded, prompt, target)).max()
-    assert 1e-4 < error < 0.2  # it is int8 indeed, and no more than that
+    assert 1e-4 < error < 0.2  # int8 is used, and the error is no larger than it explains
 
 
 # the distribution
@@ -232,7 +232,7 @@ def expected_shares(logits, sampling):
 
 
 def counts_of_first_tokens(loaded, folder, prompt, sampling, seed):
-    """How often each token came first, by the very options that the backend has."""
+    """How often each token came first, with the backend's options."""
     worker = ct2.engine(loaded, folder, "float32", seed)
     rows = [row for drawn in ct2.sequences(loaded, worker, [prompt] * 20, sampling) for row in drawn]
     firsts = [row[0] for row in rows]
@@ -240,8 +240,8 @@ def counts_of_first_tokens(loaded, folder, prompt, sampling, seed):
 
 
 def p_value(counts, shares):
-    """Of a chi-square test; tokens that are expected less than five times are taken together, like with like."""
-    assert counts[shares == 0].sum() == 0  # what transformers would never draw
+    """The p-value of a chi-square test; tokens expected less than five times are pooled."""
+    assert counts[shares == 0].sum() == 0  # transformers would never draw these
     order = numpy.argsort(-shares)[: (shares > 0).sum()]
     observed, expected, open_cell = [], [], False
     for seen, wanted in zip(counts[order], counts.sum() * shares[order], strict=True):
@@ -283,11 +283,11 @@ def test_tokens_come_as_often_as_in_the_reference(shapes, cache, shape, changes)
     counts = counts_of_first_tokens(loaded, folder, prompt, sampling, seed=3)
     assert p_value(counts, expected_shares(logits, sampling)) > 0.001
     hotter = replace(sampling, temperature=sampling.temperature * 1.5, top_p=1.0, top_k=0)
-    assert p_value(counts, expected_shares(logits, hotter)) < 1e-6  # it would see that
+    assert p_value(counts, expected_shares(logits, hotter)) < 1e-6  # the test detects another temperature
 
 
-def test_the_first_text_of_a_question_is_a_text_like_any_other(shapes, cache):
-    """CTranslate2 gives the likeliest of n first."""
+def test_the_first_text_of_a_question_is_as_random_as_any(shapes, cache):
+    """CTranslate2 returns the likeliest of n texts first."""
     loaded, n = shapes["llama"], 4
     sampling = Sampling(n=n, temperature=1.0, top_k=0, max_new_tokens=1, batch_size=4000)
     prompt = prompts(loaded)[1]
@@ -303,7 +303,7 @@ def test_the_first_text_of_a_question_is_a_text_like_any_other(shapes, cache):
 # conversion
 
 
-def test_a_model_is_converted_once_and_anew_where_it_changed(tmp_path):
+def test_a_model_is_converted_once_and_again_after_a_change(tmp_path):
     loaded = loading.load(tiny.llama(tmp_path / "m"), "cpu")
     ct2.convert(loaded.name, tmp_path / "c", "float32")
     written = (tmp_path / "c" / "model.bin").stat()
@@ -313,10 +313,10 @@ def test_a_model_is_converted_once_and_anew_where_it_changed(tmp_path):
     ct2.convert(loaded.name, tmp_path / "c", "float32")
     assert read_json(tmp_path / "c" / "manifest.json")["inputs"]["model"] == loading.identity(tmp_path / "m")
     assert (tmp_path / "c" / "model.bin").stat().st_ino != written.st_ino
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["c", "m"]  # nothing half done is left
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c", "m"]  # nothing incomplete is left
 
 
-def test_a_torn_conversion_is_made_again(tmp_path):
+def test_an_incomplete_conversion_is_repeated(tmp_path):
     loaded = loading.load(tiny.llama(tmp_path / "m"), "cpu")
     draw = ct2.get_backend("ct2-float32", loaded, tmp_path / "c")
     expected = draw(prompts(loaded), GREEDY, 0)
@@ -346,7 +346,9 @@ def test_a_precision_that_the_machine_lacks_is_named(monkeypatch):
     import ctranslate2
 
     monkeypatch.setattr(ctranslate2, "get_supported_compute_types", lambda device: {"float32", "int8"})
-    with pytest.raises(InputError, match="'ct2-bfloat16': this machine's .* has no bfloat16.*ct2-float32, ct2-int8"):
+    with pytest.raises(
+        InputError, match="'ct2-bfloat16': this machine's .* does not support bfloat16.*ct2-float32, ct2-int8"
+    ):
         ct2.check_backend("ct2-bfloat16")
 
 
@@ -357,7 +359,7 @@ def test_without_ctranslate2_the_error_says_what_to_install(monkeypatch):
     ct2.check_backend("hf")
 
 
-def test_the_backend_stands_in_manifest_plan_and_rows(reports):
+def test_the_backend_is_recorded_in_manifest_plan_and_rows(reports):
     folder = reports / "run" / "sandbox-letters"
     collect(folder, "sandbox-letters", CollectSettings(train_questions=8, dev_questions=2, test_questions=2))
     mentor.train_mentor(folder, "sandbox-small", TrainSettings(epochs=1, batch_size=8))

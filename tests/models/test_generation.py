@@ -34,7 +34,7 @@ def llama(shapes):
 
 @torch.inference_mode()
 def greedy_by_hand(loaded, prompt, longest):
-    """Greedy ids for one prompt, the whole sequence read anew for every token."""
+    """Greedy ids for one prompt, with a full forward pass per token."""
     start = [loaded.model.config.decoder_start_token_id] if loaded.encoder_decoder else []
     ids = []
     while len(ids) < longest:
@@ -60,7 +60,7 @@ def test_a_text_does_not_depend_on_what_it_is_batched_with(shapes, shape):
         ids = greedy_by_hand(loaded, prompt, GREEDY.max_new_tokens)
         assert text.text == loading.decode(loaded.tokenizer, ids)
         assert text.tokens == len(ids)
-    assert len({text.text for [text] in together}) > 2  # the model does look at its prompt
+    assert len({text.text for [text] in together}) > 2  # the model depends on its prompt
 
 
 def test_texts_come_in_the_order_of_the_questions(llama):
@@ -91,12 +91,12 @@ def test_any_of_several_end_tokens_ends_a_text(llama, monkeypatch):
 
 @pytest.mark.parametrize("shape", ["llama", "gpt2", "t5"])
 @pytest.mark.parametrize("sampling", [GREEDY, THREE], ids=["greedy", "sampled"])
-def test_texts_that_have_ended_leave_their_batch_and_change_no_other(shapes, monkeypatch, sampling, shape):
-    """Written three tokens at a time: as many rows as texts still go on, and greedy texts as if written at once."""
+def test_finished_texts_leave_their_batch_and_change_no_other(shapes, monkeypatch, sampling, shape):
+    """Three tokens at a time: only unfinished texts stay in the batch, and greedy texts do not change."""
     loaded, chosen = shapes[shape], replace(sampling, max_new_tokens=24)
     head = loaded.model.get_output_embeddings()
 
-    def end_at_times(module, given, found):  # a random model hardly ever ends by itself
+    def end_at_times(module, given, found):  # a random model rarely ends a text
         ends = torch.zeros_like(found)
         ends[..., list(generation.end_tokens(loaded))] = 50.0
         return found + ends * ((found[..., 7:8] * 1000).long() % 6 == 0)
@@ -115,7 +115,7 @@ def test_texts_that_have_ended_leave_their_batch_and_change_no_other(shapes, mon
     monkeypatch.setattr(loaded.model, "generate", counted)
     drawn = generate_batch(loaded, prompts(loaded), chosen, 3)
     texts, seen = [text for of_prompt in drawn for text in of_prompt], list(rows)
-    assert drawn == generate_batch(loaded, prompts(loaded), chosen, 3)  # and the same again
+    assert drawn == generate_batch(loaded, prompts(loaded), chosen, 3)  # reproducible
     handle.remove()
     assert seen == [n for k in range(8) if (n := sum(text.tokens + text.finished > 3 * k for text in texts))]
     assert len(seen) > 1 and seen[-1] < seen[0] == len(QUESTIONS) * chosen.n
@@ -161,7 +161,7 @@ def test_without_top_k_all_tokens_may_come(llama):
     assert len({text.text for text in generate(llama, ["Who?"], narrow)[0]}) <= 5
 
 
-def test_the_callers_random_state_and_mode_are_left_alone(llama):
+def test_the_callers_random_state_and_mode_are_restored(llama):
     llama.model.train()
     torch.manual_seed(1)
     before = torch.get_rng_state()
@@ -186,7 +186,7 @@ def test_batches_hold_every_prompt_once_and_little_padding(lengths, size):
     assert firsts == sorted(firsts, reverse=True)
 
 
-def test_a_batch_is_cut_only_where_padding_asks_for_it():
+def test_a_batch_is_split_only_where_padding_requires_it():
     assert by_length([[1] * 10] * 9 + [[1] * 9], 10) == [list(range(10))]
     assert by_length([[1] * 100, [1], [1], [1]], 4) == [[0], [1, 2, 3]]
     assert prompt_padding([[1] * 4, [1] * 2], [[0, 1]]) == 8 / 6
@@ -199,7 +199,7 @@ def test_shards_have_different_seeds():
 # shards
 
 
-SMALL = replace(THREE, batch_size=3)  # one question a batch, four a shard: two shards
+SMALL = replace(THREE, batch_size=3)  # one question per batch, four per shard: two shards
 PAIRS = [(f"q{i}", question) for i, question in enumerate(QUESTIONS)]
 
 
@@ -215,7 +215,7 @@ def test_rows_are_complete_and_in_order(llama, tmp_path):
 
 
 @pytest.mark.parametrize("gone", [[0], [1], [0, 1]])
-def test_shards_that_are_missing_are_made_again_and_no_others(llama, tmp_path, monkeypatch, gone):
+def test_only_missing_shards_are_generated_again(llama, tmp_path, monkeypatch, gone):
     rows = list(generate_to(tmp_path, llama, PAIRS, SMALL, {"mentor": "a"}))
     for number in gone:
         (tmp_path / f"shard-{number:05d}.jsonl").unlink()
@@ -247,7 +247,7 @@ def test_a_folder_without_a_plan_is_not_trusted(llama, tmp_path):
     assert list(generate_to(tmp_path, llama, PAIRS, SMALL, {})) == rows
 
 
-def test_a_stop_keeps_what_is_done_and_the_same_call_goes_on(llama, tmp_path):
+def test_a_stop_keeps_finished_shards_and_the_same_call_resumes(llama, tmp_path):
     undisturbed = list(generate_to(tmp_path / "a", llama, PAIRS, SMALL, {}))
     with pytest.raises(KeyboardInterrupt, match="after 1 of 2 shards"):
         list(generate_to(tmp_path / "b", llama, PAIRS, SMALL, {}, stop=lambda: bool(shards(tmp_path / "b"))))
@@ -271,7 +271,7 @@ def test_a_stop_keeps_what_is_done_and_the_same_call_goes_on(llama, tmp_path):
         ({"top_p": 0.0}, "top_p .*0.0"),
         ({"top_p": "1"}, "top_p .*'1'"),
         ({"min_new_tokens": 300}, "min_new_tokens .*300"),
-        ({"n": 3, "temperature": 0}, "greedy .* n=3; raise temperature"),
+        ({"n": 3, "temperature": 0}, "n must be 1 for greedy .* got 3"),
     ],
 )
 def test_wrong_settings_are_named(changes, named):

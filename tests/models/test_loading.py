@@ -101,7 +101,7 @@ def test_a_damaged_folder_is_named(folders, tmp_path, harm):
         loading.load(folder)
 
 
-def test_weights_that_are_missing_in_the_file_are_not_made_up(folders, tmp_path):
+def test_missing_weights_are_rejected(folders, tmp_path):
     from safetensors.torch import load_file, save_file
 
     folder = copy(folders, tmp_path)
@@ -112,7 +112,7 @@ def test_weights_that_are_missing_in_the_file_are_not_made_up(folders, tmp_path)
         loading.load(folder)
 
 
-def test_a_tokenizer_without_end_is_of_no_use(folders, tmp_path):
+def test_a_tokenizer_without_eos_is_rejected(folders, tmp_path):
     folder = copy(folders, tmp_path)
     settings = read_json(folder / "tokenizer_config.json")
     del settings["eos_token"]
@@ -124,7 +124,7 @@ def test_a_tokenizer_without_end_is_of_no_use(folders, tmp_path):
 # generation settings that come with a model
 
 
-def test_a_models_own_sampling_settings_are_left_behind(folders, tmp_path):
+def test_a_models_sampling_settings_are_ignored(folders, tmp_path):
     folder = copy(folders, tmp_path)
     settings = read_json(folder / "generation_config.json")
     settings |= {"do_sample": True, "temperature": 0.1, "repetition_penalty": 2.0, "num_beams": 3}
@@ -135,7 +135,7 @@ def test_a_models_own_sampling_settings_are_left_behind(folders, tmp_path):
     assert found.num_beams in (None, 1)
 
 
-def test_the_models_ends_are_kept_and_the_tokenizers_end_is_one_of_them(folders, tmp_path):
+def test_the_models_end_tokens_are_kept_and_the_tokenizers_is_added(folders, tmp_path):
     folder = copy(folders, tmp_path)
     settings = read_json(folder / "generation_config.json")
     (folder / "generation_config.json").write_text(json.dumps(settings | {"eos_token_id": [7, 8]}))
@@ -146,7 +146,7 @@ def test_the_models_ends_are_kept_and_the_tokenizers_end_is_one_of_them(folders,
 # tokenizers
 
 
-def test_each_tokenizer_is_the_same_as_itself_read_again_and_as_no_other(loaded, folders):
+def test_each_tokenizer_equals_only_itself(loaded, folders):
     for shape, one in loaded.items():
         again = loading.load(folders[shape])
         for other_shape, other in loaded.items():
@@ -179,7 +179,7 @@ def test_the_same_vocabulary_split_in_another_way_is_another_tokenizer(folders, 
     assert not loading.same_tokenizer(one, other)
 
 
-def test_different_tokenizers_are_refused_with_both_names_and_a_way_out(loaded, folders):
+def test_different_tokenizers_are_rejected_with_both_names_and_a_fix(loaded, folders):
     with pytest.raises(InputError) as caught:
         loading.require_same_tokenizer(loaded["llama"], loaded["gpt2"], ["vanilla-kd", "label-only"])
     said = str(caught.value)
@@ -187,7 +187,7 @@ def test_different_tokenizers_are_refused_with_both_names_and_a_way_out(loaded, 
         assert part in said
 
 
-def test_models_of_two_kinds_are_refused_with_both_names_and_a_way_out(loaded, folders):
+def test_models_of_two_kinds_are_rejected_with_both_names_and_a_fix(loaded, folders):
     said = "mentor .* is an encoder-decoder and student .* is a decoder-only model; .*: vanilla-kd"
     with pytest.raises(InputError, match=said):
         loading.require_same_tokenizer(loaded["t5"], loaded["llama"], ["vanilla-kd"])
@@ -195,13 +195,13 @@ def test_models_of_two_kinds_are_refused_with_both_names_and_a_way_out(loaded, f
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=60))
 def test_byte_level_targets_decode_to_themselves(text):
-    # skip_special_tokens takes EOS away and nothing else
+    # skip_special_tokens removes EOS and nothing else
     tokenizer = tiny.bpe_tokenizer()
     if tokenizer.eos_token not in text:
         assert loading.decode(tokenizer, loading.encode_target(tokenizer, text)) == text
 
 
-def test_a_decoders_bos_is_kept_and_its_eos_taken_off(folders, tmp_path):
+def test_a_decoders_bos_is_kept_and_its_eos_removed(folders, tmp_path):
     folder = copy(folders, tmp_path, "gpt2")
     rules = read_json(folder / "tokenizer.json")
     end = {"SpecialToken": {"id": "<|endoftext|>", "type_id": 0}}

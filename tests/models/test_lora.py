@@ -1,4 +1,4 @@
-"""LoRA: few weights are trained, saved adapters or merged weights give the same model again."""
+"""LoRA: few weights are trained; saved adapters and merged weights restore the same model."""
 
 import json
 from dataclasses import replace
@@ -90,7 +90,7 @@ def test_the_seed_makes_the_adapters_and_leaves_the_random_state(tmp_path):
         assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_stopped_training_goes_on_with_the_same_adapters(tmp_path):
+def test_a_stopped_training_resumes_with_the_same_adapters(tmp_path):
     folder = tiny.llama(tmp_path / "model")
 
     def go(work, stop=lambda: False):
@@ -129,8 +129,8 @@ def test_the_best_evaluation_is_what_is_left(tmp_path):
     assert trained.best_step == 4 and same(weights(loaded), seen[1]) and not same(seen[1], seen[2])
 
 
-def test_what_cannot_be_adapted_or_read_is_said(tmp_path):
-    with pytest.raises(InputError, match="no query and value layers of a Linear; set lora_rank to 0"):
+def test_unsupported_models_and_unreadable_adapters_are_rejected(tmp_path):
+    with pytest.raises(InputError, match="LoRA does not support Linear .*; set lora_rank to 0"):
         lora.targets(torch.nn.Linear(2, 2))
     assert lora.targets(T5EncoderModel(T5Config(d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2))) == ["q", "v"]
     folder = tiny.llama(tmp_path / "model")
@@ -138,7 +138,7 @@ def test_what_cannot_be_adapted_or_read_is_said(tmp_path):
     config = tmp_path / "apart" / lora.ADAPTER
     found = json.loads(config.read_text())
     config.write_text(json.dumps(found | {"base_model_name_or_path": None}))
-    with pytest.raises(InputError, match="names no base model"):
+    with pytest.raises(InputError, match="base_model_name_or_path must name the base model"):
         loading.load(tmp_path / "apart")
     config.write_text(json.dumps(found | {"base_model_name_or_path": "/nowhere/model"}))
     with pytest.raises(InputError, match="no folder /nowhere/model"):

@@ -106,7 +106,7 @@ def test_annotate_writes_a_file_that_works_as_a_teacher(table, tmp_path, capsys)
         ({"teacher": "gone.jsonl"}, "teacher must be '', 'endpoint', 'local', or the path"),
         ({"prompt": "zero"}, "prompt must be one of"),
         ({"until_correct": 11}, "most_asked must be >= until_correct"),
-        ({"answer_type": "pattern"}, "go together"),
+        ({"answer_type": "pattern"}, "is required with answer_type"),
         ({"key_env": "sk-1"}, "must be the NAME of an environment variable"),
     ],
 )

@@ -126,7 +126,7 @@ def test_unfinished_work_of_other_settings_is_not_resumed(folder, model):
 def test_different_tokenizers_rule_out_soft_labels_only(folder, tmp_path):
     student = str(tiny.gpt2(tmp_path / "gpt2"))
     with pytest.raises(
-        InputError, match="soft labels need one tokenizer .*: untuned, answer-only, vanilla-kd, .*mcc-kd"
+        InputError, match="soft labels require the same tokenizer .*: untuned, answer-only, vanilla-kd, .*mcc-kd"
     ):
         distill.distill(folder, "mentor-kd", student, TRAINING)
     assert not (folder / "students" / "mentor-kd-seed0").exists()

@@ -90,7 +90,7 @@ def test_a_users_data_is_split_and_only_training_rationales_are_kept(tmp_path):
 
 @pytest.mark.parametrize("run", ["", "..", ".", "a/b", "a b", ".hidden"])
 def test_names_that_are_not_valid_folders_are_rejected(run):
-    with pytest.raises(InputError, match="run must be letters"):
+    with pytest.raises(InputError, match="run must be a folder name"):
         task_folder(run, TASK)
 
 

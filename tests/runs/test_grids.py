@@ -158,7 +158,7 @@ def test_only_parameters_that_affect_a_method_are_searched(read):
         ),
         ("grid: {seed: [0]}\nwhere: [{if: {seed: 0}}]", "`where` entries must have the form {if: {..}, then: {..}}"),
         ("grid: {seed: [0]}\nthreads: 0", "threads must be an integer >= 1"),
-        ("grid: {seed: [0]}\nsweep: ../x", "run must be letters.*got '../x'"),
+        ("grid: {seed: [0]}\nsweep: ../x", "run must be a folder name .*got '../x'"),
         ("grid: {student: ./nowhere}", "student: no folder"),
     ],
 )
