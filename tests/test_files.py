@@ -1,6 +1,8 @@
 import json
 import os
+from pathlib import Path
 
+import mutations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,17 +11,23 @@ from mentor_kd import files
 from mentor_kd.files import (
     InputError,
     append_jsonl,
+    build,
     digest,
-    finish,
-    is_done,
+    read_csv_rows,
     read_json,
     read_jsonl,
+    read_lines,
+    read_record,
+    read_records,
+    read_settings,
     read_text,
+    read_yaml,
     sha256,
     write_json,
     write_jsonl,
     write_text,
 )
+from mentor_kd.manifests import finish, is_done
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 
@@ -100,7 +108,7 @@ def test_a_wrong_line_is_named(tmp_path, content, message):
 def test_missing_empty_and_broken_json_files_are_named(tmp_path):
     with pytest.raises(InputError, match=r"gone\.json: no such file"):
         read_json(tmp_path / "gone.json")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="cannot be read, it is a folder"):
         read_text(tmp_path)
     (tmp_path / "empty.json").write_text(" \n")
     with pytest.raises(InputError, match=r"empty\.json: the file is empty"):
@@ -108,6 +116,95 @@ def test_missing_empty_and_broken_json_files_are_named(tmp_path):
     (tmp_path / "cut.json").write_text('{"a": 1,\n "b": ')
     with pytest.raises(InputError, match=r"cut\.json, line 2: not valid JSON"):
         read_json(tmp_path / "cut.json")
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("missing", "no such file"),
+        ("folder", "it is a folder"),
+        ("pipe", "it is a pipe"),
+        ("device", "it is a device"),
+        ("null device", "it is a device"),
+        ("broken link", "a broken link"),
+        ("loop", "cannot be read .*symbolic links"),
+    ],
+)
+def test_what_is_no_regular_file_is_refused_and_not_waited_on(tmp_path, place, message):
+    path = tmp_path / "a.json"
+    path.write_text("{}")
+    mutations.put(path, place)
+    for read in (read_json, read_text, read_yaml, sha256, lambda path: list(read_jsonl(path)), read_csv_rows):
+        if not (read is sha256 and place == "folder"):
+            with pytest.raises(InputError, match=message):
+                read(path)
+
+
+def test_a_name_that_no_file_can_have_and_a_huge_file_are_refused(tmp_path):
+    for name in ("a\0b", "x" * 5000):
+        with pytest.raises(InputError, match="cannot be read"):
+            read_text(tmp_path / name)
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(2 << 30)
+    with pytest.raises(InputError, match="2147483648 bytes; at most 1073741824 are read"):
+        read_text(tmp_path / "huge")
+
+
+def test_a_byte_order_mark_is_no_part_of_any_file(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n')
+    assert read_json(path) == read_yaml(path) == {"a": 1} and list(read_jsonl(path)) == [(1, {"a": 1})]
+    path.write_bytes(b"\xef\xbb\xbfa,b\r1,2\r")
+    assert read_csv_rows(path) == [(2, {"a": "1", "b": "2"})] and read_lines(path) == ["a,b", "1,2", ""]
+    path.write_text("a,b\n", encoding="utf-16")
+    with pytest.raises(InputError, match="not UTF-8 .*looks like UTF-16"):
+        read_csv_rows(path)
+
+
+def test_lines_end_in_lf_crlf_or_cr_alone(tmp_path):
+    (tmp_path / "cr.jsonl").write_bytes(b'{"a": 1}\r{"a": 2}\r\n\n{"a": "x\xe2\x80\xa8y"}')
+    assert list(read_jsonl(tmp_path / "cr.jsonl")) == [(1, {"a": 1}), (2, {"a": 2}), (4, {"a": "x\u2028y"})]
+
+
+def test_what_json_cannot_hold_is_not_written(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"a": float("nan"), "b": [1.5, (float("inf"),)]})
+    append_jsonl(tmp_path / "b.jsonl", {"a": float("nan")})
+    assert read_json(path) == {"a": None, "b": [1.5, [None]]} and read_json(tmp_path / "b.jsonl") == {"a": None}
+    for write in (write_json, append_jsonl, lambda path, value: write_jsonl(path, [value])):
+        with pytest.raises(InputError, match="half a surrogate pair in .*Nothing was written"):
+            write(tmp_path / "c.json", {"a": "x \ud83d"})
+    assert not (tmp_path / "c.json").exists()
+
+
+def test_a_record_names_its_file_when_a_key_is_missing(tmp_path):
+    path = tmp_path / "manifest.json"
+    write_json(path, {"inputs": {"a": 1}, "rows": 3})
+    found = read_record(path, inputs=dict, rows=int)
+    assert found["inputs"]["a"] == 1 and found.get("none") is None
+    for wrong in (lambda: found["none"], lambda: found["inputs"]["b"], lambda: read_record(path, outputs=dict)):
+        with pytest.raises(InputError, match=r"manifest.json: the key '\w+' is missing"):
+            wrong()
+    with pytest.raises(InputError, match="'rows' must be of type str, got 3"):
+        read_record(path, rows=str)
+    with pytest.raises(InputError, match="'rows' must be an object, got 3"):
+        read_records(path)
+    write_text(path, "[1]")
+    with pytest.raises(InputError, match="expected a JSON object, got list"):
+        read_record(path)
+
+
+def test_settings_are_a_mapping_and_build_what_they_describe(tmp_path):
+    path = tmp_path / "a.yaml"
+    for text, found in (("", {}), ("a: 1", {"a": 1})):
+        write_text(path, text)
+        assert read_settings(path) == found
+    write_text(path, "- a")
+    with pytest.raises(InputError, match="a.yaml: expected `name: value` on each line"):
+        read_settings(path)
+    assert build(Path, {}, path) == Path()
+    with pytest.raises(InputError, match="a.yaml: .*unexpected keyword argument 'b'"):
+        build(lambda a: a, {"b": 1}, path)
 
 
 # hashes

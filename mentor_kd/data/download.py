@@ -6,6 +6,7 @@ repository, even a partial one, can be used in place. The underlying data sets h
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -14,9 +15,10 @@ from pathlib import Path
 import httpx
 import tenacity
 
-from ..files import InputError, official_root, write_bytes
+from ..files import InputError, official_root, read_bytes, write_bytes
 
 COMMIT = "ec9ea1118ef1ef71152b61c0768220011ac58e52"
+ACCEPT = "MENTOR_KD_OFFICIAL_CHANGED"  # environment variable: "accept" reads files that differ from the published ones
 BASE_URL = f"https://raw.githubusercontent.com/2hojae/mentor-kd/{COMMIT}"
 
 
@@ -69,6 +71,29 @@ def verify(root: Path | None = None, remedy: str = "`python -m mentor_kd data fe
     ]
     if lines:
         raise InputError("\n".join([*lines, remedy]))
+
+
+def require_published(path: str, root: Path | None = None) -> None:
+    """Raise InputError if an official file differs from the published one.
+
+    With MENTOR_KD_OFFICIAL_CHANGED=accept, a changed copy is read, with one warning per file.
+    """
+    place = Path(official_root() if root is None else root) / path
+    found, expected = blob_hash(read_bytes(place)), upstream().get(path)
+    if found == expected:
+        return
+    if os.environ.get(ACCEPT) == "accept":
+        _warn(f"{place}: not the published file; results are not comparable with the paper's")
+        return
+    raise InputError(
+        f"{place}: not the published file: git blob hash {found}, expected {expected}. `python -m mentor_kd data fetch "
+        f"--to DIR` installs the published one; for a copy that you changed on purpose, set {ACCEPT}=accept"
+    )
+
+
+@cache
+def _warn(message: str) -> None:
+    print(f"warning: {message}")
 
 
 def fetch(

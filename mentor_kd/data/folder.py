@@ -2,29 +2,44 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
-from ..files import InputError, read_json, read_yaml, reports_root
+from ..checks import require_choice
+from ..files import InputError, build, read_record, read_settings, reports_root
+from ..parsing import shown
 from .rationales import Question, Rationale, read_questions, read_rationales
-from .tasks import Task
+from .tasks import PROTOCOLS, Task
+
+
+def require_folder_name(name: str, value: Any) -> None:
+    """Require a name that can be a folder's: it stays inside the folder that it is created in."""
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}", value):
+        raise InputError(
+            f"{name} must be a folder name of at most 100 letters, digits, '-', '_' and '.', got {shown(value)}"
+        )
 
 
 def task_folder(run: str, task: str) -> Path:
     """The folder of a task in a run: reports/<run>/<task>."""
     for name, value in (("run", run), ("task", task)):
-        if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", value):
-            raise InputError(f"{name} must be a folder name of letters, digits, '-', '_' and '.', got {value!r}")
+        require_folder_name(name, value)
     return reports_root() / run / task
 
 
 def task_of(folder: Path) -> Task:
-    """The task of a folder, as recorded by the collection step."""
-    return Task(**read_json(Path(folder) / "collected" / "task.json"))
+    """The task of a folder, as recorded by the collection step; InputError if its file was changed."""
+    path = Path(folder) / "collected" / "task.json"
+    return build(Task, read_record(path), path)
 
 
 def protocol_of(folder: Path) -> str:
     """The protocol recorded in a task's folder, "sound" or "paper"; "sound" if none is recorded."""
     path = Path(folder) / "params.yaml"
-    return (read_yaml(path) or {}).get("protocol", "sound") if path.exists() else "sound"
+    if not path.exists():
+        return "sound"
+    protocol = read_settings(path).get("protocol", "sound")
+    require_choice(f"{path}: protocol", protocol, PROTOCOLS)
+    return protocol
 
 
 def questions(folder: Path, split: str) -> list[Question]:

@@ -9,6 +9,7 @@ from typing import Any
 from ..checks import require_choice
 from ..files import InputError, official_root, read_json
 from .answers import MARKER
+from .download import require_published
 from .rationales import Question, Rationale, _check_keys, _name, new_question, new_rationale
 from .tasks import PROTOCOLS, TASKS, Task, get_task, judge
 
@@ -74,7 +75,7 @@ def load_task(
     questions that the teacher never answered correctly). A repeated question is taken once. Under protocol "sound" a
     train question that is also in the test file is held out; under "paper" it stays. Six gold labels of the
     published last-letter test file are wrong; they are corrected unless `last_letter_labels` is "as published".
-    Raises InputError for a file that is missing or cannot be read; `download.verify` compares the files to upstream's.
+    Raises InputError for a file that is missing, cannot be read, or, without `root`, is not the published one.
     """
     task = _official_task(task, protocol)
     require_choice("last_letter_labels", last_letter_labels, LABELS)
@@ -144,13 +145,18 @@ def mentor_rationales(
 
 
 def official_file(path: str, root: Path | None = None) -> Path:
-    """The path of an official file; InputError if it does not exist."""
+    """The path of an official file; InputError if it does not exist, or if it is not the published one.
+
+    In another folder than the usual one, `root`, files are not compared with the published ones.
+    """
     place = Path(official_root() if root is None else root) / path
     if not place.is_file():
         raise InputError(
             f"{place}: no such file; run `python -m mentor_kd data fetch`, or set MENTOR_KD_OFFICIAL_DATA to a copy "
             "of the authors' repository (the folder that contains data/)"
         )
+    if root is None:
+        require_published(path)
     return place
 
 

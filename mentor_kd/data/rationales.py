@@ -12,12 +12,14 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 
 from ..files import InputError, digest, read_jsonl, write_jsonl
+from ..parsing import has_half_surrogate
 from .answers import MARKER
 from .tasks import Task, judge, split_target
 
 SPLITS = ("train", "dev", "test", "")
 SOURCES = ("teacher", "mentor")
 SAMPLER_KEYS = ("model", "temperature", "top_k", "seed", "index")
+Meta = dict[str, str | int | float | bool]  # further columns of a table
 
 
 def normalise(text: str) -> str:
@@ -32,18 +34,23 @@ def normalise(text: str) -> str:
 
 @dataclass(frozen=True)
 class Question:
-    """A question with its gold answer; `question` and `answer` are normalised. InputError names an invalid field."""
+    """A question with its gold answer; `question` and `answer` are normalised. InputError names an invalid field.
+
+    `meta` holds what a table says about the question in further columns; a file has the key only where there is any.
+    """
 
     id: str
     task: str
     question: str
     answer: str
     split: str = ""
+    meta: Meta = field(default_factory=dict, hash=False)
 
     def __post_init__(self):
         _check_text(self, "id", "task", "question", "answer")
         _check_normalised(self, "question", "answer")
         _check_choice(self, "split", SPLITS)
+        _check_meta(self.meta)
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,8 @@ class Rationale:
     """One sampled rationale of a question, with its conclusion. InputError names an invalid field.
 
     `rationale` is normalised and stops before the conclusion; `original` is the text as written. `prediction` is None
-    if no answer was found, and `miss` gives the reason. `kept` and `reason` are set by the filters.
+    if no answer was found, and `miss` gives the reason. `kept` and `reason` are set by the filters. `meta` as in
+    Question.
     """
 
     id: str
@@ -68,6 +76,7 @@ class Rationale:
     miss: str = ""
     kept: bool | None = None
     reason: str | None = None
+    meta: Meta = field(default_factory=dict, hash=False)
 
     def __post_init__(self):
         _check_text(self, "id", "task", "question_id", "question", "answer")
@@ -78,6 +87,7 @@ class Rationale:
         _check_type(self, "kept", bool | None, "true, false or null")
         _check_choice(self, "source", SOURCES)
         _check_sampler(self.sampler)
+        _check_meta(self.meta)
 
 
 def question_id(task: str, question: str) -> str:
@@ -95,9 +105,9 @@ def rationale_id(task: str, question: str, source: str, sampler: dict) -> str:
     return digest(parts)[:16]
 
 
-def new_question(task: str, question: str, answer: str, split: str = "") -> Question:
+def new_question(task: str, question: str, answer: str, split: str = "", meta: Meta | None = None) -> Question:
     """Create a Question from texts as written: normalised, with its id."""
-    return Question(question_id(task, question), task, normalise(question), normalise(answer), split)
+    return Question(question_id(task, question), task, normalise(question), normalise(answer), split, meta or {})
 
 
 def new_rationale(
@@ -110,8 +120,12 @@ def new_rationale(
     correct: bool,
     miss: str = "",
     original: str | None = None,
+    meta: Meta | None = None,
 ) -> Rationale:
-    """Create a Rationale from texts as written: normalised, with its ids; `original` defaults to `rationale`."""
+    """Create a Rationale from texts as written: normalised, with its ids.
+
+    `original` defaults to `rationale`, and `meta` to the question's.
+    """
     return Rationale(
         id=rationale_id(question.task, question.question, source, sampler),
         task=question.task,
@@ -125,6 +139,7 @@ def new_rationale(
         sampler=dict(sampler),
         original=rationale if original is None else original,
         miss=miss,
+        meta=dict(question.meta if meta is None else meta),
     )
 
 
@@ -155,7 +170,7 @@ def write_rationales(path: Path, rows: Iterable[Rationale]) -> None:
 
 def _read(path: Path, kind: type) -> list:
     known = [one.name for one in fields(kind)]
-    required = [one.name for one in fields(kind) if one.default is MISSING]
+    required = [one.name for one in fields(kind) if one.default is MISSING and one.default_factory is MISSING]
     rows: list = []
     lines: dict[str, int] = {}
     for line, row in read_jsonl(path):
@@ -180,7 +195,7 @@ def _write(path: Path, rows: Iterable) -> None:
     repeated = [key for key, count in Counter(row.id for row in rows).items() if count > 1]
     if repeated:
         raise InputError(f"{path}: the id {repeated[0]!r} is repeated; nothing was written")
-    write_jsonl(path, [asdict(row) for row in rows])
+    write_jsonl(path, [{key: value for key, value in asdict(row).items() if key != "meta" or value} for row in rows])
 
 
 def _check_keys(where: str, row: dict, required: Iterable[str], known: Iterable[str]) -> None:
@@ -241,6 +256,16 @@ def _check_sampler(sampler: object) -> None:
     for name, (good, words) in valid.items():
         if not good:
             raise InputError(f"sampler: {name} must be {words}, got {sampler[name]!r}")
+
+
+def _check_meta(meta: object) -> None:
+    if not isinstance(meta, dict) or not all(isinstance(key, str) for key in meta):
+        raise InputError(f"meta must be an object, got {str(meta)[:60]}")
+    for key, value in meta.items():
+        if not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):
+            raise InputError(f"meta: {key!a} must be a string, a finite number, true or false, got {str(value)[:60]!a}")
+        if has_half_surrogate(key) or has_half_surrogate(value):
+            raise InputError(f"meta: {key!a} contains half a surrogate pair, not valid in UTF-8 ({str(value)[:60]!a})")
 
 
 def _name(value: object) -> str:

@@ -9,12 +9,19 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
+import regex
+
 from ..checks import require_choice
 from ..files import InputError
-from .answers import ANSWER_TYPES, MARKER, Extraction, find_answer, shortened
+from ..parsing import shown
+from . import math_answers
+from .answer_text import MARKER, shortened
+from .answer_words import PATTERN_SECONDS
+from .answers import ANSWER_TYPES, Extraction, find_answer
 
 MODES = ("sound", "paper")
 PROTOCOLS = ("sound", "paper")
+LONGEST_PATTERN = 1000  # characters
 
 
 @dataclass(frozen=True)
@@ -49,11 +56,15 @@ class Task:
                 f"task {self.name}: a pattern, such as \\d{{1,2}}:\\d\\d, is required with answer_type 'pattern' "
                 f"and only then, got answer_type {self.answer_type!r} and pattern {self.pattern!r}"
             )
-        try:
-            empty = re.compile(self.pattern).fullmatch("") if self.pattern else None
-        except (re.error, TypeError) as error:
+        if isinstance(self.pattern, str) and len(self.pattern) > LONGEST_PATTERN:
             raise InputError(
-                f"task {self.name}: pattern {self.pattern!r} is not a regular expression ({error})"
+                f"task {self.name}: pattern has {len(self.pattern)} characters; at most {LONGEST_PATTERN} are allowed"
+            )
+        try:
+            empty = regex.compile(self.pattern).fullmatch("", timeout=PATTERN_SECONDS) if self.pattern else None
+        except (regex.error, TypeError, ValueError, RecursionError, OverflowError, TimeoutError) as error:
+            raise InputError(
+                f"task {self.name}: pattern {shown(self.pattern)} is not a regular expression ({error})"
             ) from None
         if empty:
             raise InputError(f"task {self.name}: pattern must not match the empty string, got {self.pattern!r}")
@@ -126,6 +137,8 @@ def same_answer(task: str | Task, a: object, b: object, mode: str = "sound") -> 
     first, second = (extract(task, f"{MARKER} {_as_text(answer)}", mode=mode).value for answer in (a, b))
     if first is None or second is None:
         return False
+    if task.answer_type == "math":
+        return math_answers.equal(first, second)
     return _folded(first) == _folded(second)
 
 
@@ -171,7 +184,14 @@ def _extract_as_paper(task: Task, text: str) -> Extraction:
             "pattern": task.pattern,
         }[task.answer_type]
         flags = re.IGNORECASE if task.answer_type == "yes/no" else 0
-        found = [(match[0], *match.span()) for match in re.compile(pattern, flags).finditer(text, begin)]
+        try:
+            if task.answer_type == "pattern":
+                matches = list(regex.finditer(pattern, text, pos=begin, timeout=PATTERN_SECONDS))
+            else:
+                matches = list(re.compile(pattern, flags).finditer(text, begin))
+        except TimeoutError:
+            return Extraction(None, f"the pattern took longer than {PATTERN_SECONDS:g} seconds")
+        found = [(match[0], *match.span()) for match in matches]
     if not found:
         return Extraction(None, f"no candidate {'after the marker' if marked else 'in the text'}")
     value, start, end = found[0 if marked else -1]

@@ -47,6 +47,7 @@ PLACES = (
         (r"so it is $\boxed{18}$", "18"),
         ("x --> 5 --> 6", "6"),
         ("--> not 12 but 13", "13"),
+        ("12,00", "12"),
         ("On the 2nd day the M60 and COVID-19 left 8", "8"),
     ],
 )
@@ -61,7 +62,7 @@ def test_numbers(text, number):
         ("--> 3-4", "several different answers"),
         ("--> 12:30", "several different answers"),
         ("--> Bob has 12 apples and 3 pears", "several different answers"),
-        ("12,00", "cannot be read as one number"),
+        ("--> 1,2", "cannot be read as one number"),
         ("--> 1.2.3", "cannot be read as one number"),
         ("--> 1/0", "divides by zero"),
         ("--> 1e999999999", "longer than"),

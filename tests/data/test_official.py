@@ -21,6 +21,7 @@ def tree(tmp_path, monkeypatch):
     official_files.pin(monkeypatch)
     official_files.write_tree(tmp_path)
     monkeypatch.setenv("MENTOR_KD_OFFICIAL_DATA", str(tmp_path))
+    monkeypatch.setenv("MENTOR_KD_OFFICIAL_CHANGED", "accept")  # most tests change a file
     return tmp_path
 
 
@@ -192,3 +193,24 @@ def test_wrong_settings_are_named(tree):
         teacher_rationales("sandbox-sums")
     with pytest.raises(InputError, match=r"gsm8k_test.json: no such file; run `python -m mentor_kd data fetch`"):
         load_task("gsm8k")
+
+
+# files that are not the published ones
+
+
+def test_a_changed_file_is_refused_where_it_is_read(tree, monkeypatch, capsys):
+    monkeypatch.delenv("MENTOR_KD_OFFICIAL_CHANGED")
+    assert len(load_task("svamp").test) == 2
+    path = tree / SVAMP
+    path.write_bytes(path.read_bytes().replace(b"21", b"22"))
+    for read in (lambda: load_task("svamp"), lambda: load_task("svamp", "paper")):
+        with pytest.raises(InputError, match=r"svamp_test\.json: not the published file: git blob hash .*data fetch"):
+            read()
+    assert load_task("svamp", root=tree).test[0].answer == "22"  # a folder given in a call is the caller's own
+    (tree / "data/main/svamp_3_train.json").write_bytes(b"[]")
+    with pytest.raises(InputError, match=r"svamp_3_train\.json: not the published file"):
+        teacher_rationales("svamp")
+    monkeypatch.setenv("MENTOR_KD_OFFICIAL_CHANGED", "accept")
+    capsys.readouterr()
+    assert load_task("svamp").test[0].answer == load_task("svamp").test[0].answer == "22"
+    assert capsys.readouterr().out.count("svamp_test.json: not the published file") == 1  # one warning per file

@@ -50,3 +50,20 @@ def test_patterns_are_compared_by_group_and_without_case():
 def test_an_invalid_pattern_is_rejected(arguments, words):
     with pytest.raises(InputError, match=words):
         Task("mine", **arguments)
+
+
+@pytest.mark.parametrize("pattern", ["(?:" * 300 + "a" + ")" * 300, "x" * 1001, "(?P<x>a", "a\ud800[", "(?<=a*"])
+def test_a_pattern_that_cannot_be_used_is_refused(pattern):
+    with pytest.raises(InputError, match="task mine: pattern"):
+        Task("mine", "pattern", pattern=pattern)
+
+
+@pytest.mark.parametrize("mode", ["sound", "paper"])
+def test_a_pattern_that_backtracks_without_end_is_a_miss_with_a_reason(monkeypatch, mode):
+    from mentor_kd.data import answer_words, tasks
+
+    for module in (answer_words, tasks):
+        monkeypatch.setattr(module, "PATTERN_SECONDS", 0.2)
+    mine = Task("mine", "pattern", pattern=r"(x+x+)+y")
+    found = tasks.extract(mine, "--> " + "x" * 5000, mode=mode)
+    assert found.value is None and "took" in found.reason

@@ -153,7 +153,7 @@ def test_invalid_arguments_raise_a_helpful_input_error():
         get_task("gsm9k")
     with pytest.raises(InputError, match="sound, paper"):
         extract("gsm8k", "12", mode="strict")
-    with pytest.raises(InputError, match="number, choice, yes/no, text"):
+    with pytest.raises(InputError, match="number, math, choice, yes/no, text"):
         Task("mine", "integer")
     with pytest.raises(InputError, match="'AAB'"):
         Task("mine", "choice", choices="AAB")
@@ -247,6 +247,7 @@ LONG = [
     "answer is ",
 ]
 LONG += [MARKER, "-", "=1 ", "\u0301", "**", "blue ", "because ", "\ud800", "e1", "$", "option "]
+LONG += ["oh, ", "wait ", "\\boxed{", '"answer": [', "1'", "1½", "A, ", "is the answer ", "May 1 ", "</s>", "答案"]
 
 
 @pytest.mark.parametrize("task", ["gsm8k", "commonsense-qa", "strategy-qa", "sandbox-letters"])
@@ -254,7 +255,7 @@ LONG += [MARKER, "-", "=1 ", "\u0301", "**", "blue ", "because ", "\ud800", "e1"
 def test_a_long_text_takes_linear_time(task, unit):
     text = unit * (100_000 // len(unit))
     start = time.process_time()
-    for whole in (text, f"{MARKER} {text}", f"{text} {MARKER} 12"):
+    for whole in (text, f"{MARKER} {text}", f"{text} {MARKER} 12", f"The answer is 1 or A. {text}"):
         for mode in ("sound", "paper"):
             extract(task, whole, PLACES, mode)
     assert time.process_time() - start < 10  # quadratic work on 100,000 characters takes minutes
