@@ -1,9 +1,9 @@
 """Annotation: have a language model write rationales for questions, and count every outcome.
 
 Paper, section 3.1: Zero-shot-CoT in two calls, first the reasoning, then "Therefore, the answer is". Each rationale is
-sampled independently, by one request (or two) identified by the question and the sample's index. It ends as right,
-wrong, no answer, truncated, refused, empty, failed (with its cause) or not asked; the counts add up to the number of
-rationales planned. The model is either behind an `endpoint` or on this machine (`local`).
+sampled independently, by one request (or two) identified by the question and the sample's index. It has one of the
+outcomes of `outcome.STATES`; their counts add up to the number of rationales planned. The model is either behind an
+`endpoint` or on this machine (`local`).
 
 An annotation folder holds `replies.jsonl` and `attempts.jsonl` (see `teacher/store`), `outcomes.jsonl` (the outcome of
 each requested rationale) and `summary.json` (the counts). The last two can be deleted safely; the first two record
@@ -12,24 +12,23 @@ what was paid for.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Protocol
 
-from ..data.answers import MARKER
-from ..data.rationales import Question, Rationale, judged, new_rationale, read_rationales
+from ..data.rationales import Question, Rationale, read_rationales
 from ..data.tasks import Task
 from ..files import InputError, write_json, write_jsonl
+from ..progress import Progress, visible
 from .ask import ASKED, AskSettings, Script, Where, write_script
 from .connection import EndpointSettings
 from .endpoint import Endpoint
 from .estimates import Estimate, estimate
+from .outcome import OPEN, STATES, UNUSABLE, Draw, end
 from .prices import Price, price_of, read_prices
-from .store import Cost, Replies, Reply, Request
+from .store import Cost, Replies, Request
 
-STATES = ("right", "wrong", "no answer", "truncated", "refused", "empty", "failed", "not asked")
 ANNOTATION = "annotation"  # folder of the store, within a task folder
-OPEN = ("failed", "not asked")  # requested again by the next run
 
 
 class Teacher(Protocol):
@@ -47,19 +46,6 @@ class Teacher(Protocol):
     def ask(self, requests: Iterable[Request], label: str) -> dict[str, str]: ...
 
 
-@dataclass
-class Draw:
-    """One requested rationale: its requests, its outcome and, if a reply arrived, the resulting row."""
-
-    question: Question
-    index: int
-    requests: list[Request] = field(default_factory=list)
-    state: str = "not asked"
-    cause: str = ""
-    row: Rationale | None = None
-    cost: Cost = field(default_factory=Cost)
-
-
 def annotate(questions: Sequence[Question], script: Script, teacher: Teacher) -> list[Draw]:
     """Request every question's rationales; returns the draws in the order of questions and indices.
 
@@ -71,7 +57,7 @@ def annotate(questions: Sequence[Question], script: Script, teacher: Teacher) ->
     wave = [draw for question in questions for draw in draws[question.id]]
     number = 1
     while wave:
-        _ask_wave(wave, script, teacher, f"requests, round {number}" if script.ask.until_correct else "requests")
+        _ask_wave(wave, script, teacher, f"round {number}, " if script.ask.until_correct else "")
         if teacher.stopped or not script.ask.until_correct:
             break
         wave, number = [], number + 1
@@ -88,69 +74,35 @@ def _ask_wave(wave: list[Draw], script: Script, teacher: Teacher, label: str) ->
     """Send the first call of each draw and, if the prompt has one, the second; then judge the replies."""
     for draw in wave:
         draw.requests = [script.first(draw.question, draw.index)]
-    causes = teacher.ask([draw.requests[0] for draw in wave], label)
-    if script.prompt.conclude:
+    two = bool(script.prompt.conclude)
+    causes = teacher.ask([draw.requests[0] for draw in wave], f"{label}first call" if two else f"{label}asking")
+    if two:
         for draw in wave:
             reply = teacher.store.get(draw.requests[0])
             if reply and reply.state == "complete":
-                draw.requests.append(script.second(draw.question, draw.index, reply.text))
+                draw.requests.append(script.second_to(draw.question, draw.index, reply, teacher.store))
         if second := [draw.requests[1] for draw in wave if len(draw.requests) > 1]:
-            causes |= teacher.ask(second, f"{label}, second call")
+            causes |= teacher.ask(second, f"{label}second call")
     for draw in wave:
-        _end(draw, [teacher.store.get(request) for request in draw.requests], causes, script)
-        draw.cost = sum((teacher.store.costs.get(one.key, Cost()) for one in draw.requests), Cost())
-
-
-def _end(draw: Draw, replies: list[Reply | None], causes: dict[str, str], script: Script) -> None:
-    """Set the outcome of a draw from its replies."""
-    received: list[Reply] = []
-    for request, reply in zip(draw.requests, replies, strict=True):
-        if reply is None:
-            draw.cause = causes.get(request.key, "not asked")
-            draw.state = "not asked" if draw.cause.startswith("not asked") else "failed"
-            return
-        received.append(reply)
-    ask = script.ask
-    sampler = {
-        "model": f"{ask.model}, {script.prompt.name}",
-        "temperature": ask.temperature,
-        "top_k": None,
-        "seed": ask.seed + draw.index if ask.seed >= 0 else None,
-        "index": draw.index,
-    }
-    first, last = received[0], received[-1]
-    text = first.text
-    if last is not first:  # markers in the second text would be taken for ours
-        text = f"{first.text.strip()} {MARKER} {last.text.replace(MARKER, ' ').strip()}"
-    unusable = next((one for one in received if one.state in ("refused", "empty")), None)
-    if first.state == "truncated":
-        unusable = first
-    if unusable is None:
-        draw.row = judged(draw.question, text, "teacher", sampler, script.task)
-        draw.state = "right" if draw.row.correct else "wrong" if draw.row.prediction is not None else "no answer"
-        draw.cause = draw.row.miss
-        return
-    draw.state = unusable.state
-    draw.cause = {
-        "refused": f"the teacher refused ({unusable.refusal or unusable.finish})"[:200],
-        "truncated": f"the answer was cut at {ask.max_tokens} tokens",
-        "empty": "the answer is empty",
-    }[draw.state]
-    draw.row = new_rationale(
-        draw.question, first.text, "teacher", sampler, prediction=None, correct=False, miss=draw.cause, original=text
-    )
+        end(draw, [teacher.store.get(request) for request in draw.requests], causes, script)
+        draw.keys = [teacher.store.key_of(one) for one in draw.requests]
+        draw.cost = sum((teacher.store.cost(one) for one in draw.requests), Cost())
 
 
 def summary(draws: Sequence[Draw], teacher: Teacher, price: Price | None) -> dict:
     """The counts of an annotation: draws by state (they add up), causes of failures, calls, tokens and money."""
     states = Counter(draw.state for draw in draws)
+    parts = Counter(draw.part for draw in draws if draw.state in ("right", "wrong", "no answer"))
     answers = sum((draw.cost for draw in draws), Cost())
     return {
         "questions": len({draw.question.id for draw in draws}),
         "draws": len(draws),
         "states": {state: states[state] for state in STATES},
         "causes": dict(Counter(draw.cause for draw in draws if draw.state in OPEN).most_common(20)),
+        "unusable": dict(Counter(draw.cause for draw in draws if draw.state in UNUSABLE).most_common(20)),
         "open": sum(states[state] for state in OPEN),
+        "rationales_from": dict(parts),
+        "end_tokens_removed": sum(draw.stripped for draw in draws),
         "stopped": teacher.stopped,
         "answers": asdict(answers),
         "spent_in_all": asdict(teacher.store.spent),
@@ -167,7 +119,8 @@ def write_outcomes(folder: Path, draws: Sequence[Draw], facts: dict) -> None:
             "index": draw.index,
             "state": draw.state,
             "cause": draw.cause,
-            "requests": [request.key for request in draw.requests],
+            "rationale_from": draw.part,
+            "requests": draw.keys,
             **asdict(draw.cost),
         }
         for draw in draws
@@ -195,9 +148,17 @@ def said(facts: dict) -> str:
         lines.append(
             f"{facts['unreadable_lines']} incomplete line(s) of the store were skipped (a run was killed while writing)"
         )
-    lines += [f"  {count} x {cause}" for cause, count in facts["causes"].items()]
+    if set(facts["rationales_from"]) - {"solution"}:
+        counts = ", ".join(f"{count} from the {part}" for part, count in facts["rationales_from"].items())
+        lines.append(f"rationales taken: {counts}".replace("from the both", "from both"))
+    if facts["end_tokens_removed"]:
+        lines.append(f"{facts['end_tokens_removed']} end tokens written as text were removed")
+    for causes in (facts["unusable"], facts["causes"]):
+        lines += [f"  {count} x {visible(cause, keep='')}" for cause, count in causes.items()]
+    if facts["states"]["truncated"]:
+        lines.append("to request the truncated ones again, and no others, raise max_tokens or conclude_tokens")
     if facts["stopped"]:
-        lines.append(f"stopped: {facts['stopped']}")
+        lines.append(f"stopped: {visible(facts['stopped'], keep='')}")
     return "\n".join(lines)
 
 
@@ -225,9 +186,12 @@ def where_is(teacher: str, ask: AskSettings, endpoint: EndpointSettings) -> Wher
     """Where requests go: the endpoint, or a model on this machine."""
     if teacher == "endpoint":
         return endpoint
-    from .local import local_where  # imports torch, which is slow; an endpoint does not need it
+    with Progress("reading the model's files", 1, "models") as progress:
+        from .local import local_where  # imports torch, which is slow; an endpoint does not need it
 
-    return local_where(ask.model)
+        where = local_where(ask.model)
+        progress.advance()
+    return where
 
 
 def estimated(
@@ -260,8 +224,8 @@ def annotated(
     """
     if teacher not in ASKED:
         return _from_file(Path(teacher), task, questions)
-    script = write_script(task, ask, where_is(teacher, ask, endpoint), given)
-    price = _price(teacher, ask)
+    where = where_is(teacher, ask, endpoint)
+    script, price = write_script(task, ask, where, given), _price(teacher, ask)
     client: Teacher
     with Replies(folder) as store:
         if teacher == "endpoint":
@@ -270,7 +234,7 @@ def annotated(
         else:
             from .local import LocalTeacher
 
-            client = LocalTeacher(ask.model, store, ask.budget)
+            client = LocalTeacher(ask.model, store, ask.budget, where=where)
             draws = annotate(questions, script, client)
         facts = summary(draws, client, price)
         write_outcomes(folder, draws, facts)

@@ -4,17 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import yaml
-
-from ..checks import require_integer, require_number, require_text
+from ..checks import require_choice, require_integer, require_number, require_text
 from ..data.rationales import Question, Rationale
 from ..data.tasks import Task
 from ..files import InputError
+from ..parsing import parse_yaml
 from .prices import Budget
 from .prompts import Prompt, answer_form, examples_text, fill, get_prompt
-from .store import Request
+from .store import Replies, Reply, Request
+from .thoughts import RATIONALE_FROM
 
-CONCLUDE_TOKENS = 64
 ASKED = ("endpoint", "local")  # any other teacher is a file of rationales
 OWN_FIELDS = ("model", "messages", "prompt", "temperature", "max_tokens", "max_completion_tokens", "seed", "stop", "n")
 
@@ -33,7 +32,9 @@ class AskSettings:
     most_asked: int = 10  # with until_correct: maximum number per question
     examples: int = 4  # worked examples, if the prompt has {examples}
     temperature: float = 0.7  # paper, appendix E
-    max_tokens: int = 512
+    max_tokens: int = 4096  # limit of a reply, its thought included
+    conclude_tokens: int = 2048  # limit of the second call's reply: the answer is short, but the model may think again
+    rationale_from: str = "solution"  # the visible text; or thought, or both (see `thoughts.rationale_of`)
     seed: int = -1  # sent with each request, plus the sample's index; -1: none
     extra: str = ""  # more request fields as YAML or JSON, such as {top_p: 0.9}
     prices: str = ""  # path of a YAML file; "" for teacher/prices.yaml
@@ -44,8 +45,9 @@ class AskSettings:
     def __post_init__(self) -> None:
         for name in ("model", "prompt", "extra", "prices"):
             require_text(name, getattr(self, name))
-        for name in ("rationales", "most_asked", "examples", "max_tokens"):
+        for name in ("rationales", "most_asked", "examples", "max_tokens", "conclude_tokens"):
             require_integer(name, getattr(self, name), 1)
+        require_choice("rationale_from", self.rationale_from, RATIONALE_FROM)
         require_integer("until_correct", self.until_correct)
         require_integer("seed", self.seed, -1)
         require_number("temperature", self.temperature, least=0, note="0 is greedy")
@@ -61,13 +63,10 @@ class AskSettings:
     @property
     def fields(self) -> dict:
         """`extra` as a dictionary; InputError if it is not a mapping or sets a field that has its own setting."""
-        try:
-            found = yaml.safe_load(self.extra) if self.extra else {}
-        except yaml.YAMLError:
-            found = None
+        found = parse_yaml(self.extra, "extra") if self.extra else {}
         if not isinstance(found, dict):
             raise InputError(f"extra must be a mapping of request fields, such as {{top_p: 0.9}}, got {self.extra!r}")
-        for name in (*OWN_FIELDS, "stream"):
+        for name in OWN_FIELDS:
             if name in found:
                 raise InputError(f"extra cannot set {name}; use the setting for it, or leave it at its default")
         return found
@@ -136,11 +135,20 @@ class Script:
         made = body(self.where, ask, text, index, limit=ask.max_tokens, temperature=ask.temperature, prompt=self.prompt)
         return Request(self.where.who, self.where.route, made, index)
 
-    def second(self, question: Question, index: int, rationale: str) -> Request:
-        """The second call, which asks for the answer only: greedy and short."""
-        text = self._text(self.prompt.conclude, question, rationale=rationale.strip())
-        made = body(self.where, self.ask, text, index, limit=CONCLUDE_TOKENS, temperature=0.0, prompt=self.prompt)
-        return Request(self.where.who, self.where.route, made, index)
+    def second(self, question: Question, index: int, solution: str) -> Request:
+        """The second call, which asks for the answer only, greedily."""
+        text, ask = self._text(self.prompt.conclude, question, rationale=solution.strip()), self.ask
+        made = body(self.where, ask, text, index, limit=ask.conclude_tokens, temperature=0.0, prompt=self.prompt)
+        return Request(self.where.who, self.where.route, made, index, closing=True)
+
+    def second_to(self, question: Question, index: int, reply: Reply, store: Replies) -> Request:
+        """The second call after a first reply: with its solution, or its thought if it has nothing else.
+
+        A call with the whole text of the reply, as older versions sent it, is used if it is in the store.
+        """
+        made = self.second(question, index, reply.parts.solution or reply.parts.thought)
+        older = self.second(question, index, reply.text)
+        return older if store.get(older) and not store.get(made) else made
 
 
 def write_script(task: Task, ask: AskSettings, where: Where, given: Sequence[Rationale] = ()) -> Script:

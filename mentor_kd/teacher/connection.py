@@ -26,8 +26,8 @@ class EndpointSettings:
     requests_per_minute: int = 0
     tokens_per_minute: int = 0
     connect_timeout: float = 10.0
-    read_timeout: float = 120.0  # without receiving a byte
-    total_timeout: float = 600.0  # for one request
+    read_timeout: float = 900.0  # without receiving a byte; a server sends none while its model thinks
+    total_timeout: float = 900.0  # for one request
     max_reply_bytes: int = 2_000_000
     tries: int = 6
     first_wait: float = 1.0

@@ -7,7 +7,6 @@ or file. Redirects are not followed, so the key goes nowhere else. Responses are
 import asyncio
 import contextlib
 import email.utils
-import json
 import random
 import re
 import sys
@@ -24,15 +23,17 @@ from anyio.from_thread import start_blocking_portal
 
 from .. import __version__
 from ..files import InputError
-from ..progress import Progress
+from ..progress import Progress, visible
 from .connection import LOOPBACK, ROUTES, EndpointSettings
 from .key import Key
+from .parse import BadReply, ServerError, error_in, parse_reply
 from .prices import Budget, Price
 from .rate_limits import Breaker, Stopped, Window
-from .store import BadReply, Cost, Replies, Reply, Request, estimated_tokens, parse_reply
+from .store import Cost, Replies, Reply, Request, estimated_tokens
 
-ONE_CALL = Cost(calls=1)
+NOTHING = Cost()  # the server refused, so nothing was written that could be billed
 WRONG_SETTING = {401: "the key", 403: "the key", 404: "base_url or the model's name", 405: "base_url"}
+FLAGGED = re.compile(r"content.?(?:filter|policy|management)|moderation|flagged", re.IGNORECASE)
 
 
 class Failed(RuntimeError):
@@ -42,8 +43,8 @@ class Failed(RuntimeError):
     how to fix it, if every other request would fail too.
     """
 
-    def __init__(self, cause: str, again=True, cost=ONE_CALL, throttled=False, wait=None, fatal=""):
-        super().__init__(cause.encode("utf-8", "replace").decode())
+    def __init__(self, cause: str, again=True, cost=NOTHING, throttled=False, wait=None, fatal=""):
+        super().__init__(visible(cause.encode("utf-8", "replace").decode(), keep=""))
         self.again, self.cost, self.throttled, self.wait, self.fatal = again, cost, throttled, wait, fatal
 
 
@@ -64,7 +65,7 @@ class Endpoint:
         self.requests = Window(settings.requests_per_minute, "request")
         self.tokens = Window(settings.tokens_per_minute, "tokens")
         self.reserved: dict[str, Cost] = {}
-        self.ended = self.tried_again = 0
+        self.ended = self.failed = self.tried_again = 0
 
     @property
     def where(self) -> EndpointSettings:
@@ -94,13 +95,13 @@ class Endpoint:
         not wait.
         """
         wanted = {request.key: request for request in requests}
-        todo = {key: one for key, one in wanted.items() if key not in self.store.found}
+        todo = {key: one for key, one in wanted.items() if self.store.get(one) is None}
         for one in todo.values():
             self.tokens.check(_window_tokens(one))
         causes: dict[str, str] = {}
-        with Progress(label, len(wanted), "replies") as progress:
+        with Progress(label, len(wanted), "requests") as progress:
             progress.skip(len(wanted) - len(todo))
-            self.ended = 0
+            self.ended = self.failed = 0
             work = self._portal.start_task_soon(self._ask_all, iter(todo.values()), causes)
             try:
                 while not futures.wait([work], timeout=0.1).done:
@@ -115,13 +116,14 @@ class Endpoint:
                 raise
             self._show(progress, len(wanted) - len(todo))
             work.result()
-        for key in todo:
-            if key not in self.store.found:
+        for key, one in todo.items():
+            if self.store.get(one) is None:
                 causes.setdefault(key, f"not asked: {self.breaker.stopped}")
         return causes
 
     def _show(self, progress: Progress, before: int) -> None:
-        notes = [f"{self.store.spent.money:.4f} {self.price.currency} spent"] if self.price else []
+        notes = [f"{self.failed} failed"] if self.failed else []
+        notes += [f"{self.store.spent.money:.4f} {self.price.currency} spent"] if self.price else []
         notes += [f"{self.tried_again} retries"] if self.tried_again else []
         notes += [f"server failing: {self.breaker.cause[:80]}"] if self.breaker.opened else []
         progress.advance(before + self.ended - progress.done, ", ".join(notes))
@@ -146,6 +148,7 @@ class Endpoint:
                     await self._ask(request)
                 except Failed as error:
                     causes[request.key] = str(error)
+                    self.failed += 1
                     if error.fatal:
                         self.breaker.stop(f"{error}; {error.fatal}")
                 except Stopped:
@@ -231,18 +234,20 @@ class Endpoint:
         except TimeoutError:
             raise Failed(f"no whole answer within {seconds:g} s", cost=most) from None
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise Failed(f"no connection ({self._said(error)})", cost=Cost()) from None
+            raise Failed(f"no connection ({self._said(error)})") from None
         except httpx.TimeoutException:
             raise Failed(f"silence for {self.settings.read_timeout:g} s", cost=most) from None
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
             raise Failed(f"the connection broke ({self._said(error)})", cost=most) from None
         if response.status_code != 200:
-            raise self._refused(response, raw)
+            raise self._refused(error_in(raw, response.status_code), response.headers, "HTTP")
         try:
             reply = parse_reply(raw, request.route, _prompt_text(request.body))
         except BadReply as error:
             raise Failed(f"unusable answer: {self.key.redacted(str(error))}", cost=most) from None
-        names = ("text", "refusal", "thinking", "model", "finish")
+        except ServerError as error:
+            raise self._refused(error, response.headers, "HTTP 200 with error") from None
+        names = ("text", "refusal", "thinking", "model", "finish", "tools")
         texts: dict[str, Any] = {name: self.key.redacted(getattr(reply, name)) for name in names}
         return replace(reply, **texts)
 
@@ -260,15 +265,18 @@ class Endpoint:
     def _said(self, error: Exception) -> str:
         return self.key.redacted(f"{type(error).__name__}: {error}")[:160]
 
-    def _refused(self, response: httpx.Response, raw: bytes) -> Failed:
-        """The failure that a status other than 200 stands for."""
-        status, (message, code) = response.status_code, _error_in(raw)
-        message = " ".join(self.key.redacted(message).split())[:200]
-        cause = f"HTTP {status}: {message}" if message else f"HTTP {status}"
-        wait = _retry_after(response.headers)
+    def _refused(self, error: ServerError, headers: httpx.Headers, said: str) -> Failed:
+        """The failure that an error stands for, by its HTTP status; it costs the reply tokens that were counted."""
+        status, tokens = error.status, error.tokens
+        cost = self._cost(*tokens) if tokens[1] else NOTHING
+        message = " ".join(self.key.redacted(error.message).split())[:200]
+        cause = f"{said} {status}: {message}" if message else f"{said} {status}"
+        wait = _retry_after(headers)
+        if status in (400, 403, 451) and FLAGGED.search(f"{error.code} {message}"):
+            return Failed(f"{cause} (the server's content filter)", again=False, cost=cost)
         if status in WRONG_SETTING:
-            return Failed(cause, again=False, fatal=f"check {WRONG_SETTING[status]}, then run again")
-        if status == 429 and code == "insufficient_quota":
+            return Failed(cause, again=False, cost=cost, fatal=f"check {WRONG_SETTING[status]}, then run again")
+        if status == 402 or (status == 429 and error.code == "insufficient_quota"):
             return Failed(cause, again=False, fatal="your account's quota is used up; run again when it is not")
         if 300 <= status < 400:
             return Failed(cause, again=False, fatal="redirects are not followed; give base_url its new address")
@@ -276,8 +284,10 @@ class Endpoint:
             return Failed(cause, again=False, fatal=f"the server asks to wait {wait:.0f} s; run again then")
         if status == 429 or (wait is not None and status >= 500):
             self.breaker.hold(wait or 0.0)
-            return Failed(cause, throttled=True, wait=wait)
-        return Failed(cause, again=status in (408, 409, 425) or status >= 500)
+            return Failed(cause, cost=cost, throttled=True, wait=wait)
+        if 400 <= status < 500 and "stream" in message.lower():
+            cause += " (if this model only streams, set extra to {stream: true})"
+        return Failed(cause, again=status in (408, 409, 425) or status >= 500, cost=cost)
 
 
 def _window_tokens(request: Request) -> int:
@@ -296,16 +306,3 @@ def _retry_after(headers: httpx.Headers) -> float | None:
     with contextlib.suppress(ValueError, TypeError):
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
     return None
-
-
-def _error_in(raw: bytes) -> tuple[str, str]:
-    """The message and code in an error body, "" if missing."""
-    text = raw.decode("utf-8", "replace")
-    with contextlib.suppress(ValueError, RecursionError):
-        found = json.loads(text)
-        error = found.get("error", found.get("detail")) if isinstance(found, dict) else None
-        if isinstance(error, dict):
-            return str(error.get("message", "")), str(error.get("code"))
-        if isinstance(error, str):
-            return error, ""
-    return text, ""

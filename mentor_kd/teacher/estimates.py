@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..data.rationales import Question
-from .ask import CONCLUDE_TOKENS, Script
+from .ask import Script
 from .prices import Price
 from .store import Cost, Replies, Request, estimated_tokens
 
@@ -57,7 +57,7 @@ def estimate(questions: Sequence[Question], script: Script, store: Replies, pric
                 pending.append((index, 0, _prompt_tokens(first), False))
             if not script.prompt.conclude or (reply and reply.state != "complete"):
                 continue
-            second = script.second(question, index, reply.text if reply else "")
+            second = script.second_to(question, index, reply, store) if reply else script.second(question, index, "")
             answer = store.get(second) if reply else None
             if answer:
                 stored += 1
@@ -65,7 +65,7 @@ def estimate(questions: Sequence[Question], script: Script, store: Replies, pric
             else:
                 tokens = _prompt_tokens(second) + (0 if reply else script.ask.max_tokens)
                 pending.append((index, 1, tokens, reply is None))
-    limits = (script.ask.max_tokens, CONCLUDE_TOKENS)
+    limits = (script.ask.max_tokens, script.ask.conclude_tokens)
     means = [sum(found) / len(found) if found else limit for found, limit in zip(lengths, limits, strict=True)]
 
     def total(draws: int, out: Sequence[float]) -> Cost:

@@ -5,15 +5,18 @@ format (prompt `question-only`); any other model reads the plain text. Texts are
 seed, so a different batch size, or resuming after a kill, gives different texts for what was still missing.
 """
 
-from collections.abc import Iterable
+import contextlib
+import itertools
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 from ..files import InputError, digest
 from ..models import loading
 from ..models.generation import Sampling, by_length, generate_batch
 from ..progress import Progress
+from .ask import Where
 from .prices import Budget
 from .store import Cost, Replies, Reply, Request
 
@@ -30,41 +33,61 @@ class LocalWhere:
 class LocalTeacher:
     """A model by sandbox size, path or hub id; loaded with the first request. Raises InputError for a money budget."""
 
-    def __init__(self, model: str, store: Replies, budget: Budget, batch_size: int = 32):
+    def __init__(self, model: str, store: Replies, budget: Budget, batch_size: int = 32, where: Where | None = None):
         if budget.money:
             raise InputError("budget_money must be 0 for a model on this machine, as it has no price")
         self.name, self.store, self.budget, self.batch_size = model, store, budget, batch_size
-        self.where = local_where(model)
+        self.where = where or local_where(model)  # the hash of a large model takes its time
         self.loaded: loading.Loaded | None = None
         self.stopped = ""
 
     def ask(self, requests: Iterable[Request], label: str = "asking") -> dict[str, str]:
         """Answer the requests that have no stored reply, and store the replies. Returns key -> cause for the others."""
         wanted = {request.key: request for request in requests}
-        todo = [one for key, one in wanted.items() if key not in self.store.found]
-        with Progress(label, len(wanted), "replies") as progress:
+        todo = [one for one in wanted.values() if self.store.get(one) is None]
+        with Progress(label, len(wanted), "requests") as progress:
             progress.skip(len(wanted) - len(todo))
             if todo and self.loaded is None:
+                progress.advance(0, f"loading {self.name}")
                 self.loaded = loading.load(self.name)
             prompts = {request.key: self._encode(request) for request in todo}
             todo.sort(key=_how)
-            for how, group in groupby(todo, key=_how):
+            for how, group in itertools.groupby(todo, key=_how):
                 same = list(group)
                 for places in by_length([prompts[one.key] for one in same], self.batch_size):
                     batch = [same[place] for place in places]
                     if not self._affords(batch):
                         break
-                    self._draw(batch, [prompts[one.key] for one in batch], _sampling(how, len(batch)))
+                    with self._watched(progress, len(batch), how):
+                        self._draw(batch, [prompts[one.key] for one in batch], how)
                     progress.advance(len(batch))
-        return {one.key: f"not asked: {self.stopped}" for one in todo if one.key not in self.store.found}
+            left = {one.key: f"not asked: {self.stopped}" for one in todo if self.store.get(one) is None}
+            progress.advance(0, f"{len(left)} not asked: {self.stopped}" if left else "all answered")
+        return left
+
+    @contextlib.contextmanager
+    def _watched(self, progress: Progress, texts: int, how: tuple) -> Iterator[None]:
+        """Show the tokens of a batch while it is written: a batch can take minutes."""
+        assert self.loaded is not None, "ask loads the model"
+        written = itertools.count(1)
+
+        def show(*_) -> None:
+            progress.advance(0, f"{texts} texts, token {next(written)} of at most {how[1]}")
+
+        watch = self.loaded.model.register_forward_hook(show)
+        try:
+            yield
+        finally:
+            watch.remove()
 
     def _affords(self, batch: list[Request]) -> bool:
         most = sum((Cost(1, *one.most_tokens) for one in batch), self.store.spent)
         self.stopped = self.stopped or self.budget.exceeded(most)
         return not self.stopped
 
-    def _draw(self, batch: list[Request], prompts: list[list[int]], sampling: Sampling) -> None:
+    def _draw(self, batch: list[Request], prompts: list[list[int]], how: tuple) -> None:
         assert self.loaded is not None, "ask loads the model"
+        sampling = _sampling(how, len(batch), self._room(max(map(len, prompts))))
         seed = int(digest([one.key for one in batch])[:8], 16)
         texts = generate_batch(self.loaded, prompts, sampling, seed)
         for request, prompt, (text,) in zip(batch, prompts, texts, strict=True):
@@ -72,6 +95,18 @@ class LocalTeacher:
             finish = "stop" if text.finished or cut else "length"
             reply = Reply(written, finish, len(prompt), text.tokens, model=self.name)
             self.store.add(request, reply, Cost(1, reply.tokens_in, reply.tokens_out))
+
+    def _room(self, prompt: int) -> int:
+        """The number of tokens that the model can write after a prompt of this length. Raises InputError if none."""
+        assert self.loaded is not None, "ask loads the model"
+        most = getattr(self.loaded.model.config, "max_position_embeddings", None)
+        if most is None or self.loaded.encoder_decoder:
+            return sys.maxsize
+        if most <= prompt:
+            raise InputError(
+                f"model {self.name!r} reads {most} tokens, and a prompt has {prompt}; use shorter questions or prompts"
+            )
+        return most - prompt
 
     def _encode(self, request: Request) -> list[int]:
         assert self.loaded is not None, "ask loads the model"
@@ -107,6 +142,6 @@ def _how(request: Request) -> tuple:
     return body["temperature"], body["max_tokens"], body.get("top_k", 0), body.get("top_p", 1.0)
 
 
-def _sampling(how: tuple, size: int) -> Sampling:
+def _sampling(how: tuple, size: int, room: int) -> Sampling:
     temperature, limit, top_k, top_p = how
-    return Sampling(1, temperature, top_k, top_p, limit, size)
+    return Sampling(1, temperature, top_k, top_p, min(limit, room), size)

@@ -46,7 +46,8 @@ class Prompt:
             raise InputError(f"prompt {self.name}: reason must contain {{question}}")
         if self.conclude and "{rationale}" not in self.conclude:
             raise InputError(f"prompt {self.name}: conclude must contain {{rationale}}")
-        if isinstance(self.stop, str) or not all(isinstance(one, str) and one for one in self.stop):
+        listed = isinstance(self.stop, list | tuple)
+        if not listed or not all(isinstance(one, str) and one for one in self.stop):
             raise InputError(f"prompt {self.name}: stop must be a list of non-empty strings, got {self.stop!r}")
         object.__setattr__(self, "stop", tuple(self.stop))
 

@@ -26,7 +26,8 @@ class Window:
         """Raise InputError for an amount that can never fit."""
         if self.limit and amount > self.limit:
             raise InputError(
-                f"one request needs {amount} {self.unit}, but the limit is {self.limit} per minute; raise the limit"
+                f"one request needs {amount} {self.unit}, but the limit is {self.limit} per minute; raise the "
+                f"limit, or lower the token limit of a reply"
             )
 
     async def take(self, amount: int) -> None:

@@ -1,56 +1,84 @@
-"""The append-only store of replies, and the validation of what a server sends.
+"""The append-only store of replies: what was paid for is kept, and never asked again.
 
 A request is identified by the hash of everything that shapes its reply: provider, route, the whole body, and the
-sample's index. `replies.jsonl` has one line per complete reply, written to disk before the reply is used; a stored
-request is never sent again. `attempts.jsonl` logs what was sent and what failed, so that the bill includes the requests
-in flight when a run was killed. Lines cut off by a kill are skipped and counted.
+sample's index. `replies.jsonl` has one line per reply, written to disk before the reply is used; a stored request is
+never sent again. A token limit shapes only replies that reach it, so a stored reply also answers the same request with
+another limit, unless it was cut at a lower one. `attempts.jsonl` logs what was sent and what failed, so that the bill
+includes the requests in flight when a run was killed. Lines cut off by a kill are skipped and counted.
 """
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import filelock
 
-from ..files import InputError, digest
+from ..checks import is_number
+from ..files import InputError, digest, read_bytes
+from ..parsing import parse_json
+from .thoughts import Parts, split, whole_sentences
 
-REFUSALS = ("content_filter", "refusal", "safety")
+# Finish reasons of the usual servers, in lower case; any other one ends a complete reply.
+REFUSALS = ("content_filter", "refusal", "safety", "sensitive", "recitation", "prohibited_content", "blocklist", "spii")
+CUTS = ("length", "max_tokens", "model_length", "max_output_tokens")
+TOOL_CALLS = ("tool_calls", "function_call", "tool_use", "tool_call")
+ERRORS = ("error", "abort", "aborted", "cancelled", "network_error", "insufficient_system_resource")  # never an answer
 MOST_TOKENS = 10_000_000  # larger token counts are server errors
-
-
-class BadReply(ValueError):
-    """The server did not send a complete, valid reply; the message says what is wrong."""
+LIMITS = ("max_tokens", "max_completion_tokens")
+UNSHAPED = (*LIMITS, "stream", "stream_options")  # fields of a request that do not change what a model writes
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request: the provider, the route, the body as sent, and the sample's index."""
+    """One request: the provider, the route, the body as sent, and the sample's index.
+
+    `closing` marks a request for the answer alone, of which a whole sentence is enough.
+    """
 
     provider: str
     route: str
     body: dict
     index: int
+    closing: bool = field(default=False, compare=False)
 
     @cached_property
     def key(self) -> str:
         """The hash of everything that shapes the reply, as 32 hex digits."""
-        return digest(asdict(self))[:32]
+        return digest(self.parts)[:32]
+
+    @cached_property
+    def draw(self) -> str:
+        """The hash of everything that shapes the reply but its token limit."""
+        body = {name: value for name, value in self.body.items() if name not in UNSHAPED}
+        return digest({**self.parts, "body": body})[:32]
+
+    @property
+    def parts(self) -> dict:
+        return {"provider": self.provider, "route": self.route, "body": self.body, "index": self.index}
+
+    @property
+    def limit(self) -> int:
+        """The largest number of tokens of the reply."""
+        return next((value for name, value in self.body.items() if name in LIMITS), 0)
 
     @property
     def most_tokens(self) -> tuple[int, int]:
         """Upper bounds on prompt and reply tokens: a token has at least one byte, and the reply has its limit."""
-        limit = next(value for name, value in self.body.items() if name in ("max_tokens", "max_completion_tokens"))
-        return len(json.dumps(self.body, ensure_ascii=False).encode()) + 16, limit
+        return len(json.dumps(self.body, ensure_ascii=False).encode()) + 16, self.limit
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A complete reply. `finish` is the server's finish reason; `counted`: whether the server counted the tokens."""
+    """A reply as the server sent it. `finish` is the server's finish reason; `counted`: whether it counted the tokens.
+
+    `thinking` is the thought that the server sent apart from the text, and `tools` the tool calls as JSON.
+    """
 
     text: str
     finish: str
@@ -60,15 +88,30 @@ class Reply:
     refusal: str = ""
     thinking: str = ""
     model: str = ""
+    tools: str = ""
+
+    @cached_property
+    def parts(self) -> Parts:
+        """Thought and solution."""
+        return split(self.text, self.thinking)
 
     @property
     def state(self) -> str:
-        """complete, refused, truncated (at the token limit) or empty."""
-        if self.refusal or self.finish in REFUSALS:
+        """complete, refused, truncated (at the token limit), tool call, or empty."""
+        finish = self.finish.lower()
+        if self.refusal or finish in REFUSALS:
             return "refused"
-        if self.finish == "length":
-            return "truncated"
-        return "complete" if self.text.strip() else "empty"
+        if finish in CUTS:  # a text that goes on with another question was complete before it
+            return "complete" if self.parts.ran_on else "truncated"
+        if (self.tools or finish in TOOL_CALLS) and not self.parts.solution:
+            return "tool call"
+        return "complete" if self.parts.solution or self.parts.thought else "empty"
+
+    def answers(self, request: Request, limit: int) -> bool:
+        """Whether this reply, to a request with token limit `limit`, is what `request` would bring."""
+        if self.state != "truncated" or limit >= request.limit:
+            return True
+        return request.closing and bool(whole_sentences(self.parts.solution))
 
 
 @dataclass(frozen=True)
@@ -92,70 +135,6 @@ def estimated_tokens(text: str) -> int:
     return -(-len(text) // 4)
 
 
-def parse_reply(raw: bytes, route: str, prompt: str = "") -> Reply:
-    """The reply in a response body. Raises BadReply if it is invalid.
-
-    If the server does not count tokens, they are estimated; those of the prompt from `prompt`.
-    """
-    try:
-        found = json.loads(raw.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise BadReply(f"not UTF-8 (byte {error.start})") from None
-    except (ValueError, RecursionError) as error:
-        raise BadReply(f"malformed JSON ({str(error)[:80]})") from None
-    choice = _inner(_inner(found, "the reply", dict, "choices", list), "choices", list, 0, dict)
-    message = _inner(choice, "the choice", dict, "message", dict) if route == "chat" else choice
-    name = "content" if route == "chat" else "text"
-    finish, refusal, thinking = (
-        _text(place, key)
-        for place, key in ((choice, "finish_reason"), (message, "refusal"), (message, "reasoning_content"))
-    )
-    text = message.get(name)
-    if text is None and (refusal or finish in (*REFUSALS, "length")):
-        text = ""
-    if not isinstance(text, str):
-        raise BadReply(f"wrong type: {name} is {_kind(text)}, not a text")
-    for value in (text, finish, refusal, thinking):
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError:
-            raise BadReply("half a surrogate pair in a text, which UTF-8 cannot hold") from None
-    usage = found.get("usage") if isinstance(found.get("usage"), dict) else {}
-    counts: list[Any] = [usage.get(key) for key in ("prompt_tokens", "completion_tokens")]
-    counted = all(type(count) is int and 0 <= count <= MOST_TOKENS for count in counts)
-    if not counted:
-        counts = [estimated_tokens(prompt), estimated_tokens(text + thinking + refusal)]
-    model = found.get("model") if isinstance(found.get("model"), str) else ""
-    return Reply(
-        text, finish, counts[0], counts[1], counted, refusal, thinking, model.encode("utf-8", "replace").decode()
-    )
-
-
-def _inner(place: Any, where: str, kind: type[dict] | type[list], key: Any, inner: type) -> Any:
-    """place[key], after checking the types of both."""
-    if not isinstance(place, kind):
-        raise BadReply(f"wrong type: {where} is {_kind(place)}, not {_kind(kind())}")
-    if kind is list and not place:
-        raise BadReply("no choices: the list is empty")
-    if kind is dict and key not in place:
-        raise BadReply(f"{where} has no {key!r}")
-    if not isinstance(place[key], inner):
-        raise BadReply(f"wrong type: {key if kind is dict else where} is {_kind(place[key])}, not {_kind(inner())}")
-    return place[key]
-
-
-def _text(place: dict, key: str) -> str:
-    value = place.get(key)
-    if value is not None and not isinstance(value, str):
-        raise BadReply(f"wrong type: {key} is {_kind(value)}, not a text")
-    return value or ""
-
-
-def _kind(value: object) -> str:
-    names = {dict: "an object", list: "an array", str: "a text", bool: "true or false", type(None): "null"}
-    return names.get(type(value), "a number")
-
-
 class Replies:
     """The store in a folder: `with Replies(folder) as store`. Raises InputError if another process has it open."""
 
@@ -163,9 +142,9 @@ class Replies:
         self.folder = Path(folder)
         self.found: dict[str, Reply] = {}
         self.costs: dict[str, Cost] = {}
+        self.draws: dict[str, list[tuple[str, int]]] = {}  # draw -> the keys and token limits of its replies
         self.spent = Cost()  # all that was or may have been billed, over all runs
         self.unreadable = 0
-        self.read_only = False
 
     def __enter__(self) -> "Replies":
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -188,10 +167,13 @@ class Replies:
 
     def load(self) -> "Replies":
         """Read the files without taking the lock, for read-only use."""
-        self.found, self.costs, self.spent, self.unreadable = {}, {}, Cost(), 0
-        for key, reply, cost in self._rows("replies", _answer):
-            if key not in self.found:
-                self.found[key], self.costs[key] = reply, cost
+        self.found, self.costs, self.draws, self.spent, self.unreadable = {}, {}, {}, Cost(), 0
+        answered = set()
+        for request, reply, cost in self._rows("replies", _answer):
+            answered.add(request.key)
+            if request.key not in self.found:
+                self.spent += cost
+                self._keep(request, reply, cost)
         unanswered: dict[str, Cost] = {}
         for key, event, cost in self._rows("attempts", _attempt):
             lost = unanswered.pop(key, None)
@@ -200,23 +182,36 @@ class Replies:
                 self.spent += lost or Cost()  # sent by a run that was killed before the reply
             else:
                 self.spent += cost
-        for cost in [*self.costs.values(), *(c for key, c in unanswered.items() if key not in self.found)]:
+        for cost in (cost for key, cost in unanswered.items() if key not in answered):
             self.spent += cost
         return self
 
+    def _keep(self, request: Request, reply: Reply, cost: Cost) -> None:
+        if reply.finish.lower() not in ERRORS:  # older versions stored errors as replies
+            self.found[request.key], self.costs[request.key] = reply, cost
+            self.draws.setdefault(request.draw, []).append((request.key, request.limit))
+
+    def key_of(self, request: Request) -> str:
+        """The key of the stored reply to this request, whole ones first; its own key if there is none."""
+        found = [key for key, limit in self.draws.get(request.draw, ()) if self.found[key].answers(request, limit)]
+        return min(found, key=lambda key: self.found[key].state == "truncated", default=request.key)
+
     def get(self, request: Request) -> Reply | None:
         """The stored reply to this request, or None."""
-        return self.found.get(request.key)
+        return self.found.get(self.key_of(request))
+
+    def cost(self, request: Request) -> Cost:
+        """What the stored reply to this request cost."""
+        return self.costs.get(self.key_of(request), Cost())
 
     def add(self, request: Request, reply: Reply, cost: Cost) -> None:
         """Store a reply; it is on disk when this returns."""
-        key = request.key
-        row = {"key": key, **asdict(request), "reply": asdict(reply), "cost": asdict(cost), "time": round(time.time())}
-        self._write("replies", row)
+        what = {"key": request.key, **request.parts, "reply": asdict(reply), "cost": asdict(cost)}
+        self._write("replies", {**what, "time": round(time.time())})
         os.fsync(self._files["replies"].fileno())
-        if key not in self.found:
-            self.found[key], self.costs[key] = reply, cost
+        if request.key not in self.found:
             self.spent += cost
+            self._keep(request, reply, cost)
 
     def sent(self, request: Request, most: Cost) -> None:
         """Log that a request is about to be sent, with its maximum cost."""
@@ -243,20 +238,38 @@ class Replies:
 
     def _rows(self, name: str, make: Callable[[dict], tuple]) -> Iterator[tuple]:
         path = self.folder / f"{name}.jsonl"
-        if not path.exists():
+        if not os.path.lexists(path):
             return
-        with path.open("rb") as file:
-            for line in file:
-                if line.strip():
-                    try:
-                        yield make(json.loads(line))
-                    except (ValueError, TypeError, KeyError):  # not UTF-8, not JSON, or not a valid row
-                        self.unreadable += 1
+        for number, line in enumerate(re.split(rb"\r\n|\n|\r", read_bytes(path)), 1):
+            if line.strip():
+                try:
+                    yield make(parse_json(line.decode("utf-8"), path, number))
+                except (ValueError, TypeError, KeyError):  # not UTF-8, not JSON, or not a valid row
+                    self.unreadable += 1
 
 
-def _answer(row: dict) -> tuple[str, Reply, Cost]:
-    return row["key"], Reply(**row["reply"]), Cost(**row["cost"])
+def _made(kind: type, values: dict) -> Any:
+    """A Reply or a Cost from a stored row; TypeError if a value has another type."""
+    made = kind(**values)
+    for one in fields(kind):
+        value, wanted = getattr(made, one.name), cast(type, one.type)
+        if not (is_number(value) and value >= 0 if wanted in (int, float) else isinstance(value, wanted)):
+            raise TypeError(f"{one.name} is {value!r}")
+    return made
+
+
+def _answer(row: dict) -> tuple[Request, Reply, Cost]:
+    request = Request(row["provider"], row["route"], dict(row["body"]), row["index"])
+    if request.key != row["key"]:
+        raise ValueError("the row was changed")
+    return request, _made(Reply, row["reply"]), _made(Cost, row["cost"])
 
 
 def _attempt(row: dict) -> tuple[str, str, Cost]:
-    return row["key"], row["event"], Cost(**row["cost"])
+    cost = _made(Cost, row["cost"])
+    if not isinstance(row["key"], str):
+        raise TypeError(f"key is {row['key']!r}")
+    refused = row["event"] == "failed" and not (
+        cost.tokens_in or cost.tokens_out
+    )  # nothing was written, nothing billed
+    return row["key"], row["event"], Cost() if refused else cost

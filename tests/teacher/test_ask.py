@@ -95,7 +95,8 @@ def test_custom_and_built_in_prompts(tmp_path):
         {"seed": -2},
         {"until_correct": 11},
         {"extra": "[1]"},
-        {"extra": "{stream: true}"},
+        {"conclude_tokens": 0},
+        {"rationale_from": "answer"},
         {"extra": "{n: 3}"},
         {"budget_calls": -1},
         {"budget_money": float("nan")},
@@ -148,8 +149,12 @@ def test_a_dry_run_matches_a_hand_calculation_and_sends_nothing(tmp_path):
     # each prompt has 14 characters: 4 tokens, plus 8 for the chat message
     assert found.least == found.most == Cost(6, 6 * 12, 600, (72 * 0.15 + 600 * 0.60) / 1e6)
     assert "6 rationales" in str(found) and "USD" in str(found) and not list(tmp_path.iterdir())
-    two = estimated(tmp_path, TASK, questions(1), [], "endpoint", replace(ask, prompt="zero-shot-cot"), WHERE)
+    two = estimated(tmp_path, TASK, questions(1), [], "endpoint", _two(ask), WHERE)
     assert two.most.calls == 6 and two.most.tokens_out == 3 * (100 + 64)
+
+
+def _two(ask):
+    return replace(ask, prompt="zero-shot-cot", conclude_tokens=64)
 
 
 def test_a_dry_run_uses_the_length_of_stored_replies(tmp_path):

@@ -11,6 +11,7 @@ from mentor_kd.data.tasks import Task
 from mentor_kd.files import InputError, read_jsonl
 from mentor_kd.models import loading
 from mentor_kd.models.generation import Sampling, generate_batch
+from mentor_kd.progress import Progress
 from mentor_kd.teacher.annotate import annotated, estimated
 from mentor_kd.teacher.ask import AskSettings, write_script
 from mentor_kd.teacher.connection import EndpointSettings
@@ -84,6 +85,33 @@ def test_a_local_model_respects_its_budget_and_rejects_unknown_fields(tmp_path):
         annotated(tmp_path / "other", TASK, QUESTIONS, [], "local", replace(ask, extra="{min_p: 0.1}"), NOWHERE)
     with pytest.raises(InputError, match="has no price"):
         annotated(tmp_path / "out", TASK, QUESTIONS, [], "local", replace(ask, budget_money=1.0), NOWHERE)
+
+
+def test_progress_is_shown_while_the_model_is_loaded_and_writes(tmp_path, monkeypatch):
+    shown = []
+
+    class Seen(Progress):
+        def advance(self, amount=1, note=""):
+            super().advance(amount, note)
+            shown.append((self.label, self.done, self.note))
+
+    monkeypatch.setattr("mentor_kd.teacher.local.Progress", Seen)
+    model = str(tiny.llama(tmp_path / "model"))
+    ask = AskSettings(model, rationales=1, max_tokens=4, conclude_tokens=3, budget_calls=8)
+    annotated(tmp_path / "out", TASK, QUESTIONS, [], "local", ask, NOWHERE)
+    assert ("first call", 0, f"loading {model}") == shown[1] and shown[0][1] == 0
+    assert ("first call", 0, "5 texts, token 2 of at most 4") in shown
+
+
+def test_a_limit_beyond_the_models_positions_is_lowered(tmp_path):
+    model = str(tiny.gpt2(tmp_path / "model", n_positions=40))
+    ask = AskSettings(model, "question-only", 1, max_tokens=4096)
+    rows, facts = annotated(tmp_path / "out", TASK, QUESTIONS[:1], [], "local", ask, NOWHERE)
+    [reply] = [row["reply"] for _, row in read_jsonl(tmp_path / "out" / "replies.jsonl")]
+    assert reply["tokens_in"] + reply["tokens_out"] <= 40
+    tiny_model = str(tiny.gpt2(tmp_path / "tiny", n_positions=3))
+    with pytest.raises(InputError, match="reads 3 tokens, and a prompt has"):
+        annotated(tmp_path / "other", TASK, QUESTIONS[:1], [], "local", replace(ask, model=tiny_model), NOWHERE)
 
 
 def test_the_stand_in_serves_both_routes_truncates_and_refuses():

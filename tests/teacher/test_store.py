@@ -1,103 +1,15 @@
-"""Validation of replies, and the store of replies."""
+"""The store of replies: nothing that was paid for is lost or asked again."""
 
 import json
+from dataclasses import asdict
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mentor_kd.teacher.store import BadReply, Cost, Replies, Reply, Request, estimated_tokens, parse_reply
+from mentor_kd.teacher.store import Cost, Replies, Reply, Request
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "1 + 1?"}], "temperature": 0.7, "max_tokens": 5}
 REQUEST = Request("https://host/v1", "chat", BODY, 0)
-
-
-def chat(**choice):
-    return json.dumps({"choices": [{"message": {"content": "2"}, "finish_reason": "stop"} | choice]}).encode()
-
-
-def test_a_reply_of_each_route():
-    usage = {"prompt_tokens": 7, "completion_tokens": 1}
-    raw = json.dumps(
-        {"choices": [{"message": {"content": "2"}, "finish_reason": "stop"}], "usage": usage, "model": "m-1"}
-    )
-    assert parse_reply(raw.encode(), "chat") == Reply("2", "stop", 7, 1, model="m-1")
-    raw = json.dumps({"choices": [{"text": "2", "finish_reason": "length"}], "usage": usage})
-    assert parse_reply(raw.encode(), "completions") == Reply("2", "length", 7, 1)
-
-
-def test_missing_token_counts_are_estimated_and_marked():
-    for usage in (
-        None,
-        [],
-        {"prompt_tokens": "7"},
-        {"prompt_tokens": -1, "completion_tokens": 1},
-        {"prompt_tokens": 7},
-    ):
-        raw = json.dumps({"choices": [{"message": {"content": "four more"}}], "usage": usage}).encode()
-        reply = parse_reply(raw, "chat", prompt="x" * 17)
-        assert (reply.tokens_in, reply.tokens_out, reply.counted, reply.finish) == (5, 3, False, "")
-    assert [estimated_tokens("x" * n) for n in (0, 1, 4, 5)] == [0, 1, 1, 2]
-
-
-@pytest.mark.parametrize(
-    ("choice", "state"),
-    [
-        ({}, "complete"),
-        ({"message": {"content": " \n"}}, "empty"),
-        ({"finish_reason": "length"}, "truncated"),
-        ({"finish_reason": "content_filter", "message": {"content": None}}, "refused"),
-        ({"message": {"content": None, "refusal": "No."}}, "refused"),
-        ({"message": {"content": "Hm.", "refusal": "No."}, "finish_reason": "length"}, "refused"),
-        ({"message": {"content": None, "reasoning_content": "long"}, "finish_reason": "length"}, "truncated"),
-    ],
-)
-def test_the_state_of_a_reply(choice, state):
-    assert parse_reply(chat(**choice), "chat").state == state
-
-
-@pytest.mark.parametrize(
-    ("choice", "words"),
-    [
-        ({"message": {"content": None}}, "content is null, not a text"),
-        ({"message": {}}, "content is null"),
-        ({"message": "2"}, "wrong type: message is a text, not an object"),
-        ({"message": {"content": ["2"]}}, "content is an array"),
-        ({"finish_reason": 1}, "finish_reason is a number"),
-        ({"message": {"content": "2", "refusal": {}}}, "refusal is an object"),
-    ],
-)
-def test_an_invalid_choice_is_named(choice, words):
-    with pytest.raises(BadReply, match=words):
-        parse_reply(chat(**choice), "chat")
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.just("stop"),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(["choices", "message", "content", "text", "usage", "refusal", "finish_reason"]), inner
-        )
-    ),
-    max_leaves=12,
-)
-
-
-@given(JSON | st.builds(lambda inner: {"choices": [inner]}, JSON), st.sampled_from(["chat", "completions"]))
-def test_any_json_gives_a_reply_or_bad_reply(value, route):
-    try:
-        reply = parse_reply(json.dumps(value).encode(), route)
-    except BadReply as error:
-        assert str(error)
-    else:
-        assert isinstance(reply.text, str) and reply.tokens_in >= 0 and reply.state
-
-
-@given(st.binary())
-def test_random_bytes_give_bad_reply(raw):
-    with pytest.raises(BadReply):
-        parse_reply(raw, "chat")
 
 
 def test_the_key_depends_on_everything_that_shapes_the_reply():
@@ -118,19 +30,66 @@ def test_the_store_keeps_a_reply_once_and_adds_up_the_bill(tmp_path):
     other = Request("https://host/v1", "chat", BODY, 1)
     with Replies(tmp_path) as store:
         store.sent(REQUEST, Cost(1, 100, 5, 0.5))
-        store.failed(REQUEST, "HTTP 500", Cost(1))
+        store.failed(REQUEST, "silence for 5 s", Cost(1, 100, 5, 0.5))
         store.sent(REQUEST, Cost(1, 100, 5, 0.5))
         store.add(REQUEST, Reply("2", "stop", 7, 1), Cost(1, 7, 1, 0.25))
         store.sent(other, Cost(1, 100, 5, 0.5))  # then the process is killed
         assert store.get(REQUEST).text == "2" and store.get(other) is None
     again = Replies(tmp_path).load()
     assert len(again) == 1 and again.get(REQUEST).text == "2" and again.unreadable == 0
-    assert again.spent == Cost(3, 107, 6, 0.75)  # requests in flight count at their maximum cost
+    assert again.spent == Cost(3, 207, 11, 1.25)  # requests in flight count at their maximum cost
     with Replies(tmp_path) as store:
         store.sent(other, Cost(1, 100, 5, 0.5))
         store.add(other, Reply("2", "stop", 8, 1), Cost(1, 8, 1, 0.25))
-        assert store.spent == Cost(4, 115, 7, 1.0)
-    assert Replies(tmp_path).load().spent == Cost(4, 115, 7, 1.0)
+        assert store.spent == Cost(4, 215, 12, 1.5)
+    assert Replies(tmp_path).load().spent == Cost(4, 215, 12, 1.5)
+
+
+def ask(limit, **more):
+    return Request("https://host/v1", "chat", BODY | {"max_tokens": limit}, 0, **more)
+
+
+def test_a_token_limit_shapes_only_replies_that_reach_it(tmp_path):
+    with Replies(tmp_path) as store:
+        store.add(ask(5), Reply("1 + 1 is", "length", 7, 5), Cost(1, 7, 5))
+        assert store.get(ask(5)).text == store.get(ask(3)).text == "1 + 1 is"
+        assert store.get(ask(9)) is None  # a higher limit can bring more
+        store.add(ask(9), Reply("1 + 1 is 2", "stop", 7, 6), Cost(1, 7, 6))
+    again = Replies(tmp_path).load()
+    for limit in (3, 5, 9, 4096):
+        assert again.get(ask(limit)).text == "1 + 1 is 2" and again.cost(ask(limit)) == Cost(1, 7, 6)
+    assert again.spent == Cost(2, 14, 11) and len(again) == 2
+    other = Request("https://host/v1", "chat", {**BODY, "temperature": 0.1}, 0)
+    assert again.get(other) is None
+    streamed = Request("https://host/v1", "chat", {**BODY, "stream": True}, 0)
+    assert again.get(streamed).text == "1 + 1 is 2"
+
+
+def test_a_closing_call_is_answered_by_a_whole_sentence(tmp_path):
+    with Replies(tmp_path) as store:
+        store.add(ask(64), Reply(" 5. Ann had", "length", 7, 64), Cost(1))
+        assert store.get(ask(2048, closing=True)) is not None and store.get(ask(2048)) is None
+    with Replies(tmp_path / "other") as store:
+        store.add(ask(64), Reply("", "length", 7, 64, thinking="hmm"), Cost(1))
+        assert store.get(ask(2048, closing=True)) is None and store.get(ask(64, closing=True)) is not None
+
+
+def test_a_store_of_an_older_version(tmp_path):
+    """Rows without the fields added since, an error that was kept as a reply, and refusals that counted as calls."""
+    keys = {index: Request("h", "chat", BODY, index).key for index in range(2)}
+    row = {"provider": "h", "route": "chat", "body": BODY, "cost": asdict(Cost(1, 7, 1)), "time": 0}
+    old = {"text": "2", "finish": "stop", "tokens_in": 7, "tokens_out": 1, "counted": True, "refusal": "", "model": ""}
+    rows = [
+        {**row, "key": keys[0], "index": 0, "reply": {**old, "thinking": ""}},
+        {**row, "key": keys[1], "index": 1, "reply": {**old, "text": "", "finish": "error"}},
+    ]
+    (tmp_path / "replies.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    refusal = {"key": keys[1], "event": "failed", "cause": "HTTP 400", "cost": asdict(Cost(1)), "time": 0}
+    (tmp_path / "attempts.jsonl").write_text((json.dumps(refusal) + "\n") * 3)
+    store = Replies(tmp_path).load()
+    assert store.get(Request("h", "chat", BODY, 0)).text == "2" and store.unreadable == 0
+    assert store.get(Request("h", "chat", BODY, 1)) is None
+    assert store.spent == Cost(2, 14, 2)
 
 
 @given(st.integers(0, 400), st.binary(max_size=30))
