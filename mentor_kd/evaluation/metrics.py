@@ -8,7 +8,7 @@ import math
 import os
 import re
 import statistics
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +20,8 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from ..data.tasks import PROTOCOLS
-from ..files import InputError, read_jsonl, read_yaml
+from ..files import InputError, read_jsonl, read_settings
+from ..parsing import shown
 
 COLUMNS = ["task", "method", "seed", "n", "correct", "accuracy", "low", "high", "protocol"]
 STUDENT = re.compile(r"(?P<method>.+)-seed(?P<seed>\d+)")
@@ -59,8 +60,18 @@ def accuracy(correct: Iterable[bool]) -> Interval:
     correct = [bool(value) for value in correct]
     if not correct:
         raise InputError("accuracy: no predictions; run the evaluation first")
-    low, high = proportion_confint(sum(correct), len(correct), alpha=0.05, method="wilson")
-    return Interval(100 * sum(correct) / len(correct), 100 * low, 100 * high, len(correct))
+    value = 100 * sum(correct) / len(correct)
+    return Interval(value, *wilson(value, len(correct)), len(correct))
+
+
+def wilson(percent: float, n: int) -> tuple[float, float]:
+    """The 95% Wilson interval of a percentage of `n` questions, in percent; never empty, within 0 and 100.
+
+    A mean over seeds that answered the same n questions may be passed: it varies no more than one seed's accuracy, so
+    that the interval is then a little too wide rather than too narrow.
+    """
+    low, high = proportion_confint(percent * n / 100, n, alpha=0.05, method="wilson")
+    return max(0.0, 100 * float(low)), min(100.0, 100 * float(high))
 
 
 @dataclass(frozen=True)
@@ -72,15 +83,15 @@ class DevScore:
 
 
 def score_while_open(batches: Iterable[list[bool]], questions: int, to_beat: float | None) -> DevScore:
-    """The accuracy over batches of right and wrong answers, consumed only while it can still exceed `to_beat`.
+    """The accuracy over batches of right and wrong answers, consumed only while it can still reach `to_beat`.
 
-    The epoch with the highest accuracy is selected, the earliest of equals. Once an epoch cannot exceed the best so far
-    even if all remaining answers are right, the remaining answers cannot change the selection.
+    The epoch with the highest accuracy is selected, the last of equals: it has been trained longest. Once an epoch
+    cannot reach the best so far even if all remaining answers are right, they cannot change the selection.
     """
     batches, wrong, seen = iter(batches), 0, 0
     while seen < questions:
         bound = accuracy([True] * (questions - wrong) + [False] * wrong).value
-        if to_beat is not None and bound <= to_beat:
+        if to_beat is not None and bound < to_beat - 1e-6:
             return DevScore(bound, exact=False)
         batch = next(batches)
         wrong, seen = wrong + batch.count(False), seen + len(batch)
@@ -88,7 +99,11 @@ def score_while_open(batches: Iterable[list[bool]], questions: int, to_beat: flo
 
 
 def mean_over_seeds(values: Iterable[float]) -> Interval:
-    """Mean over seeds with its t interval (NaN for one seed); n is the number of seeds. Raises InputError for none."""
+    """Mean over seeds with its t interval; n is the number of seeds. Raises InputError for none.
+
+    With fewer than three seeds the ends are NaN: the t interval of two values has one degree of freedom and mostly
+    tells how close those two happened to be.
+    """
     values = [float(value) for value in values]
     if not values:
         raise InputError("mean over seeds: no values; pass one accuracy per seed")
@@ -97,21 +112,24 @@ def mean_over_seeds(values: Iterable[float]) -> Interval:
 
 
 def over_seeds(group: pandas.DataFrame) -> tuple[Interval, str]:
-    """The mean accuracy of a group with one row per seed, its interval, and the kind of interval.
+    """The mean accuracy of a group with one row per seed (columns accuracy, n, low, high), its interval, and its kind.
 
-    The kind is "t over seeds"; for a single row it is "Wilson", the row's interval (columns low and high).
+    "t over seeds" from three seeds on, cut at 0 and 100. With fewer seeds, or if all seeds have the same accuracy (the
+    t interval would be empty, as for 0 of n), it is "Wilson": the interval of the mean over the n questions.
     """
-    mean, first = mean_over_seeds(group["accuracy"]), group.iloc[0]
-    if mean.n > 1:
-        return mean, "t over seeds"
-    return replace(mean, low=float(first["low"]), high=float(first["high"])), "Wilson"
+    mean = mean_over_seeds(group["accuracy"])
+    if mean.high > mean.low:
+        return replace(mean, low=max(0.0, mean.low), high=min(100.0, mean.high)), "t over seeds"
+    first = group.iloc[0]
+    low, high = (first["low"], first["high"]) if mean.n == 1 else wilson(mean.value, int(first["n"]))
+    return replace(mean, low=float(low), high=float(high)), "Wilson"
 
 
 def paired_seeds(a: Mapping[Hashable, float], b: Mapping[Hashable, float]) -> Difference:
     """Mean of b - a over seeds with the paired t interval and p-value; a and b map a seed to a value.
 
-    With one seed, interval and p are NaN; p is also NaN if all differences are equal and nonzero, as the t statistic is
-    infinite. Raises InputError if the seeds differ.
+    With fewer than three seeds, interval and p are NaN; p is also NaN if all differences are equal and nonzero, as the
+    t statistic is infinite. Raises InputError if the seeds differ.
     """
     _check_same("seed", a, b)
     differences = [round(float(b[seed]) - float(a[seed]), 9) for seed in a]  # so that equal differences compare equal
@@ -149,8 +167,9 @@ def compare(
     resamples the paired differences (same seed, same question): seeds with replacement, and questions with replacement,
     drawn once for all seeds because all seeds answer the same questions. The interval therefore covers new seeds and
     new questions. It is a percentile interval, too narrow for fewer than about five seeds; report `paired_seeds` along
-    with it. p is twice the smaller share of replicates on either side of zero. Raises InputError if seeds or questions
-    differ.
+    with it. If all paired differences are equal, no replicate differs, and the interval is as wide as Wilson's for 0 of
+    n questions. p is twice the smaller share of replicates on either side of zero. Raises InputError if seeds or
+    questions differ.
     """
     _check_same("seed", a, b)
     questions = list(next(iter(a.values())))
@@ -165,6 +184,9 @@ def compare(
         columns = random.integers(paired.shape[1], size=paired.shape[1])
         means[i] = paired[rows].mean(axis=0)[columns].mean()
     low, high = numpy.percentile(means, [2.5, 97.5])
+    if low == high:
+        room = wilson(0.0, paired.shape[1])[1]
+        low, high = max(-100.0, low - room), min(100.0, high + room)
     p = 2 * min((1 + numpy.sum(means <= 0)) / (1 + replicates), (1 + numpy.sum(means >= 0)) / (1 + replicates))
     return Difference(float(paired.mean()), float(low), float(high), len(a), min(1.0, float(p)))
 
@@ -187,16 +209,16 @@ def holm_column(p_values: Sequence[float]) -> list[float]:
 # Predictions of a run
 
 
-def read_predictions(run_folder: Path) -> list[dict]:
+def read_predictions(run_folder: Path, without: Container[Path] = ()) -> list[dict]:
     """The predictions of a run's mentor and students, each row with task, method, seed and protocol.
 
     Reads mentor/predictions.jsonl and students/<method>-seed<k>/predictions.jsonl. Task, protocol (default "sound") and
-    the mentor's seed (`seed`, default 0) come from params.yaml; values in a row take precedence. Raises InputError if
-    there are no predictions.
+    the mentor's seed (`seed`, default 0) come from params.yaml; values in a row take precedence. Models whose folders
+    are in `without` are left out. Raises InputError if there are no predictions.
     """
     run_folder = Path(run_folder)
-    parameters = read_yaml(run_folder / "params.yaml") or {}
-    facts = {key: parameters[key] for key in ("task", "protocol") if key in parameters}
+    parameters = read_settings(run_folder / "params.yaml")
+    facts: dict[str, object] = {key: parameters[key] for key in ("task", "protocol") if key in parameters}
     sources = [(run_folder / "mentor", "mentor", parameters.get("seed", 0))]
     for folder in sorted((run_folder / "students").glob("*")):
         if match := STUDENT.fullmatch(folder.name):
@@ -204,14 +226,22 @@ def read_predictions(run_folder: Path) -> list[dict]:
     rows = []
     for folder, method, seed in sources:
         path = folder / "predictions.jsonl"
-        if path.exists():
-            about = {"protocol": "sound", **facts, "method": method, "seed": seed}
-            rows += [about | row for _, row in read_jsonl(path)]
+        if path.exists() and folder not in without:
+            about: dict[str, object] = {"protocol": "sound", **facts, "method": method, "seed": seed}
+            rows += [_typed(about | row, f"{path}, line {line}") for line, row in read_jsonl(path)]
     if not rows:
         raise InputError(
             f"{run_folder}: no predictions.jsonl in mentor/ or students/<method>-seed<k>/; run the evaluation first"
         )
     return rows
+
+
+def _typed(row: dict, where: str) -> dict:
+    """The row, if the fields that identify it have the right types; InputError with its place otherwise."""
+    for name, kind in (("task", str), ("method", str), ("seed", int), ("id", str), ("split", str)):
+        if name in row and type(row[name]) is not kind:
+            raise InputError(f"{where}: {name} must be of type {kind.__name__}, got {shown(row[name])}")
+    return row
 
 
 def correctness(rows: Iterable[Mapping]) -> dict[str, bool]:
@@ -274,8 +304,8 @@ def accuracy_table(source: os.PathLike | str | Sequence[Mapping]) -> pandas.Data
 def summarise(table: pandas.DataFrame) -> pandas.DataFrame:
     """Mean accuracy over seeds, with an interval, for each task, method and protocol of an accuracy table.
 
-    Columns: task, method, protocol, seeds, n (questions), accuracy, low, high, interval ("t over seeds", or "Wilson"
-    for one seed). The t interval covers seeds only, Wilson's covers questions only. Rows keep the order of the table.
+    Columns: task, method, protocol, seeds, n (questions), accuracy, low, high, interval ("t over seeds" or "Wilson",
+    see `over_seeds`). The t interval covers seeds only, Wilson's covers questions only. Rows keep the table's order.
     """
     lines = []
     for (task, method, protocol), group in table.groupby(["task", "method", "protocol"], sort=False):
@@ -287,8 +317,8 @@ def summarise(table: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def _half_width(values: Sequence[float]) -> float:
-    """Half the width of the 95% t interval of a mean; NaN for a single value."""
-    if len(values) < 2:
+    """Half the width of the 95% t interval of a mean; NaN for fewer than three values."""
+    if len(values) < 3:
         return math.nan
     return float(stats.t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
 

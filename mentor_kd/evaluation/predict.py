@@ -6,17 +6,24 @@ training, and the evaluation ends once the epoch can no longer be selected.
 
 import csv
 import io
+import json
 import math
+import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-from ..data import table
+from ..data import sources
 from ..data.rationales import Question, normalise
+from ..data.spreadsheet import neutral
 from ..data.tasks import Task, extract, judge, split_target
-from ..files import InputError, read_json, read_text, write_jsonl, write_text
+from ..files import InputError, RunFailed, build, read_lines, read_record, write_jsonl, write_text
 from ..models import loading
 from ..models.batches import Example
 from ..models.generation import Sampling, Text, by_length, generate
 from ..models.loading import CARD, Loaded, encode_prompt
+from ..parsing import has_half_surrogate, shown
+from ..progress import Progress, visible
 from .metrics import DevScore, score_while_open
 
 
@@ -32,6 +39,7 @@ def _prediction(question: Question, text: Text, task: Task) -> dict:
     as_paper = judge(task, text.text, question.answer, question.question, mode="paper")
     return {
         "id": question.id,
+        "question": question.question,
         "prediction": found.prediction,
         "answer": question.answer,
         "correct": found.correct,
@@ -63,11 +71,19 @@ def dev_score(
     """
     prompts = [encode_prompt(loaded.tokenizer, loaded.encoder_decoder, question.question) for question in asked]
     batches = by_length(prompts, sampling.prompts_at_once)
-    right = ([row[verdict] for row in predictions(loaded, [asked[i] for i in b], task, sampling)] for b in batches)
-    return score_while_open(right, len(asked), to_beat)
+    with Progress("dev evaluation", len(asked), "questions", inner=True) as progress:
+
+        def right() -> Iterator[list[bool]]:
+            for batch in batches:
+                rows = predictions(loaded, [asked[i] for i in batch], task, sampling)
+                progress.advance(len(batch))
+                yield [row[verdict] for row in rows]
+
+        return score_while_open(right(), len(asked), to_beat)
 
 
 COLUMNS = ("question", "prediction", "rationale", "miss")
+LONGEST_ANSWER = 32_768  # tokens; no model card of this project asks for more
 
 
 def load_student(folder: Path) -> tuple[loading.Loaded, Task, dict]:
@@ -77,10 +93,14 @@ def load_student(folder: Path) -> tuple[loading.Loaded, Task, dict]:
         raise InputError(
             f"{folder}: {CARD} is missing; pass the folder of a student, reports/<run>/<task>/students/..."
         )
-    card = read_json(folder / CARD)
+    card = read_record(folder / CARD)
     if "task" not in card:
         raise InputError(f"{folder}: the model card has no task; pass a model trained on a task")
-    return loading.load(folder.resolve()), Task(**card["task"]), card
+    card = read_record(folder / CARD, task=dict, max_new_tokens=int)
+    if card["max_new_tokens"] > LONGEST_ANSWER:
+        raise InputError(f"{folder / CARD}: max_new_tokens must be <= {LONGEST_ANSWER}, got {card['max_new_tokens']}")
+    task = build(Task, card["task"], folder / CARD)
+    return loading.load(folder.resolve()), task, card
 
 
 def predict(folder: Path, questions: list[str], batch_size: int = 64) -> list[dict]:
@@ -94,7 +114,10 @@ def predict(folder: Path, questions: list[str], batch_size: int = 64) -> list[di
     for number, question in enumerate(asked, 1):
         if not question:
             raise InputError(f"question {number} is empty; remove it or fill it in")
-    texts = generate(loaded, asked, Sampling(max_new_tokens=card["max_new_tokens"], batch_size=batch_size))
+        if has_half_surrogate(question):
+            raise InputError(f"question {number} is not UTF-8 text, got {shown(question)}")
+    longest = min(card["max_new_tokens"], _room(loaded, asked))
+    texts = generate(loaded, asked, Sampling(max_new_tokens=longest, batch_size=batch_size))
     rows = []
     for question, (text,) in zip(asked, texts, strict=True):
         found = extract(task, text.text, question)
@@ -105,35 +128,71 @@ def predict(folder: Path, questions: list[str], batch_size: int = 64) -> list[di
     return rows
 
 
+def _room(loaded: Loaded, asked: list[str]) -> int:
+    """How many tokens the model's positions leave for answers; InputError names a question that fills them."""
+    positions = getattr(loaded.model.config, "max_position_embeddings", None)
+    if loaded.encoder_decoder or not isinstance(positions, int):
+        return LONGEST_ANSWER
+    lengths = [len(encode_prompt(loaded.tokenizer, False, question)) for question in asked]
+    for number, length in enumerate(lengths, 1):
+        if length >= positions:
+            raise InputError(f"question {number} has {length} tokens, but the model reads at most {positions}")
+    return positions - max(lengths)
+
+
 def read_list(path: Path) -> list[str]:
-    """Questions from a .txt file (one per line), or from the column `question` of a .csv or .jsonl file."""
+    """Questions from a .txt file (one per line), or from the column `question` of any table that `sources` reads."""
     if path.suffix.lower() == ".txt":
-        return [line for line in read_text(path).splitlines() if line.strip()]
-    rows = table.read_rows(path)
-    for line, row in rows:
-        if "question" not in row:
-            raise InputError(f"{path}, line {line}: column 'question' is missing, found {', '.join(row)}")
-    return [str(row["question"]) for _, row in rows]
+        return [line for line in read_lines(path) if line.strip()]
+    rows = sources.read(path)
+    for row in rows:
+        if "question" not in row.values:
+            raise InputError(f"{path}, {row.place}: column 'question' is missing, found {', '.join(row.values)}")
+        if not isinstance(row.values["question"], str):
+            raise InputError(f"{path}, {row.place}: question must be a string, got {shown(row.values['question'])}")
+    return [row.values["question"] for row in rows]
 
 
 def check_out(path: str | None) -> None:
     """Raise InputError if answers cannot be written to `path`; call before predicting."""
-    if path is not None and Path(path).suffix.lower() not in (".csv", ".jsonl"):
+    if path is None:
+        return
+    if Path(path).suffix.lower() not in (".csv", ".jsonl"):
         raise InputError(f"{path}: the output file must end in .csv or .jsonl, got {Path(path).suffix!r}")
-    if path is not None and not Path(path).resolve().parent.is_dir():
-        raise InputError(f"{path}: folder {Path(path).resolve().parent} does not exist; create it first")
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        raise InputError(f"{path}: folder {folder} does not exist; create it first")
+    if os.path.lexists(path) and not os.path.isfile(path):
+        raise InputError(f"{path}: exists and is no regular file; choose another name")
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise InputError(f"{path}: folder {folder} cannot be written to ({error.strerror}); choose another") from None
 
 
 def write_answers(rows: list[dict], path: Path | None) -> None:
-    """Write answers to a .csv or .jsonl file, or print them if `path` is None."""
+    """Write answers to a .csv or .jsonl file, or print them if `path` is None.
+
+    If the file cannot be written, such as on a full disk, the answers are printed as JSONL and RunFailed is raised.
+    """
     if path is None:
         for row in rows:
-            print(f"Q: {row['question']}\n   {row['rationale']}\nA: {row['prediction'] or '? ' + row['miss']}\n")
-    elif path.suffix.lower() == ".csv":
+            answer = row["prediction"] or "? " + row["miss"]
+            print(visible(f"Q: {row['question']}\n   {row['rationale']}\nA: {answer}\n"))
+        return
+    try:
+        _write_answers(rows, path)
+    except OSError as error:
+        print(*(json.dumps(row) for row in rows), sep="\n", flush=True)
+        raise RunFailed(f"{path}: cannot be written ({error.strerror}); the answers were printed instead") from None
+
+
+def _write_answers(rows: list[dict], path: Path) -> None:
+    if path.suffix.lower() == ".csv":
         stream = io.StringIO()
         writer = csv.DictWriter(stream, COLUMNS)
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: neutral(value) for name, value in row.items()} for row in rows)
         write_text(path, stream.getvalue())
     else:
         write_jsonl(path, rows)

@@ -11,7 +11,8 @@ from fractions import Fraction
 _TOKEN = re.compile(
     r"""(?P<other>(?<=\s):|[-=]+>|[<>!]=|==+|\*\*                          # ratios, arrows, comparisons, powers
           |\d+/\d+/\d+|\d{4}-\d{1,2}-\d{1,2}|\d{1,2}:\d\d          # dates and times of day
-          |\d+\s+\d+/\d+(?![\d/]))                                 # mixed numbers, 1 1/2
+          |\d+\s+\d+/\d+(?![\d/])                                  # mixed numbers, 1 1/2
+          |(?<!\d)(?:[$€£]\x20?)?\d{1,3}(?:[\x20\xa0\u2009\u202f'’_]\d{3})+(?!\d)(?:[.,]\d+)?)  # 10 000 or two numbers
       |(?P<number>(?:[$€£]\x20?)?(?:\d{1,3}(?:,\d{3})+|\d+|(?=\.\d))(?:\.\d+)?(?!\d|[.,]\d))
       |(?P<op>[-+*/×÷·−–]|\\times|\\cdot|\\div|[xX](?=\s*[$€£(]?\d))
       |(?P<paren>[()])|(?P<equals>=)
@@ -25,6 +26,7 @@ _RANKS = {"+": 1, "-": 1, "*": 2, "/": 2}
 # After or before these words a number has another meaning: "half of 3 + 1 = ...", "2 + 3 = 5 hundred".
 _BEFORE = frozenset("plus minus times by of over than x step".split())
 _AFTER = frozenset("hundred thousand million billion dozen percent with remainder r".split())
+_DOTTED = re.compile(r"(?<!\d)[1-9]\d{0,2}\.\d{3}\Z")
 _LONGEST = 60  # tokens on one side; longer ones are degenerate text
 
 
@@ -34,8 +36,9 @@ def wrong_steps(text: str) -> list[str]:
     Supports + - * / and their typographic forms (x between numbers, ×, ÷, –), parentheses, thousands separators,
     decimals and currency signs before a number. Arithmetic is exact; a result with decimals may be rounded or truncated
     to them. Run-on steps (2 + 3 = 5 + 1 = 6) are read as two steps. Not checked: steps with a letter, a unit between
-    the numbers, a percentage, a power, a mixed number, a date or a time. Units are not converted, so "60 + 60 = 2
-    hours" is wrong.
+    the numbers, a percentage, a power, a mixed number, a date, a time, or a number with other separators (10 000,
+    10'000, 1.234,5); 1.500 may be a decimal or a whole number. Units are not converted, so "60 + 60 = 2 hours" is
+    wrong.
     """
     tokens = [(match.lastgroup, match.group(), match.start(), match.end()) for match in _TOKEN.finditer(text)]
     wrong, i = [], 0
@@ -71,16 +74,15 @@ def _wrong_pairs(run: list, before: list, after: list) -> list[tuple]:
         sides[-1] = []
     wrong = []
     for k, (left, right) in enumerate(itertools.pairwise(sides)):
-        value, claim = _value(left), _value(right)
-        if value is None or claim is None or all(token[0] != "op" for token in left + right):
+        if _value(left) is None or _value(right) is None or all(token[0] != "op" for token in left + right):
             continue
-        values: list[Fraction | None] = [value]
-        claims = [(claim, right)]
+        lefts, rights = [left], [right]
         if k > 0 and len(left) > 2 and left[1][1] in "-–−":  # list items joined at their dashes: 2 + 3 = 5 - 5 + 1 = 6
-            values.append(_value(left[2:]))
-        if right[0][0] == "number" and (first := _value(right[:1])) is not None:
-            claims.append((first, right[:1]))
-        if not any(_agree(v, c, written) for v in values if v is not None for c, written in claims):
+            lefts.append(left[2:])
+        if right[0][0] == "number":
+            rights.append(right[:1])
+        readings = itertools.product(lefts, rights, (False, True))
+        if not any(_agree(_value(one, dots), _value(other, dots), other) for one, other, dots in readings):
             wrong.append((left[0], right[-1]))
     return wrong
 
@@ -98,17 +100,22 @@ def _clings(neighbour: tuple, edge: tuple, words: frozenset[str]) -> bool:
     return kind == "word" and (touches or text.lower() in words)
 
 
-def _agree(value: Fraction, claim: Fraction, written: list) -> bool:
+def _agree(value: Fraction | None, claim: Fraction | None, written: list) -> bool:
     """Whether a value equals the claim, exactly or rounded or truncated to the decimals of the claim."""
-    if value == claim:
-        return True
+    if value is None or claim is None or value == claim:
+        return value is not None and value == claim
     decimals = [len(token[1].partition(".")[2]) for token in written if "." in token[1]]
     return bool(decimals) and abs(value - claim) < Fraction(len(decimals), 10 ** min(decimals))
 
 
-def _value(side: list) -> Fraction | None:
-    """The exact value of an expression's tokens, without eval; None if they are not an expression."""
+def _value(side: list, dots: bool = False) -> Fraction | None:
+    """The exact value of an expression's tokens, without eval; None if they are not an expression.
+
+    With `dots`, a dot before three digits separates thousands: 1.500 is 1500.
+    """
     tokens = [_SIGNS.get(token[1], token[1]) for token in reversed(side)]
+    if dots:
+        tokens = [token.replace(".", "") if _DOTTED.search(token) else token for token in tokens]
 
     def operand() -> Fraction:
         token = tokens.pop()

@@ -6,18 +6,19 @@ mentor has its own file; a killed run resumes after the last row.
 """
 
 import contextlib
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
 from torch.nn import functional
 
+from ..checks import is_number
 from ..data.rationales import Rationale, target
-from ..files import append_text, digest, read_json, read_text
+from ..files import InputError, append_text, digest, read_lines, read_record
 from ..models import loading
 from ..models.batches import Example, encode, inputs_on_device, target_logits
 from ..models.loading import IGNORED, Loaded
+from ..parsing import parse_json
 from ..progress import Progress
 
 BATCH = 64
@@ -29,31 +30,48 @@ def confidences(folder: Path, rows: Iterable[Rationale], batch_size: int = BATCH
     Stored values are read; others are computed and appended to the file. Texts too long for the mentor are left out.
     """
     folder, rows = Path(folder), list(rows)
-    path = folder / "confidence" / f"{loading.identity(folder / 'mentor')}.jsonl"
-    texts = {row.id: digest([row.question, target(row)])[:16] for row in rows}
-    known = _read(path)
-    missing = [row for row in rows if (row.id, texts[row.id]) not in known]
+    path, texts = _path(folder), _texts(rows)
+    known = stored(folder, rows)
+    missing = [row for row in rows if row.id not in known]
     if missing:
         loaded = loading.load(folder / "mentor")
-        longest = read_json(folder / "mentor" / "manifest.json")["max_length"]
+        longest = read_record(folder / "mentor" / "manifest.json", max_length=int)["max_length"]
         with Progress("scoring rationales with the mentor", len(missing), unit="rationales") as progress:
             for batch in scored(loaded, missing, longest, batch_size):
                 lines = [f'{{"id": "{i}", "text": "{texts[i]}", "confidence": {_json(value)}}}\n' for i, value in batch]
                 append_text(path, "".join(lines))
                 progress.advance(len(batch))
-        known = _read(path)
-    found = {row.id: known[row.id, texts[row.id]] for row in rows}
-    return {identity: value for identity, value in found.items() if value is not None}
+        known = stored(folder, rows)
+    return {row.id: value for row in rows if (value := known[row.id]) is not None}
+
+
+def stored(folder: Path, rows: Iterable[Rationale]) -> dict[str, float | None]:
+    """The confidences that are stored for these rationales, by id; None for a text too long for the mentor.
+
+    Nothing is computed: a rationale that was not scored yet is left out.
+    """
+    known = _read(_path(Path(folder)))
+    return {identity: known[identity, text] for identity, text in _texts(rows).items() if (identity, text) in known}
+
+
+def _path(folder: Path) -> Path:
+    return folder / "confidence" / f"{loading.identity(folder / 'mentor')}.jsonl"
+
+
+def _texts(rows: Iterable[Rationale]) -> dict[str, str]:
+    """The hash of each rationale's training text, by id."""
+    return {row.id: digest([row.question, target(row)])[:16] for row in rows}
 
 
 def _read(path: Path) -> dict[tuple[str, str], float | None]:
     if not path.exists():
         return {}
     rows = {}
-    for line in read_text(path).splitlines():
-        with contextlib.suppress(ValueError):  # cut off by a kill: score its rationale again
-            row = json.loads(line)
-            rows[row["id"], row["text"]] = row["confidence"]
+    for number, line in enumerate(read_lines(path), 1):
+        with contextlib.suppress(InputError, TypeError, KeyError):  # cut off by a kill: score its rationale again
+            row = parse_json(line, path, number)
+            if row["confidence"] is None or (is_number(row["confidence"]) and row["confidence"] <= 0):
+                rows[row["id"], row["text"]] = row["confidence"]
     return rows
 
 

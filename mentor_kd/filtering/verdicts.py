@@ -6,8 +6,10 @@ history. If several people judged the same rationale, the latest verdict by `tim
 of them until a new row settles it.
 """
 
+import codecs
 import datetime
 import json
+import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +17,8 @@ from pathlib import Path
 
 import pandas
 
-from ..files import InputError, append_text
+from ..files import InputError, append_text, read_bytes
+from ..parsing import has_half_surrogate, parse_json, shown
 
 VERDICTS = ("keep", "drop", "unsure")
 WITHDRAWN = "withdrawn"
@@ -23,7 +26,10 @@ WITHDRAWN = "withdrawn"
 
 @dataclass(frozen=True)
 class Verdict:
-    """A person's verdict on one rationale; `time` is ISO 8601 in UTC. Raises InputError for an invalid value."""
+    """A person's verdict on one rationale; `time` is ISO 8601 in UTC. Raises InputError for an invalid value.
+
+    Half a surrogate pair in a note, which no UTF-8 file can contain, is kept as text: "\\ud83d".
+    """
 
     id: str
     verdict: str
@@ -39,28 +45,36 @@ class Verdict:
         for name in ("note", "time", "who"):
             if not isinstance(getattr(self, name), str):
                 raise InputError(f"{name} must be a string, got {getattr(self, name)!r}; put it in quotation marks")
+        object.__setattr__(self, "note", self.note.encode("utf-8", "backslashreplace").decode())
+        for name in ("id", "time", "who"):
+            if has_half_surrogate(getattr(self, name)):
+                raise InputError(f"{name} must not contain half a surrogate pair, got {shown(getattr(self, name))}")
 
 
 def read_rows(path: Path) -> list[Verdict]:
     """All rows of a verdict file, in order; empty if the file does not exist yet.
 
     An incomplete line left by a killed writer, at the end or before the next writer's line, is skipped with a warning.
-    Any other invalid line raises InputError with file and line number.
+    Any other invalid line raises InputError with file and line number, and so does a file that cannot be read.
     """
     path = Path(path)
-    if not path.exists():
+    try:
+        path.lstat()  # not exists(): a broken link is an error
+    except FileNotFoundError:
         return []
+    except OSError:
+        pass  # read_bytes names the error
     rows = []
-    lines = path.read_bytes().split(b"\n")
-    for number, line in enumerate(lines, start=1):
+    content = read_bytes(path).removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    for number, line in enumerate(content.split(b"\n"), start=1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line.decode("utf-8"))
-        except ValueError as error:  # not UTF-8, or not JSON
-            torn = number == len(lines) or (line.startswith(b"{") and not line.rstrip().endswith(b"}"))
-            if not torn:
-                raise InputError(f"{path}, line {number}: not valid JSON ({error}); fix or remove the line") from None
+            row = parse_json(line.decode("utf-8"), path, number)
+        except ValueError as error:  # not UTF-8, or an InputError
+            if _complete(line.decode("utf-8", "replace")):
+                where = "" if isinstance(error, InputError) else f"{path}, line {number}: "
+                raise InputError(f"{where}{error}; fix or remove the line") from None
             warnings.warn(f"{path}, line {number}: skipped, as it is incomplete (its writer was killed)", stacklevel=2)
             continue
         if not isinstance(row, dict) or set(row) | {"who"} != {"id", "verdict", "note", "time", "who"}:
@@ -72,6 +86,12 @@ def read_rows(path: Path) -> list[Verdict]:
         except (InputError, TypeError) as error:
             raise InputError(f"{path}, line {number}: {error}") from None
     return rows
+
+
+def _complete(line: str) -> bool:
+    """Whether an invalid line is not just the beginning of a row, as a killed writer leaves it."""
+    inside_a_string = re.sub(r"\\.", "", line).count('"') % 2
+    return not line.startswith("{") or (line.rstrip().endswith("}") and not inside_a_string)
 
 
 def by_person(rows: Iterable[Verdict]) -> dict[str, dict[str, Verdict]]:

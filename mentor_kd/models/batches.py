@@ -87,6 +87,15 @@ def model_inputs(examples: list[Example], loaded: Loaded) -> dict[str, Tensor]:
     return {"input_ids": pad(texts, pad_id), "attention_mask": mask(texts), "labels": pad(labels, IGNORED)}
 
 
+def positions(example: Example, loaded: Loaded) -> list[tuple[str, str]]:
+    """The token read and the token to be predicted at each position of an example; "" where nothing is scored."""
+    inputs = model_inputs([example], loaded)
+    reads = inputs.get("decoder_input_ids", inputs["input_ids"])[0].tolist()
+    tokens = loaded.tokenizer.convert_ids_to_tokens
+    labels = ["" if label == IGNORED else tokens(label) for label in inputs["labels"][0].tolist()]
+    return list(zip(tokens(reads), labels, strict=True))
+
+
 def inputs_on_device(examples: list[Example], loaded: Loaded) -> dict[str, Tensor]:
     """`model_inputs` on the model's device."""
     return {name: value.to(loaded.model.device) for name, value in model_inputs(examples, loaded).items()}

@@ -20,8 +20,10 @@ import torch
 from transformers import PreTrainedModel
 
 from ..checks import require_choice
-from ..files import InputError, finish, is_done
+from ..files import InputError
+from ..manifests import finish, is_done
 from . import generation, loading
+from . import names as model_names
 from .generation import Draw, Sampling, Text, as_text, by_length, end_tokens
 from .loading import Loaded
 
@@ -105,6 +107,8 @@ def convert(name: str | Path, folder: Path, precision: str) -> None:
     inputs = {"model": loading.identity(name), "precision": precision, "ctranslate2": version}
     if is_done(folder, inputs):
         return
+    if model_names.split(name)[1]:
+        raise InputError(f"model {str(name)!r}: CTranslate2 reads whole models; `mentor-kd models cut` saves one")
     tokenizer = loading.load(name, "cpu").tokenizer  # raises a readable error for an unusable model
 
     base: Any = _ctranslate2(".converters").TransformersConverter

@@ -23,6 +23,7 @@ from .batches import mask, pad
 from .loading import Loaded, decode, encode_prompt
 
 BATCHES_PER_SHARD = 4
+ROW = {"id": str, "index": int, "text": str, "finished": bool, "tokens": int}  # a row of a shard
 SEGMENT = 8  # tokens generated before finished texts are removed from their batch
 PADDING = 1.15  # maximum number of prompt slots per real token in the batches
 
@@ -198,10 +199,12 @@ def prompt_padding(prompts: list[list[int]], batches: list[list[int]]) -> float:
 def draw(loaded: Loaded, prompts: list[list[int]], sampling: Sampling, seed: int) -> list[list[Text]]:
     """The reference backend: generation by transformers, in batches of similar length with one seed each."""
     results: list[list[Text]] = [[] for _ in prompts]
-    for number, batch in enumerate(by_length(prompts, sampling.prompts_at_once)):
-        drawn = generate_batch(loaded, [prompts[i] for i in batch], sampling, seed + number)
-        for i, texts in zip(batch, drawn, strict=True):
-            results[i] = texts
+    with Progress("generating", len(prompts), "questions", inner=True) as progress:
+        for number, batch in enumerate(by_length(prompts, sampling.prompts_at_once)):
+            drawn = generate_batch(loaded, [prompts[i] for i in batch], sampling, seed + number)
+            for i, texts in zip(batch, drawn, strict=True):
+                results[i] = texts
+            progress.advance(len(batch))
     return results
 
 
@@ -268,8 +271,13 @@ def generate_to(
             progress.advance(len(shard), f"{tokens / (time.perf_counter() - started):,.0f} tokens/s")
     found = {}
     for number in range(len(shards)):
-        for _, row in read_jsonl(folder / f"shard-{number:05d}.jsonl"):
+        path = folder / f"shard-{number:05d}.jsonl"
+        for line, row in read_jsonl(path):
+            if not all(type(row.get(name)) is kind for name, kind in ROW.items()):
+                raise InputError(f"{path}, line {line}: not a sampled text; delete the file to sample it again")
             found[row["id"], row["index"]] = row
     for identity, _ in questions:
         for index in range(sampling.n):
+            if (identity, index) not in found:
+                raise InputError(f"{folder}: text {index} of {identity} is missing; delete the folder to sample again")
             yield found[identity, index]

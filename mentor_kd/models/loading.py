@@ -5,13 +5,13 @@ Decoder-only and encoder-decoder models use the same two functions: `encode_prom
 """
 
 import contextlib
-import json
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -23,17 +23,16 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from ..files import DATA, MANIFEST, InputError, digest, sha256, write_json, write_text
-from . import lora
+from ..files import MANIFEST, InputError, digest, sha256
+from . import layers, lora, names, trust
+from .card import CARD, write_card
+from .names import SANDBOX_MODELS, model_path
 
 logging.set_verbosity_error()  # it warns of tied weights and defaults that this package sets itself
 logging.disable_progress_bar()
 
 SEPARATOR = "\n###\n"  # between question and target of a decoder-only model
-SANDBOX_MODELS = ("sandbox-small", "sandbox-base", "sandbox-large", "sandbox-swaps")
 IGNORED = -100  # a label that losses ignore
-CARD = "model_card.json"
-UNLOADABLE = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)  # what transformers raises for a bad model
 NOT_MODEL = (CARD, MANIFEST)  # files in a model's folder that do not change what it computes
 
 
@@ -62,38 +61,31 @@ class Loaded:
         return min(len(self.tokenizer), self.model.get_output_embeddings().weight.shape[0])
 
 
-def model_path(name: str) -> str:
-    """The folder of a sandbox model; any other name (a local path, a hub id) unchanged."""
-    return str(DATA / "models" / name) if name in SANDBOX_MODELS else str(name)
-
-
 def identity(name: str | Path) -> str:
     """A model's identity for manifests: a hash of its files for a local folder, else its hub id and commit.
 
-    The identity of adapters includes that of their base model. Raises InputError if the model cannot be found.
+    The identity of adapters includes that of their base model, and of a model with some layers left out that of the
+    whole one. Raises InputError if the model cannot be found.
     """
+    base_name, chosen = names.split(name)
+    if chosen:
+        with trust.reading(name):
+            trust.check(model_path(base_name))
+            config = AutoConfig.from_pretrained(model_path(base_name), trust_remote_code=False)
+        return digest([identity(base_name), layers.parse(str(name), chosen, layers.counts(config))])[:16]
     path = Path(model_path(str(name))).expanduser()
-    if path.is_dir():
+    if os.path.isdir(path):
         files = sorted(
             f
             for f in path.iterdir()
-            if f.suffix in (".safetensors", ".json", ".model", ".txt") and f.name not in NOT_MODEL
+            if f.suffix in (".safetensors", ".json", ".jinja", ".model", ".txt") and f.name not in NOT_MODEL
         )
-        base = lora.base_of(path)
+        base = (*lora.bases_of(path), None)[0]
         return digest([[f.name, sha256(f)] for f in files] + ([["base", identity(base)]] if base else []))[:16]
-    try:
-        config = AutoConfig.from_pretrained(model_path(str(name)))
-    except UNLOADABLE as error:
-        raise _unloadable(name, error) from error
+    with trust.reading(name):
+        trust.check(str(name))
+        config = AutoConfig.from_pretrained(str(name), trust_remote_code=False)
     return f"{name}@{getattr(config, '_commit_hash', None)}"
-
-
-def _unloadable(name: str | Path, error: Exception) -> InputError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
-    return InputError(
-        f"model {str(name)!r} could not be loaded ({reason}); give one of {', '.join(SANDBOX_MODELS)}, a local folder "
-        f"with config, tokenizer and safetensors, or a hub id"
-    )
 
 
 def best_device() -> torch.device:
@@ -104,27 +96,22 @@ def best_device() -> torch.device:
 def _described(name: str | Path) -> tuple[str, AutoConfig, PreTrainedTokenizerBase]:
     """The path of a model, its config and its tokenizer, which always has a pad token."""
     path = model_path(str(name))
-    looks_local = Path(path).is_absolute() or str(name).startswith((".", "~")) or name in SANDBOX_MODELS
-    if looks_local and not Path(path).expanduser().is_dir():
+    looks_local = Path(path).is_absolute() or str(name).startswith((".", "~")) or names.is_named(name)
+    if looks_local and not os.path.isdir(Path(path).expanduser()):
         raise InputError(
             f"model {str(name)!r}: no folder {path}; give one of {', '.join(SANDBOX_MODELS)}, a folder, or a hub id"
         )
     path = str(Path(path).expanduser()) if looks_local else path
-    try:
-        config, tokenizer = AutoConfig.from_pretrained(path), AutoTokenizer.from_pretrained(path)
-    except UNLOADABLE as error:
-        raise _unloadable(name, error) from error
-    if tokenizer.eos_token_id is None:
-        raise InputError(
-            f"model {str(name)!r}: its tokenizer has no end-of-text token, which is required to learn when to stop"
-        )
-    if tokenizer.pad_token_id is None:
-        # GPT-2 and Llama have no pad token. Any id works, because padding is always masked by position, never by id.
-        tokenizer.pad_token = tokenizer.eos_token
+    with trust.reading(name):
+        trust.check(path)
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        trust.check_tokenizer(name, tokenizer, config, _PROBE)
     return path, config, tokenizer
 
 
-def _kind(config: AutoConfig) -> Any:
+def kind_of(config: AutoConfig) -> Any:
+    """The auto class of transformers for a model with this config."""
     return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
 
 
@@ -133,38 +120,60 @@ def outline(name: str | Path) -> Loaded:
 
     Enough for tokenizing and decoding. Raises InputError as `load` does.
     """
+    base, chosen = names.split(name)
+    if chosen:
+        return _cut(name, outline(base), chosen)
     path, config, tokenizer = _described(name)
-    with torch.device("meta"):
-        model = _kind(config).from_config(config)
-    with contextlib.suppress(OSError):  # not every model has a generation config file
-        model.generation_config = GenerationConfig.from_pretrained(path)
-    model.generation_config = plain_generation_config(model, tokenizer)
+    with trust.reading(name):
+        with torch.device("meta"):
+            model = kind_of(config).from_config(config, trust_remote_code=False)
+        with contextlib.suppress(OSError):  # not every model has a generation config file
+            model.generation_config = GenerationConfig.from_pretrained(path)
+        model.generation_config = plain_generation_config(model, tokenizer)
     return Loaded(str(name), model, tokenizer)
 
 
 def load(name: str | Path, device: torch.device | str | None = None) -> Loaded:
-    """Load a model and its tokenizer by sandbox name, local path or hub id, in float32.
+    """Load a model and its tokenizer by name (names.py), local path or hub id, in float32.
 
     Adapters are merged into their base model. Only safetensors are read, and no code shipped with a model is run.
     Raises InputError, with the model's name, if it cannot be found or used.
     """
+    base, chosen = names.split(name)
+    if chosen:
+        return _cut(name, load(base, device), chosen)
     path, config, tokenizer = _described(name)
-    base = lora.base_of(Path(path))
-    if base:
-        model = lora.add_adapters(load(base, "cpu").model, Path(path))
+    bases = lora.bases_of(Path(path))
+    if bases:
+        model = lora.add_adapters(load(bases[0], "cpu").model, Path(path))
         return Loaded(str(name), _ready(model, tokenizer).to(device or best_device()), tokenizer)
+    with trust.reading(name):
+        model, info = kind_of(config).from_pretrained(
+            path, dtype=torch.float32, use_safetensors=True, output_loading_info=True, trust_remote_code=False
+        )
+        require_all(name, model, info)
+        return Loaded(str(name), _ready(model, tokenizer).to(device or best_device()), tokenizer)
+
+
+def _cut(name: str | Path, whole: Loaded, chosen: str) -> Loaded:
+    """A model with only these layers, as they are written in its name."""
+    kept = layers.parse(str(name), chosen, layers.counts(whole.model.config))
     try:
-        model, info = _kind(config).from_pretrained(
-            path, dtype=torch.float32, use_safetensors=True, output_loading_info=True
-        )
-    except UNLOADABLE as error:
-        raise _unloadable(name, error) from error
-    if info["missing_keys"]:  # transformers would initialise them at random
+        return Loaded(str(name), layers.cut(whole.model, kept), whole.tokenizer)
+    except InputError as error:
+        raise InputError(f"model {str(name)!r}: {error}") from None
+
+
+def require_all(name: str | Path, model: PreTrainedModel, info: dict) -> None:
+    """Raise InputError if weights are missing, which transformers would initialise at random, or left over."""
+    if info["missing_keys"]:
         raise InputError(
-            f"model {str(name)!r}: its file lacks {len(info['missing_keys'])} of the weights "
-            f"({', '.join(sorted(info['missing_keys'])[:3])}); give a complete checkpoint of a text-generation model"
+            f"its file lacks {len(info['missing_keys'])} of the weights ({', '.join(sorted(info['missing_keys'])[:3])})"
         )
-    return Loaded(str(name), _ready(model, tokenizer).to(device or best_device()), tokenizer)
+    known = {re.sub(r"\d+", "0", key) for key in model.state_dict()}
+    more = sorted(key for key in info["unexpected_keys"] if re.sub(r"\d+", "0", key) in known)
+    if more:
+        raise InputError(f"its file has weights of more layers than config.json says ({', '.join(more[:3])})")
 
 
 def _ready(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
@@ -254,23 +263,19 @@ def save(folder: Path, loaded: Loaded, card: dict, adapters_of: str = "") -> Non
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if adapters_of:
-        local = Path(model_path(adapters_of)).expanduser()
-        named = adapters_of in SANDBOX_MODELS or not local.is_dir()
-        lora.save_adapters(folder, loaded.model, adapters_of if named else str(local.resolve()))
+        lora.save_adapters(folder, loaded.model, names.from_anywhere(adapters_of))
     else:
         loaded.model.save_pretrained(folder)
+    loaded.tokenizer.clean_up_tokenization_spaces = False  # decode as this package does, wherever it is loaded
     loaded.tokenizer.save_pretrained(folder)
-    write_card(folder, {"parameters": loaded.parameters, **card})
+    if "max_new_tokens" in card:  # other programs then stop where this package does, instead of after 20 tokens
+        config = plain_generation_config(loaded.model, loaded.tokenizer)
+        config.max_new_tokens = card["max_new_tokens"]
+        config.save_pretrained(folder)
+    save_card(folder, loaded, {"parameters": loaded.parameters, **card})
 
 
-def write_card(folder: Path, card: dict) -> None:
-    """Write a model card as model_card.json and as a short README.md."""
-    folder = Path(folder)
-    write_json(folder / CARD, card)
-    title = card.get("name", folder.name)
-    lines = [f"# {title}", "", card.get("summary", ""), ""]
-    for key, value in card.items():
-        if key not in ("name", "summary"):
-            shown = value if isinstance(value, str | int | float) else f"`{json.dumps(value, ensure_ascii=False)}`"
-            lines.append(f"- **{key.replace('_', ' ')}**: {shown}")
-    write_text(folder / "README.md", "\n".join(lines) + "\n")
+def save_card(folder: Path, loaded: Loaded, card: dict) -> None:
+    """Save a model card as model_card.json and README.md; an outline of the model is enough."""
+    ends_prompt = loaded.tokenizer("a")["input_ids"][-1] == loaded.tokenizer.eos_token_id
+    write_card(folder, card, SEPARATOR, loaded.encoder_decoder, ends_prompt)

@@ -4,12 +4,13 @@ The paper trains its XL and XXL models this way (rank 64 and 128, alpha 32, drop
 trains the whole output layer, which the paper does not mention; here that layer is frozen).
 """
 
-import json
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 
 from ..checks import require_bool, require_integer, require_number
 from ..files import InputError, read_json
@@ -79,25 +80,46 @@ def save_adapters(folder: Path, model: torch.nn.Module, base: str) -> None:
     model.base_model.model.config.save_pretrained(folder)
 
 
-def base_of(folder: Path) -> str | None:
-    """The name of the base model if the folder contains adapters, else None. InputError if they cannot be read."""
-    if not (Path(folder) / ADAPTER).is_file():
+def bases_of(folder: Path) -> list[str]:
+    """The names of the models below a folder's adapters: their base and, if that has adapters too, its bases.
+
+    Empty if the folder has no adapters. Raises InputError if they cannot be read, or are their own base.
+    """
+    folder, found, seen = Path(folder), [], [os.path.realpath(folder)]
+    while base := _base_of(folder):
+        folder = Path(base).expanduser()
+        found.append(base)
+        if os.path.realpath(folder) in seen:
+            raise InputError(f"{folder / ADAPTER}: the adapters are their own base model")
+        seen.append(os.path.realpath(folder))
+    return found
+
+
+def _base_of(folder: Path) -> str | None:
+    if not os.path.lexists(folder / ADAPTER):
         return None
-    found = read_json(Path(folder) / ADAPTER)
+    found = read_json(folder / ADAPTER)
     base = found.get("base_model_name_or_path") if isinstance(found, dict) else None
-    if not isinstance(base, str) or not base:
-        raise InputError(f"{Path(folder) / ADAPTER}: base_model_name_or_path must name the base model, got {base!r}")
-    if not (Path(folder) / WEIGHTS).is_file():  # peft would load a pickle instead
+    if not isinstance(base, str) or not base or "\0" in base:
+        raise InputError(f"{folder / ADAPTER}: base_model_name_or_path must name the base model, got {base!r}")
+    if found.get("peft_type") != "LORA":
+        raise InputError(f"{folder / ADAPTER}: peft_type must be LORA, got {found.get('peft_type')!r}")
+    if not (folder / WEIGHTS).is_file():  # peft would load a pickle instead
         raise InputError(f"{folder}: {WEIGHTS} is missing; only safetensors are read")
     return base
 
 
 def add_adapters(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
-    """The base model with a folder's adapters merged into it; InputError if they do not fit."""
-    from peft import PeftModel
+    """The base model with a folder's adapters merged into it; InputError if they do not fit or are incomplete."""
+    from peft import PeftModel, get_peft_model_state_dict
 
     try:
-        return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
-    except (RuntimeError, ValueError, KeyError, json.JSONDecodeError) as error:
-        reason = (str(error).splitlines() or [""])[0][:200]
+        with safe_open(Path(folder) / WEIGHTS, framework="pt") as file:
+            saved = set(file.keys())
+        adapted = PeftModel.from_pretrained(model, str(folder))
+        if saved != (wanted := set(get_peft_model_state_dict(adapted))):  # peft would ignore the difference
+            raise InputError(f"the file has {len(saved)} of {len(wanted)} weights")
+        return adapted.merge_and_unload()
+    except Exception as error:  # peft and safetensors raise all kinds
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise InputError(f"{folder}: the adapters do not fit their base model ({reason})") from None

@@ -1,6 +1,7 @@
 """Settings of a training run, and how the two protocols change them."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from ..files import InputError
 from ..models.lora import LoraSettings
 from .losses import LossSettings
 from .on_policy import OnPolicySettings
+from .tracking import check_trackers
 
 SCHEDULES = ("constant", "linear", "cosine")
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -38,6 +40,7 @@ class TrainSettings:
     gradient_checkpointing: bool = False  # far less memory for a third more time; for XL and XXL models
     lora: LoraSettings = LoraSettings()
     on_policy: OnPolicySettings = OnPolicySettings()
+    report_to: Sequence[str] = ()  # experiment trackers, see tracking.py; without effect on the result
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulation"):
@@ -58,6 +61,7 @@ class TrainSettings:
         require_integer("soft_label_k", self.soft_label_k, note="0 for all tokens")
         require_integer("seed", self.seed)
         require_bool("gradient_checkpointing", self.gradient_checkpointing)
+        check_trackers(self.report_to)
 
 
 def in_bfloat16(precision: str, device: torch.device) -> bool:
@@ -74,6 +78,11 @@ def rounds_soft_labels(precision: str, device: torch.device) -> bool:
     """
     known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # missing in older versions of torch
     return precision != "float32" and device.type == "cpu" and known.get("amx_bf16", False)
+
+
+def recorded(settings: TrainSettings) -> dict:
+    """The settings for manifests and cards: all that a result depends on, so without `report_to`."""
+    return {name: value for name, value in asdict(settings).items() if name != "report_to"}
 
 
 def settings_from(written: dict) -> TrainSettings:

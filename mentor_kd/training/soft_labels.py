@@ -16,6 +16,7 @@ is valid for the token ids it was computed from, so padding, order and epoch do 
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -27,7 +28,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..checks import is_number, require_integer
-from ..files import InputError, digest, read_json, sha256, write_json
+from ..files import InputError, digest, read_record, sha256, write_json
+from ..manifests import CHANGED, changed, is_sealed, sealed
 from ..models.batches import Example, has_plain_head, inputs_on_device, target_logits, target_states
 from ..models.loading import Loaded
 from ..progress import Progress
@@ -37,6 +39,7 @@ from .tail_directions import RANK, Directions, frozen_layer, main_directions
 
 SHARD_TOKENS = 65_536  # target tokens per file, about 19 MB at k = 64: the most that a kill can lose
 TOP_K = 64  # for a mentor without an exact form, whose logits are not one layer of its states
+SHARD = re.compile(r"shard-\d{5}\.safetensors")
 HEAD = "head.safetensors"
 TAIL = "tail.safetensors"
 TAIL_ROWS = 64  # rationales from which the directions of the tails are computed
@@ -94,20 +97,24 @@ class SoftLabels:
             self._use(Directions(**load_file(self.folder / TAIL)))
         lost = self.tail is None and known.get("tail_file")  # without it the numbers in the shards mean nothing
         for name, recorded in known["shards"].items():
+            if not SHARD.fullmatch(name):  # it would be removed, wherever it is
+                raise InputError(f"{self.folder / 'manifest.json'}: {name!r} is no shard; delete the folder")
             if self._whole(name, recorded) and not lost:  # a damaged shard is removed; its rows are computed again
                 self._open(self.folder / name)
 
     def _whole(self, name: str, recorded: str | None) -> bool:
         """Whether a file matches the manifest; a file that does not is removed."""
         path = self.folder / name
-        if path.exists() and sha256(path) == recorded:
+        if recorded and not changed(self.folder, {name: recorded}):
             return True
+        if path.is_dir():
+            raise InputError(f"{path}: a folder, where a file belongs; remove it")
         path.unlink(missing_ok=True)
         return False
 
     def _manifest(self) -> dict:
         path = self.folder / "manifest.json"
-        return read_json(path) if path.exists() else {"shards": {}}
+        return read_record(path, shards=dict) if path.exists() else {"shards": {}}
 
     def _open(self, path: Path) -> None:
         with safetensors.safe_open(path, framework="pt") as file:
@@ -185,7 +192,33 @@ class SoftLabels:
     def note(self, **facts) -> None:
         """Add facts to the manifest."""
         known = {**self._manifest(), **self.settings.facts(), "vocabulary": self.vocabulary}
-        write_json(self.folder / "manifest.json", {**known, **facts})
+        write_json(self.folder / "manifest.json", sealed({**known, **facts}))
+
+
+def discard_damaged(folder: Path) -> None:
+    """Remove the files of a cache that differ from its manifest, and print their names; they are computed again.
+
+    `folder` has one cache for each mentor and form. A cache is removed as a whole if its manifest was changed, or the
+    directions without which its numbers mean nothing.
+    """
+    for place in sorted(Path(folder).glob("*/")):
+        with filelock.FileLock(place / ".lock"):
+            manifest = place / "manifest.json"
+            try:
+                known: dict = read_record(manifest, shards=dict)
+            except InputError:
+                known = {}
+            recorded = {**known.get("shards", {}), HEAD: known.get("head"), TAIL: known.get("tail_file")}
+            damaged = changed(place, {name: value for name, value in recorded.items() if value})
+            if not is_sealed(known) or TAIL in damaged:
+                damaged = {one.name: CHANGED for one in sorted(place.iterdir()) if not one.name.startswith(".")}
+            elif damaged:
+                shards = {name: value for name, value in known["shards"].items() if name not in damaged}
+                head = None if HEAD in damaged else known.get("head")
+                write_json(manifest, sealed({**known, "shards": shards, "head": head}))
+            for name in damaged:
+                print(f"{place / name}: missing or changed; computed again where it is needed")
+                (place / name).unlink(missing_ok=True)
 
 
 def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:

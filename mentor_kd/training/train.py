@@ -2,28 +2,27 @@
 
 A mentor is trained by cross-entropy on the teacher's rationales, a student by its method (methods.py). The epoch is
 chosen by accuracy on the dev split. Every evaluation writes a checkpoint; a stopped or killed run resumes from the last
-one and ends with the same numbers.
+one and ends with the same numbers. A loss that is not a number ends the run at once, and nothing is saved.
 """
 
 import contextlib
-import json
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformers import PrinterCallback, TrainerCallback, TrainingArguments
-from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import get_last_checkpoint
+from transformers import PrinterCallback, TrainerCallback, TrainerState, TrainingArguments
 
+from ..checks import is_number
 from ..evaluation.metrics import DevScore
-from ..files import InputError, append_jsonl, read_json, read_jsonl, read_text, write_jsonl
+from ..files import InputError, RunFailed, append_jsonl, read_lines, write_jsonl
 from ..models.batches import BucketBatches, Example, longest_rows, padding_waste, row_lengths
 from ..models.loading import Loaded
+from ..parsing import parse_json
 from ..progress import Progress
 from ..signals import asked_to_stop
+from . import checkpoints, tracking
 from .consistency import PairBatches
 from .settings import TrainSettings, in_bfloat16
 from .soft_labels import SoftLabels
@@ -71,6 +70,10 @@ class _Watcher(TrainerCallback):
         self.path, self.progress, self.stop, self.save_minutes, self.watch = path, progress, stop, save_minutes, watch
         self.saved = time.monotonic()
         self.note = ""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.best_global_step:  # the recorded path is of the place where the checkpoint was written
+            state.best_model_checkpoint = str(Path(args.output_dir) / f"checkpoint-{state.best_global_step}")
 
     def on_step_end(self, args, state, control, **kwargs):
         self.progress.advance(1, self.note)
@@ -125,11 +128,14 @@ def train(
 ) -> Trained:
     """Train `loaded` in place and leave it at its best evaluation; writes checkpoints and metrics.jsonl to `work`.
 
-    `dev(to_beat)` scores on dev, given the best accuracy so far; with None the last step is kept. `mentor` gives soft
-    labels, cached or live; without one the loss is cross-entropy alone. `stop()` is called after each step: if true, a
-    checkpoint is written and `Trained.stopped` is set; the same call resumes from there. `watch` receives each row of
-    the metrics, starting with those from before a stop. With `on_policy` the student writes a share of its batches, and
-    a live mentor scores them. Raises InputError without examples, and ValueError for `on_policy` without a live mentor.
+    `dev(to_beat)` scores on dev, given the best accuracy so far, which a later epoch may equal; with None the last step
+    is kept. `mentor` gives soft labels, cached or live; without one the loss is cross-entropy alone. `stop()` is called
+    after each step: if true, a checkpoint is written and `Trained.stopped` is set; the same call resumes from there.
+    `watch` receives each row of the metrics, starting with those from before a stop. With `on_policy` the student
+    writes a share of its batches, and a live mentor scores them.
+
+    Raises InputError without examples, ValueError for `on_policy` without a live mentor, and RunFailed for a loss, a
+    gradient or weights that are not numbers, and for a best checkpoint that cannot be loaded.
     """
     if not examples:
         raise InputError("no rationale to train on; check the counts of the filters")
@@ -142,8 +148,8 @@ def train(
     batches = plan_batches(examples, loaded.encoder_decoder, settings)
     total = batches.steps
     every = max(1, total // settings.epochs)
-    last = last_checkpoint(work)
-    done = int(Path(last).name.split("-")[1]) if last else 0
+    last = checkpoints.last_whole(work)
+    done = checkpoints.step_of(last) if last else 0
     if log.exists():  # rows that a killed run logged after its last checkpoint are logged again
         before = [row for row in whole_rows(log) if row["step"] <= done]
         write_jsonl(log, before)
@@ -169,19 +175,22 @@ def train(
         eval_steps=every,
         save_strategy="steps",
         save_steps=every,
-        save_total_limit=2,  # the best and the last; with 1, Trainer would remove the last when a run is stopped
         load_best_model_at_end=dev is not None,
-        metric_for_best_model="eval_dev_accuracy",
+        metric_for_best_model="eval_dev_choice",
         greater_is_better=True,
         seed=settings.seed,
-        report_to=[],
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=cuda,
         logging_nan_inf_filter=False,
+        **tracking.arguments(settings.report_to, work.parent),
     )
     started = time.monotonic()
-    with Progress(label, total) as progress, stop_on_signal(stop) as stopping:
+    with (
+        Progress(label, total) as progress,
+        stop_on_signal(stop) as stopping,
+        tracking.tracked(settings.report_to, work.parent),
+    ):
         watcher = _Watcher(log, progress, stopping, settings.save_minutes, watch)
         trainer = DistillationTrainer(
             loaded=loaded,
@@ -195,13 +204,14 @@ def train(
             train_dataset=examples,
             eval_dataset=examples if dev else None,
             callbacks=[watcher],
+            label=label,
         )
         trainer.remove_callback(PrinterCallback)  # replaced by our progress line
         if done:
             progress.skip(done)
         if settings.gradient_checkpointing:
             loaded.model.activation_checkpointing_enable({"use_reentrant": False})
-        trainer.train(resume_from_checkpoint=last)
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
         if settings.gradient_checkpointing:
             loaded.model.activation_checkpointing_disable()
     state = trainer.state
@@ -209,42 +219,39 @@ def train(
     loaded.model.eval()
     stopped = state.global_step < total
     best = state.best_model_checkpoint
+    if dev and not stopped and not best:
+        raise RunFailed(f"{work}: the best checkpoint is missing; run the same command again")
     return Trained(
         steps=state.global_step,
-        best_step=int(Path(best).name.split("-")[1]) if best and not stopped else state.global_step,
-        dev_accuracy=state.best_metric,
+        best_step=checkpoints.step_of(best) if best and not stopped else state.global_step,
+        dev_accuracy=_accuracy_at(state, checkpoints.step_of(best)) if best else None,
         seconds=round(seconds, 1),
         padding=round(padding_waste(examples, batches.epoch(0), loaded.encoder_decoder), 3),
         stopped=stopped,
     )
 
 
-def last_checkpoint(work: Path) -> str | None:
-    """The last complete checkpoint; one without the trainer state, which is written last, is removed."""
-    for checkpoint in work.glob("checkpoint-*"):
-        try:
-            read_json(checkpoint / TRAINER_STATE_NAME)
-        except InputError:
-            shutil.rmtree(checkpoint)
-    return get_last_checkpoint(str(work)) if work.is_dir() else None
+def _accuracy_at(state: TrainerState, step: int) -> float:
+    """The dev accuracy at a step, as it was logged."""
+    scored = {row["step"]: row["eval_dev_accuracy"] for row in state.log_history if "eval_dev_accuracy" in row}
+    return scored[step]
 
 
 def whole_rows(log: Path) -> list[dict]:
-    """The complete rows of a log whose writer may have been killed in the middle of a line."""
+    """The complete rows of a log, which have a `step`; its writer may have been killed in the middle of a line."""
     rows = []
-    for line in read_text(log).split("\n"):
-        with contextlib.suppress(json.JSONDecodeError):
-            rows.append(json.loads(line))
+    for number, line in enumerate(read_lines(log), 1):
+        with contextlib.suppress(InputError):
+            row = parse_json(line, log, number)
+            rows += [row] if isinstance(row, dict) and is_number(row.get("step")) else []
     return rows
 
 
 def state_seconds(log: Path) -> float:
-    """Seconds of training by the timestamps of the metrics, without pauses between a kill and a resume."""
-    times = [row["time"] for _, row in read_jsonl(log)] if Path(log).exists() else []
-    return sum(min(b - a, 600) for a, b in zip(times, times[1:], strict=False))
+    """Seconds of training by the timestamps of the metrics, without pauses between a kill and a resume.
 
-
-def clean_up(work: Path) -> None:
-    """Remove the checkpoints of a finished training run; metrics.jsonl stays."""
-    for checkpoint in Path(work).glob("checkpoint-*"):
-        shutil.rmtree(checkpoint)
+    A clock that is set back counts as no time.
+    """
+    rows = whole_rows(log) if Path(log).exists() else []
+    times = [row["time"] for row in rows if is_number(row.get("time"))]
+    return sum(min(max(b - a, 0), 600) for a, b in zip(times, times[1:], strict=False))

@@ -5,13 +5,15 @@ paper's code, the consistency of two rationales, and the mentor's scores of text
 divided by counts over the whole step, over all its batches and processes.
 """
 
+import math
 import time
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import torch
-from transformers import Trainer
 
+from ..files import RunFailed
 from ..models.batches import (
     Example,
     has_plain_head,
@@ -22,6 +24,7 @@ from ..models.batches import (
     target_states,
 )
 from ..models.loading import IGNORED, Loaded
+from .checkpoints import REMEDY, ResumableTrainer, in_order
 from .chunked_loss import Workspace, chunked_loss
 from .consistency import answer_places
 from .losses import (
@@ -37,8 +40,18 @@ from .on_policy import OnPolicySettings, batch_seed, is_fresh, write
 from .settings import rounds_soft_labels
 from .soft_labels import SoftLabels
 
+AT_ONCE = ("cpu",)  # devices that need not wait when a value is read
+PARTS = {
+    "ce": "the cross-entropy",
+    "kl": "the divergence from the mentor",
+    "consistency": "the divergence between two rationales (consistency)",
+    "own_texts": "the divergence from the mentor on the student's own texts",
+    "gradient": "the gradient",
+}
+LATER = 1e-9  # percent a step, which lets the later of two epochs with the same dev accuracy win
 
-class DistillationTrainer(Trainer):
+
+class DistillationTrainer(ResumableTrainer):
     """Trainer with our batches, a loss normalised over a whole optimiser step, and dev accuracy as its evaluation."""
 
     def __init__(self, *, loaded, examples, batches, settings, mentor, dev, on_policy=None, **kwargs):
@@ -64,6 +77,7 @@ class DistillationTrainer(Trainer):
         # a GPU's allocator already reuses memory, also for the rest of the step
         self.workspace = Workspace() if self.args.device.type == "cpu" else None
         self.step_counts = {"answers": 1, "positions": 1}  # over the whole step, like the labels that Trainer counts
+        self.noted: list[tuple[int, str, torch.Tensor, int]] = []  # step, part, its sum on the device, and divisor
         self.sums: Counter = Counter()  # of the parts of the loss since the last log, and their divisors
 
     def get_train_dataloader(self):
@@ -133,10 +147,51 @@ class DistillationTrainer(Trainer):
         return (loss, {}) if return_outputs else loss
 
     def _note(self, **parts: tuple[torch.Tensor, int]) -> None:
-        """Add to the sums reported by the next log, as tensors: reading their values would make a GPU wait."""
+        """Note parts of the loss for the next log. On a GPU they stay there until then: reading them makes it wait."""
         for name, (total, count) in parts.items():
-            self.sums[name] += total.detach()
+            self.noted.append((self.state.global_step + 1, name, total.detach(), count))
+        if self.args.device.type in AT_ONCE:
+            self._read_notes()
+
+    def _read_notes(self) -> None:
+        """Add what was noted to the sums; raises RunFailed if any of it is not a finite number."""
+        if not self.noted:
+            return
+        values = torch.stack([total.float() for _, _, total, _ in self.noted]).tolist()
+        for (step, _, _, _), value in zip(self.noted, values, strict=True):
+            if not math.isfinite(value):
+                raise RunFailed(self._not_a_number(step, values))
+        for (_, name, _, count), value in zip(self.noted, values, strict=True):
+            self.sums[name] += value
             self.sums[f"{name} count"] += count
+        self.noted.clear()
+
+    def _not_a_number(self, step: int, values: list[float]) -> str:
+        """What is known about a step whose loss is not a number, and what to try."""
+        found = {n: value / count for (at, n, _, count), value in zip(self.noted, values, strict=True) if at == step}
+        bad = [name for name, value in found.items() if not math.isfinite(value)]
+        said = ", ".join(f"{PARTS[name]} is {value:.4g}" for name, value in found.items())
+        why = (
+            "The mentor's outputs are not numbers: train it again (notebook 02). "
+            if [name for name in bad if name != "gradient"] == ["kl"]
+            else ""
+        )
+        settings, last = self.settings, in_order(Path(self.args.output_dir))
+        return (
+            f"{self.label}: the loss is not a number at optimiser step {step}: {said} (learning_rate "
+            f"{settings.learning_rate:g}, precision {settings.precision}). {why}{REMEDY} Nothing was saved; "
+            f"{f'the last good checkpoint is {last[-1].name}' if last else 'there is no checkpoint yet'}"
+        )
+
+    def _clip_grad_norm(self, model):
+        norm = super()._clip_grad_norm(model)
+        if isinstance(norm, torch.Tensor):
+            self._note(gradient=(norm, 1))
+        return norm
+
+    def _save_checkpoint(self, model, trial):
+        self._read_notes()
+        super()._save_checkpoint(model, trial)
 
     def _divergence(self, logits: torch.Tensor, taught: torch.Tensor) -> torch.Tensor:
         """The divergence from the live mentor; both logits are [N, >= V]."""
@@ -204,19 +259,23 @@ class DistillationTrainer(Trainer):
         return distillation_loss(ce, apart, tokens, self.loss_settings, self.step_counts["positions"])
 
     def log(self, logs, start_time=None):
+        self._read_notes()
         if "loss" in logs and self.sums:
             names = [name for name in ("ce", "kl", "consistency", "own_texts") if self.sums[f"{name} count"]]
             if self.mentor is None and "kl" in names:
                 names.remove("kl")
-            logs = {**logs, **{name: float(self.sums[name]) / self.sums[f"{name} count"] for name in names}}
+            logs = {**logs, **{name: self.sums[name] / self.sums[f"{name} count"] for name in names}}
             self.sums.clear()
         super().log(logs, start_time)
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
         started = time.perf_counter()
-        score = self.dev(self.state.best_metric)
-        # an inexact score is an upper bound that does not exceed the best, so it is never chosen
-        metrics = {"eval_dev_accuracy": score.accuracy, "eval_exact": score.exact}
+        self._read_notes()
+        best = self.state.best_metric
+        score = self.dev(None if best is None else round(best - LATER * self.state.best_global_step, 8))
+        # an inexact score is an upper bound below the best, so it is never chosen; of equals the later is
+        choice = score.accuracy + LATER * self.state.global_step if score.exact else -1.0
+        metrics = {"eval_dev_accuracy": score.accuracy, "eval_dev_choice": choice, "eval_exact": score.exact}
         metrics["eval_seconds"] = round(time.perf_counter() - started, 2)
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)

@@ -37,7 +37,7 @@ def chosen(scores):
     best, found = None, []
     for epoch, score in enumerate(scores):
         found.append(score(None if best is None else found[best].accuracy))
-        if best is None or found[epoch].accuracy > found[best].accuracy:
+        if best is None or found[epoch].accuracy >= found[best].accuracy:
             best = epoch
     return best, found
 
@@ -70,10 +70,9 @@ def test_evaluation_ends_once_the_rest_cannot_matter():
             asked.append(answer)
             yield answer
 
-    assert score_while_open(batches([True, False], [True, True]), 4, 75.0) == DevScore(75.0, exact=False)
-    assert asked == [[True, False]]  # with one of four wrong, 75% is the maximum
-    assert score_while_open(batches([True]), 1, 100.0) == DevScore(100.0, exact=False)
-    assert len(asked) == 1  # nothing beats 100%
+    assert score_while_open(batches([False, False], [True, True]), 4, 75.0) == DevScore(50.0, exact=False)
+    assert asked == [[False, False]]  # with two of four wrong, 50% is the maximum
+    assert score_while_open(batches([True, False], [True, True]), 4, 75.0) == DevScore(75.0)  # an equal is later
     assert score_while_open(batches([True, True], [False, True]), 4, 50.0) == DevScore(75.0)
     assert score_while_open(batches([False], [False]), 2, None) == DevScore(0.0)
 
@@ -104,9 +103,10 @@ def test_mean_over_seeds_by_hand():
     assert found.high == pytest.approx(63 + half, abs=1e-4)
 
 
-def test_one_seed_has_no_interval():
-    found = mean_over_seeds([61.0])
-    assert found.value == 61 and math.isnan(found.low) and math.isnan(found.high)
+def test_one_seed_and_two_have_no_t_interval():
+    for values in ([61.0], [60.0, 62.0]):
+        found = mean_over_seeds(values)
+        assert found.value == 61 and math.isnan(found.low) and math.isnan(found.high)
 
 
 def test_paired_seeds_by_hand():
@@ -119,12 +119,14 @@ def test_paired_seeds_by_hand():
 
 
 def test_paired_seeds_at_the_edges():
-    same = paired_seeds({0: 60.1, 1: 62.3}, {0: 60.1, 1: 62.3})
+    one = {0: 60.1, 1: 62.3, 2: 61.0}
+    same = paired_seeds(one, one)
     assert (same.value, same.low, same.high, same.p) == (0, 0, 0, 1)
-    shifted = paired_seeds({0: 60.1, 1: 62.3}, {0: 61.1, 1: 63.3})
+    shifted = paired_seeds(one, {seed: value + 1 for seed, value in one.items()})
     assert shifted.low == shifted.high == 1 and math.isnan(shifted.p)
-    single = paired_seeds({0: 60}, {0: 61})
-    assert single.value == 1 and math.isnan(single.low) and math.isnan(single.p)
+    for few in ({0: 60}, {0: 60, 1: 64}):
+        found = paired_seeds(few, {seed: value + 1 for seed, value in few.items()})
+        assert found.value == 1 and math.isnan(found.low) and math.isnan(found.p)
     with pytest.raises(InputError, match="seed 1 is on one side only"):
         paired_seeds({0: 60, 1: 61}, {0: 60})
     with pytest.raises(InputError, match="no seed"):
@@ -151,9 +153,11 @@ def test_compare_is_certain_of_a_constant_difference():
     questions = [f"q{i}" for i in range(30)]
     wrong, right = dict.fromkeys(questions, False), dict.fromkeys(questions, True)
     found = compare({0: wrong, 1: wrong}, {0: right, 1: right}, replicates=200)
-    assert (found.value, found.low, found.high, found.n) == (100, 100, 100, 2)
+    assert (found.value, found.high, found.n) == (100, 100, 2)
+    assert found.low == pytest.approx(100 - accuracy([False] * 30).high)  # as wide as the interval of 0 of 30
     assert found.p == pytest.approx(2 / 201)
-    assert compare({0: wrong}, {0: wrong}, replicates=200).p == 1
+    same = compare({0: wrong}, {0: wrong}, replicates=200)
+    assert same.p == 1 and same.value == 0 and same.low == -same.high == -accuracy([False] * 30).high < -10
 
 
 def test_compare_covers_seeds_and_questions():
@@ -307,6 +311,29 @@ def test_summary_over_seeds():
     rows += [prediction(f"q{i}", i < 1, task="t", method="single", seed=0, protocol="sound") for i in range(4)]
     several, single = summarise(accuracy_table(rows)).to_dict("records")
     assert (several["method"], several["seeds"], several["n"], several["accuracy"]) == ("m", 3, 4, 50)
-    assert several["high"] == pytest.approx(50 + T_95_TWO_DEGREES * 25 / sqrt(3), abs=1e-3)
-    assert several["interval"] == "t over seeds"
+    assert several["interval"] == "t over seeds"  # 50 +- T_95_TWO_DEGREES * 25 / sqrt(3), cut at 0 and 100
+    assert (several["low"], several["high"]) == (0, 100) and T_95_TWO_DEGREES * 25 / sqrt(3) > 50
     assert (single["interval"], single["low"]) == ("Wilson", accuracy([True, False, False, False]).low)
+
+
+def summary_of(*counts, n=4):
+    """The summary of one method whose seeds got these numbers of n questions right."""
+    rows = []
+    for seed, right in enumerate(counts):
+        about = {"task": "t", "method": "m", "seed": seed, "protocol": "sound"}
+        rows += [prediction(f"q{i}", i < right, **about) for i in range(n)]
+    return summarise(accuracy_table(rows)).iloc[0]
+
+
+@pytest.mark.parametrize("counts", [(0,), (0, 0), (0, 0, 0), (4, 4, 4), (1, 3), (0, 0, 4), (4, 4, 3)])
+def test_intervals_lie_within_0_and_100_and_are_never_empty(counts):
+    found = summary_of(*counts)
+    assert 0 <= found["low"] <= found["accuracy"] <= found["high"] <= 100
+    assert found["high"] - found["low"] > 10
+    alike = len(set(counts)) == 1
+    assert found["interval"] == ("Wilson" if len(counts) < 3 or alike else "t over seeds")
+
+
+def test_two_seeds_get_the_wilson_interval_of_their_mean():
+    found, by_hand = summary_of(1, 3), accuracy([True, True, False, False])  # the mean is 2 of 4
+    assert (found["low"], found["high"]) == (pytest.approx(by_hand.low), pytest.approx(by_hand.high))

@@ -70,6 +70,14 @@ def test_confidence_is_computed_once_and_resumes(folder, monkeypatch):
     assert confidences(folder, some) == every
 
 
+def test_stored_values_are_read_without_the_mentor(folder, monkeypatch):
+    some = rows(3, long=True)
+    assert confidence.stored(folder, some) == {}
+    scored = confidences(folder, some[:2])
+    monkeypatch.setattr(loading, "load", lambda name: pytest.fail("the mentor was loaded"))
+    assert confidence.stored(folder, some) == {some[0].id: None, **scored}  # the first is too long for the mentor
+
+
 def test_another_mentor_is_scored_separately(folder):
     some = rows(2)
     first = confidences(folder, some)

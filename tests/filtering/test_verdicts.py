@@ -1,5 +1,6 @@
 """Verdicts: appended and never rewritten, withdrawn by a row, merged, and disagreements listed."""
 
+import mutations
 import pytest
 
 from mentor_kd.files import InputError
@@ -35,6 +36,76 @@ def test_an_incomplete_line_is_skipped_with_a_warning_even_before_later_rows(tmp
     add_verdict(path, "c", "drop")
     with pytest.warns(UserWarning, match="line 2"):
         assert set(read_verdicts(path)) == {"a", "c"}
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_every_verdict_is_read_whatever_ends_its_line(tmp_path, end):
+    path = tmp_path / "verdicts.jsonl"
+    rows(path, *((f"id{i}", "drop", i, "ann") for i in range(6)))
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", end.encode()))
+    assert [row.id for row in read_rows(path)] == [f"id{i}" for i in range(6)]
+
+
+@pytest.mark.parametrize("place", [place for place in mutations.PLACES if place != "missing"])
+def test_a_file_that_cannot_be_read_is_no_empty_list(tmp_path, place):
+    path = tmp_path / "verdicts.jsonl"
+    path.write_text("")
+    assert read_rows(path) == []
+    mutations.put(path, place)
+    with pytest.raises(InputError, match="verdicts.jsonl"):
+        read_rows(path)
+
+
+def test_a_file_without_permission_is_no_empty_list(tmp_path, monkeypatch):
+    def denied(path, **_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.lstat", denied)
+    monkeypatch.setattr("pathlib.Path.stat", denied)
+    with pytest.raises(InputError, match=r"verdicts.jsonl'?: cannot be read \(Permission denied\)"):
+        read_rows(tmp_path / "verdicts.jsonl")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"id": "b", "verdict": "drop", "note": "", "note": "x", "time": ""}',
+        '{"id": "b", "verdict": "drop", "note": "\\ud83d", "time": ""}',
+        '{"id": "b", "verdict": "drop", "note": "", "time": NaN}',
+        "keep it",
+    ],
+)
+def test_a_wrong_last_line_is_an_error_even_without_a_line_end(tmp_path, line):
+    """Only the beginning of a row, as a killed writer leaves it, may be skipped."""
+    path = tmp_path / "verdicts.jsonl"
+    add_verdict(path, "a", "keep")
+    with path.open("a") as file:
+        file.write(line)
+    with pytest.raises(InputError, match="line 2.*fix or remove the line"):
+        read_rows(path)
+
+
+@pytest.mark.parametrize("note", ["see {x}", "a \\", 'so "he" said}', "é}"])
+def test_the_beginning_of_a_row_is_skipped_wherever_it_was_cut(tmp_path, note):
+    path = tmp_path / "verdicts.jsonl"
+    add_verdict(path, "a", "keep")
+    before = path.read_bytes()
+    add_verdict(path, "b", "drop", note)
+    line = path.read_bytes()[len(before) :]
+    for cut in range(1, len(line) - 1):
+        path.write_bytes(before + line[:cut])
+        with pytest.warns(UserWarning, match="line 2: skipped"):
+            assert [row.id for row in read_rows(path)] == ["a"]
+
+
+def test_half_a_surrogate_pair_in_a_note_is_kept_as_text(tmp_path):
+    path = tmp_path / "verdicts.jsonl"
+    add_verdict(path, "a", "keep", "\ud83d half")
+    add_verdicts(path, {("drop", "\udc00"): ["b", "c"]})
+    assert [row.note for row in read_rows(path)] == ["\\ud83d half", "\\udc00", "\\udc00"]
+    for wrong in ({"id": "\ud83d"}, {"id": "a", "who": "\ud83d"}):
+        with pytest.raises(InputError, match="half a surrogate pair"):
+            add_verdict(path, **wrong, verdict="keep")
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from mentor_kd.models.batches import (
     model_inputs,
     pad,
     padding_waste,
+    positions,
     row_lengths,
     steps_per_epoch,
     target_logits,
@@ -97,6 +98,14 @@ def test_inputs_and_labels_of_an_encoder_decoder(encoder_decoder):
     assert inputs["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
     assert inputs["decoder_input_ids"].tolist() == [[0, 21, 22], [0, 23, 0]]
     assert inputs["labels"].tolist() == [[21, 22, 1], [23, 1, IGNORED]]
+
+
+def test_positions_name_what_is_read_and_what_must_be_predicted(decoder, encoder_decoder):
+    for loaded, fed in ((decoder, [11, 12, 21, 22]), (encoder_decoder, [0, 21, 22])):
+        end = loaded.tokenizer.eos_token_id
+        found = positions(Example("a", [11, 12], [21, 22, end]), loaded)
+        wanted = [""] * (len(fed) - 3) + loaded.tokenizer.convert_ids_to_tokens([21, 22, end])
+        assert found == list(zip(loaded.tokenizer.convert_ids_to_tokens(fed), wanted, strict=True))
 
 
 @torch.inference_mode()

@@ -248,7 +248,7 @@ def test_the_card_says_what_the_model_is(loaded, tmp_path):
         "data_hashes": {"a": 1},
     }
     readme = (tmp_path / "README.md").read_text(encoding="utf-8")
-    assert readme.startswith("# toy\n\nA toy.\n")
+    assert readme.startswith("---\n") and "\n# toy\n\nA toy.\n" in readme
     assert '- **data hashes**: `{"a": 1}`' in readme
 
 

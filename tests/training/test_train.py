@@ -18,7 +18,6 @@ from mentor_kd.evaluation.metrics import DevScore
 from mentor_kd.files import InputError
 from mentor_kd.models import loading
 from mentor_kd.models.batches import Example
-from mentor_kd.training import train as training
 from mentor_kd.training.methods import METHODS, get_method
 from mentor_kd.training.settings import TrainSettings
 from mentor_kd.training.train import plan_batches, stop_on_signal, train
@@ -27,9 +26,9 @@ from mentor_kd.training.train import plan_batches, stop_on_signal, train
 
 
 @pytest.mark.parametrize(
-    ("scores", "chosen"), [((10, 50, 30), 1), ((50, 50, 30), 0), ((0, 0, 0), 0), ((10, 20, 30), 2)]
+    ("scores", "chosen"), [((10, 50, 30), 1), ((50, 50, 30), 1), ((0, 0, 0), 2), ((10, 20, 30), 2)]
 )
-def test_the_model_ends_at_its_best_evaluation_the_first_of_equals(folders, tmp_path, scores, chosen):
+def test_the_model_ends_at_its_best_evaluation_the_last_of_equals(folders, tmp_path, scores, chosen):
     loaded = loading.load(folders["gpt2"])
     examples = tiny.examples(loaded, 8)
     seen, shown = [], []
@@ -175,8 +174,6 @@ def test_checkpoints_at_time_intervals(folders, tmp_path):
     train(loaded, tiny.examples(loaded, 4), None, settings, tmp_path, stop=stop)
     one, two, three = "checkpoint-1", "checkpoint-2", "checkpoint-3"
     assert seen == [[], [one], [one, two], [two, three]]  # at most two
-    training.clean_up(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
 def test_a_signal_stops_training_at_a_checkpoint(folders, tmp_path):
@@ -254,7 +251,7 @@ def test_plan_batches_by_hand(rows, settings, steps):
         ({"epochs": True}, "epochs .*True"),
         ({"batch_size": "8"}, "batch_size .*'8'"),
         ({"batch_size": 8, "accumulation": 3}, "batch_size 8 must be a multiple of accumulation, got 3"),
-        ({"learning_rate": "3e-4"}, "learning_rate .*'3e-4' .*YAML"),
+        ({"learning_rate": "3e-4"}, "learning_rate .*'3e-4'"),
         ({"learning_rate": 0}, "learning_rate .*0"),
         ({"learning_rate": math.nan}, "learning_rate .*nan"),
         ({"schedule": "step"}, "schedule .*linear.*'step'"),
