@@ -28,6 +28,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Page, sync_playwright
@@ -36,6 +37,8 @@ from mentor_kd.files import ROOT
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 WIDTH, HEIGHT = 1500, 1100
+THEMES = ("JupyterLab Light", "JupyterLab Dark")
+CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
 CURRENT = "window.jupyterapp.shell.currentWidget"
 
 
@@ -104,6 +107,11 @@ class Book:
         """Execute a JupyterLab command."""
         run = f"window.jupyterapp.commands.execute({json.dumps(name)})"
         self.page.evaluate(f"async () => {{await {run}}}" if wait else f"() => {{{run}; return null}}")
+
+    def theme(self, name: str) -> None:
+        """Change JupyterLab's theme, one of THEMES."""
+        self.page.evaluate("name => window.jupyterapp.commands.execute('apputils:change-theme', {theme: name})", name)
+        self.page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=name)
 
     def picture(self, path: Path, selector: str = "body") -> None:
         """Save a PNG of the first element matching a CSS selector, scrolled into view."""
@@ -203,22 +211,50 @@ def _wait_for(url: str, server: subprocess.Popen, log: Path, timeout: float = 90
     raise AssertionError(f"JupyterLab did not answer in {timeout} s: {log.read_text()[-2000:]}")
 
 
+def requests_outside(page: Page) -> list[str]:
+    """A list that collects the address of every request of the page that leaves this machine."""
+    found: list[str] = []
+
+    def note(address: str) -> None:
+        where = urlsplit(address)
+        if where.scheme not in ("data", "blob", "file", "about") and where.hostname not in ("127.0.0.1", "localhost"):
+            found.append(address)
+
+    page.on("request", lambda request: note(request.url))
+    page.on("websocket", lambda socket: note(socket.url))
+    return found
+
+
+def unreadable(page: Page, selector: str) -> list[str]:
+    """Texts in the elements of a CSS selector with a contrast below 4.5 to 1; AssertionError if there is no text."""
+    found = [one.evaluate(CONTRAST) for one in page.locator(selector).all()]
+    assert sum(one["seen"] for one in found) > 0, f"no text in {selector}"
+    return [text for one in found for text in one["bad"]]
+
+
 def start_page() -> Iterator[Page]:
-    """Generator for a fixture: a page in headless chromium, closed afterwards."""
+    """Generator for a fixture: a page in headless chromium, closed afterwards.
+
+    No name but localhost is resolved. Raises AssertionError at the end if the page asked for anything from elsewhere.
+    """
+    blocked = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"
     with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        browser = play.chromium.launch(executable_path=chromium(), args=["--no-sandbox", blocked])
         try:
             page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
             page.set_default_timeout(30e3)
             page.on("dialog", lambda dialog: dialog.accept())
+            outside = requests_outside(page)
             yield page
+            assert not outside, f"requests that leave this machine: {outside}"
         finally:
             browser.close()
 
 
 @pytest.fixture
-def lab(tmp_path: Path, reports: Path) -> Iterator[Lab]:
-    """A JupyterLab whose runs go to the test's reports folder."""
+def lab(tmp_path: Path, reports: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    """A JupyterLab whose runs, of the smoke size, go to the test's reports folder."""
+    monkeypatch.setenv("MENTOR_KD_SMOKE", "1")
     yield from start_lab(tmp_path, reports)
 
 

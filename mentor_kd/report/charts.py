@@ -13,13 +13,11 @@ from ..files import InputError
 from ..filtering.filters import REASONS
 from .figures import (
     BLUE,
-    COLOURS,
     DASHES,
     GREEN,
     GREY,
     INK,
     MARK,
-    MARKERS,
     ORANGE,
     PAPER_MARK,
     PINK,
@@ -28,6 +26,8 @@ from .figures import (
     YELLOW,
     Chart,
     ink_on,
+    method_colour,
+    method_marker,
     name_rows,
     new_figure,
     require_columns,
@@ -93,7 +93,7 @@ def _draw_methods(panel: Axes, kinds: list[tuple[str, str]], seeds: pandas.DataF
     """One row per (method, protocol): interval, mean with its value, and the seeds below them."""
     methods = list(dict.fromkeys(method for method, _ in kinds))
     for place, (method, protocol) in enumerate(kinds):
-        colour = COLOURS[methods.index(method) % len(COLOURS)]
+        colour = method_colour(method, methods.index(method))
         mean = means[(means["method"] == method) & (means["protocol"] == protocol)]
         if mean.empty:
             panel.text(0.02, place, "not run", transform=panel.get_yaxis_transform(), color=GREY, va="center")
@@ -102,7 +102,7 @@ def _draw_methods(panel: Axes, kinds: list[tuple[str, str]], seeds: pandas.DataF
         panel.plot([low, high], [place, place], color=colour, linewidth=2.2, alpha=0.55, solid_capstyle="butt")
         dots = seeds.loc[(seeds["method"] == method) & (seeds["protocol"] == protocol), "accuracy"]
         panel.scatter(dots, [place + 0.24] * len(dots), s=13, color=colour, alpha=0.8, linewidths=0, gid="seeds")
-        style = {"marker": MARKERS[methods.index(method) % len(MARKERS)], "edgecolor": colour, "linewidths": 1.6}
+        style = {"marker": method_marker(method, methods.index(method)), "edgecolor": colour, "linewidths": 1.6}
         face = "white" if protocol == "paper" else colour
         panel.scatter([value], [place], s=52, facecolor=face, zorder=4, gid="mean", **style)
         box = {"facecolor": "white", "edgecolor": "none", "pad": 0.4, "alpha": 0.85}
@@ -112,7 +112,7 @@ def _draw_methods(panel: Axes, kinds: list[tuple[str, str]], seeds: pandas.DataF
 
 
 def _accuracy_note(summary: pandas.DataFrame) -> str:
-    bars = {"t over seeds": "95% t interval of the mean over seeds", "Wilson": "95% Wilson interval (one seed)"}
+    bars = {"t over seeds": "95% t interval of the mean over seeds", "Wilson": "95% Wilson interval over the questions"}
     bar = " or ".join(bars[kind] for kind in dict.fromkeys(summary["interval"]))
     return (
         f"Seeds: {span(summary['seeds'])} (small dots); marker: their mean; bar: {bar}.\n"
@@ -121,7 +121,7 @@ def _accuracy_note(summary: pandas.DataFrame) -> str:
 
 
 def _lines(reference: pandas.DataFrame | None, task: str) -> list[tuple[str, float]]:
-    if reference is None:
+    if reference is None or reference.empty:
         return []
     require_columns(reference, "task", "label", "accuracy")
     rows = reference[reference["task"] == task].sort_values("accuracy")
@@ -150,8 +150,8 @@ def learning_curve(frame: pandas.DataFrame, title: str = "Learning curves", log:
             values = (frame if "run" not in frame else frame[frame["run"] == run])[["step", name]].dropna()
             if values.empty:
                 continue
-            colour = COLOURS[k % len(COLOURS)]
-            marker = MARKERS[k % len(MARKERS)] if len(values) <= 30 else ""
+            colour = method_colour(run, k)
+            marker = method_marker(run, k) if len(values) <= 30 else ""
             style = {"linestyle": DASHES[k % len(DASHES)], "marker": marker, "markersize": 4}
             panel.plot(values["step"], values[name], color=colour, linewidth=1.6, label=run, **style)
             ends[run] = (values["step"].iloc[-1], values[name].iloc[-1], colour)

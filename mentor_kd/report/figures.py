@@ -11,7 +11,9 @@ import pandas
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..data.spreadsheet import csv_text
 from ..files import InputError, write_bytes, write_text
+from ..training.methods import MENTOR, METHODS
 
 BLUE, ORANGE, GREEN, PINK = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
 SKY, VERMILLION, YELLOW = "#56B4E9", "#D55E00", "#F0E442"
@@ -19,6 +21,7 @@ INK, GREY, PALE = "#222222", "#6B6B6B", "#DDDDDD"
 COLOURS = (BLUE, VERMILLION, GREEN, PINK, ORANGE, SKY, INK)
 MARKERS = "osD^vPX*"
 DASHES = ("-", "--", "-.", ":")
+KNOWN = (*METHODS, MENTOR)  # a method's place gives its colour and marker in every chart
 PAPER_MARK = "PAPER PROTOCOL: epoch selected on the test set"
 MARK = {"fontsize": 9, "fontweight": "bold", "color": "white"}
 MARK["bbox"] = {"facecolor": "#A33F00", "edgecolor": "none", "pad": 3}
@@ -42,7 +45,7 @@ def save(figure: Figure, frame: pandas.DataFrame, path: Path | str) -> tuple[Pat
     """Write the figure to `path`.png and its table to `path`.csv, each atomically; returns both paths."""
     image, table = Path(f"{path}.png"), Path(f"{path}.csv")  # not with_suffix: a name may contain dots (tau-0.3)
     write_bytes(image, png(figure))
-    write_text(table, frame.to_csv(index=frame.index.name is not None, lineterminator="\n"))
+    write_text(table, csv_text(frame, index=frame.index.name is not None))
     return image, table
 
 
@@ -77,6 +80,21 @@ def name_rows(panel: Axes, names: Sequence[str]) -> None:
     panel.set_ylim(len(names) - 0.4, -0.6)
     panel.spines["left"].set_visible(False)
     panel.tick_params(axis="y", length=0)
+
+
+def method_colour(name: str, otherwise: int = 0) -> str:
+    """The colour of a method, the same in every chart; for another name the colour at position `otherwise`.
+
+    Only the part before a comma counts, as in "mentor-kd, seed 0".
+    """
+    method = name.partition(",")[0]
+    return COLOURS[(KNOWN.index(method) + 2 if method in KNOWN else otherwise) % len(COLOURS)]  # + 2: mentor-kd is blue
+
+
+def method_marker(name: str, otherwise: int = 0) -> str:
+    """The marker of a method, the same in every chart; methods with the same colour have different markers."""
+    method = name.partition(",")[0]
+    return MARKERS[(KNOWN.index(method) if method in KNOWN else otherwise) % len(MARKERS)]
 
 
 def ink_on(colour: str) -> str:

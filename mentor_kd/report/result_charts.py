@@ -4,15 +4,21 @@ import pandas
 from matplotlib.ticker import MaxNLocator
 
 from ..evaluation.metrics import summarise
-from .figures import BLUE, COLOURS, INK, MARKERS, VERMILLION, Chart, name_rows, new_figure, require_columns
+from .figures import GREY, INK, Chart, method_colour, method_marker, name_rows, new_figure, require_columns
 
 
 def flip_chart(frame: pandas.DataFrame, title: str = "Questions that exactly one of two methods gets right") -> Chart:
     """For each pair of methods, questions only a (left) or only b (right) gets right, summed over seeds.
 
     `frame` is `flips.counts`; one panel per task. Questions that both or neither get right are left out: they do not
-    affect the comparison.
+    affect the comparison. Without a pair to compare, as with a single method, the figure says so.
     """
+    if frame.empty:
+        figure, (panel,) = new_figure(title, 1, 1, height=0.5)
+        panel.set_axis_off()
+        style = {"transform": panel.transAxes, "ha": "center", "va": "center", "color": GREY}
+        panel.text(0.5, 0.5, "nothing to compare: no two methods were trained on the same task and seed", **style)
+        return figure
     require_columns(frame, "task", "a", "b", "only a", "only b", "both", "neither")
     tasks = list(dict.fromkeys(frame["task"]))
     pairs = list(dict.fromkeys(zip(frame["a"], frame["b"], strict=True)))
@@ -24,8 +30,8 @@ def flip_chart(frame: pandas.DataFrame, title: str = "Questions that exactly one
         name_rows(panel, [f"{a}  |  {b}" for a, b in here])
         for place, pair in enumerate(here):
             row = sums.loc[(task, *pair)]
-            for side, column, colour in [(-1, "only a", VERMILLION), (1, "only b", BLUE)]:
-                panel.barh(place, side * row[column], height=0.6, color=colour, gid=column)
+            for side, column, method in [(-1, "only a", pair[0]), (1, "only b", pair[1])]:
+                panel.barh(place, side * row[column], height=0.6, color=method_colour(method, side), gid=column)
                 style = {"textcoords": "offset points", "va": "center", "fontsize": 9, "color": INK}
                 where = (side * row[column], place)
                 panel.annotate(f"{row[column]}", where, (4 * side, 0), ha="right" if side < 0 else "left", **style)
@@ -64,9 +70,7 @@ def cost_chart(frame: pandas.DataFrame, title: str = "Accuracy against training 
     tasks, methods = list(dict.fromkeys(frame["task"])), list(dict.fromkeys(frame["method"]))
     columns = min(2, len(tasks))
     figure, panels = new_figure(title, len(tasks), columns, height=2.9)
-    styles = {
-        m: {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]} for k, m in enumerate(methods)
-    }
+    styles = {m: {"color": method_colour(m, k), "marker": method_marker(m, k)} for k, m in enumerate(methods)}
     for task, panel in zip(tasks, panels, strict=True):
         here = frame[frame["task"] == task]
         widest = max(1, here["steps"].max())

@@ -1,38 +1,68 @@
 """The report of a run: accuracies, paired comparisons, a chart, and an index.html that opens offline."""
 
 import base64
+import io
 import itertools
-import os
 from pathlib import Path
 
-import jinja2
 import pandas
 import yaml
 from markupsafe import Markup
 
+from ..data.folder import questions
+from ..data.spreadsheet import csv_text
 from ..evaluation import flips
 from ..evaluation import published as paper
-from ..evaluation.metrics import accuracy_table, compare, correctness, holm_column, read_predictions, summarise
-from ..files import InputError, read_json, read_text, write_text
+from ..evaluation.metrics import (
+    accuracy_table,
+    compare,
+    correctness,
+    holm_column,
+    paired_seeds,
+    read_predictions,
+    summarise,
+)
+from ..files import InputError, read_json, read_record, read_text, write_text
 from ..provenance import provenance
 from ..training.methods import MENTOR, METHODS, SELF_MENTOR
-from . import charts, latex
+from . import charts, conclusions, latex, pages, rows_pages, trust
+
+FILES = {
+    "accuracy.csv": "the accuracy of each model",
+    "comparisons.csv": "paired comparisons of the methods",
+    "flips.csv": "questions that exactly one of two methods gets right",
+    "costs.csv": "training data and cost of each model",
+    "accuracy.tex": "the accuracies as a LaTeX table (needs booktabs)",
+    "accuracy.png": "the chart above",
+    "params.yaml": "the parameters below",
+}
 
 
 def task_folders(run: Path) -> list[Path]:
-    """The task folders of a run that have predictions, sorted by name."""
-    return sorted({path.parent.parent.parent for path in Path(run).glob("*/students/*/predictions.jsonl")})
+    """The task folders of a run that have a student with unchanged predictions, sorted by name."""
+    found, without = Path(run).glob("*/students/*/predictions.jsonl"), trust.left_out(run)
+    return sorted({path.parent.parent.parent for path in found if path.parent not in without})
 
 
 def predictions(run: Path) -> list[dict]:
-    """All prediction rows of a run's mentors and students, with task, method, seed and protocol.
+    """All prediction rows of a run's mentors and students, with task, method, seed, protocol and the question.
 
+    Models whose files are missing or were changed are left out; `trust.notes` names them.
+    Files without the question, as older versions wrote them, get it from the task's questions where they are known.
     Raises InputError if no student has been evaluated.
     """
     folders = task_folders(run)
     if not folders:
         raise InputError(f"{run}: no student has been evaluated in this run; run notebook 06 first")
-    return [row for folder in folders for row in read_predictions(folder)]
+    without = trust.left_out(run)
+    return [row for folder in folders for row in _with_questions(read_predictions(folder, without), folder)]
+
+
+def _with_questions(rows: list[dict], folder: Path) -> list[dict]:
+    if all("question" in row for row in rows) or not (folder / "collected" / "questions.jsonl").exists():
+        return rows
+    known = {question.id: question.question for question in questions(folder, "test")}
+    return [{"question": known[row["id"]], **row} if row["id"] in known else row for row in rows]
 
 
 def accuracies(run: Path) -> pandas.DataFrame:
@@ -44,7 +74,8 @@ def comparisons(rows: list[dict]) -> pandas.DataFrame:
     """Every pair of methods on every task: difference b - a in points, paired by seed and question, with its interval.
 
     Only seeds that both methods have are compared; `seeds` is their number. p_holm is p with Holm's correction over
-    all rows of the table. Columns: task, a, b, seeds, n, difference, low, high, p, p_holm.
+    all rows of the table. A difference is `sure` if p_holm is below 0.05 and the paired t interval over at least three
+    seeds leaves out zero. Columns: task, a, b, seeds, n, difference, low, high, p, p_holm, sure. Empty for one method.
     """
     right: dict[tuple, dict] = {}
     grouped: dict[tuple, list] = {}
@@ -62,11 +93,17 @@ def comparisons(rows: list[dict]) -> pandas.DataFrame:
             seeds = sorted(set(right[task, a]) & set(right[task, b]))
             if not seeds:
                 continue
-            found = compare({s: right[task, a][s] for s in seeds}, {s: right[task, b][s] for s in seeds})
-            n = len(next(iter(right[task, a].values())))
-            lines.append([task, a, b, len(seeds), n, found.value, found.low, found.high, found.p])
-    table = pandas.DataFrame(lines, columns=["task", "a", "b", "seeds", "n", "difference", "low", "high", "p"])
-    return table.assign(p_holm=holm_column(table["p"]))
+            one, other = ({s: right[task, method][s] for s in seeds} for method in (a, b))
+            found = compare(one, other)
+            means = ({seed: 100 * sum(r.values()) / len(r) for seed, r in side.items()} for side in (one, other))
+            over = paired_seeds(*means)
+            n = len(next(iter(one.values())))
+            clear = over.low > 0 or over.high < 0
+            lines.append([task, a, b, len(seeds), n, found.value, found.low, found.high, found.p, clear])
+    names = ["task", "a", "b", "seeds", "n", "difference", "low", "high", "p", "sure"]
+    table = pandas.DataFrame(lines, columns=names)
+    table.insert(len(names) - 1, "p_holm", holm_column(table["p"]))
+    return table.assign(sure=table["sure"].astype(bool) & (table["p_holm"] < 0.05))
 
 
 def references(run: Path, table: pandas.DataFrame) -> pandas.DataFrame:
@@ -78,21 +115,23 @@ def references(run: Path, table: pandas.DataFrame) -> pandas.DataFrame:
 
 def published(run: Path, table: pandas.DataFrame) -> pandas.DataFrame:
     """The paper's accuracies (task, label, accuracy) for the run's tasks, methods and student; often empty."""
+    without = trust.left_out(run)
     manifests = [path for folder in task_folders(run) for path in folder.glob("students/*/manifest.json")]
-    bases = sorted({read_json(path)["base"] for path in manifests})
+    manifests = [path for path in manifests if path.parent not in without]
+    bases = sorted({read_record(path, base=str)["base"] for path in manifests})
     found = [paper.reference(dict.fromkeys(table["task"]), base, dict.fromkeys(table["method"])) for base in bases]
     return pandas.concat([paper.reference([], ""), *found], ignore_index=True)
 
 
 def costs(run: Path) -> pandas.DataFrame:
     """Training data and cost of each model: parameters, rationales, steps, the chosen step, seconds, padding."""
-    lines = []
+    lines, without = [], trust.left_out(run)
     for folder in task_folders(run):
         own = folder / SELF_MENTOR / MENTOR
         for place in [folder / MENTOR, own, *sorted((folder / "students").glob("*"))]:
-            if not (place / "manifest.json").exists():
+            if not (place / "manifest.json").exists() or place in without:
                 continue
-            facts = read_json(place / "manifest.json")
+            facts = read_record(place / "manifest.json", base=str, too_long=list, training=dict)
             training = facts["training"]
             lines.append(
                 {
@@ -115,10 +154,18 @@ def costs(run: Path) -> pandas.DataFrame:
 def filter_counts(run: Path) -> dict[str, pandas.DataFrame]:
     """Counts of kept and dropped rationales by task, as written by notebook 04."""
     return {
-        folder.name: pandas.read_csv(folder / "filter_counts.csv", index_col=0)
+        folder.name: _counts(folder / "filter_counts.csv")
         for folder in task_folders(run)
         if (folder / "filter_counts.csv").exists()
     }
+
+
+def _counts(path: Path) -> pandas.DataFrame:
+    text = read_text(path)
+    try:
+        return pandas.read_csv(io.StringIO(text), index_col=0)
+    except ValueError as error:  # pandas' errors of parsing
+        raise InputError(f"{path}: not a table of counts ({' '.join(str(error).split())}); filter again") from None
 
 
 def chart(table: pandas.DataFrame, run: Path) -> charts.Chart:
@@ -126,41 +173,40 @@ def chart(table: pandas.DataFrame, run: Path) -> charts.Chart:
     return charts.accuracy_chart(table[table["method"] != MENTOR], references(run, table))
 
 
-TEMPLATE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{{ name }}</title><style>
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
-table { border-collapse: collapse; margin: 1rem 0; font-size: .9rem }
-th, td { padding: .25rem .6rem; text-align: right } th { border-bottom: 2px solid #999 }
-tr:nth-child(even) { background: #f5f5f5 } td:first-child { text-align: left }
-img { max-width: 100% } pre { background: #f5f5f5; padding: 1rem; overflow: auto; font-size: .85rem }
-</style></head><body>
-<h1>{{ name }}</h1>
-<p>Test accuracy of the students of each method, with 95% intervals. Protocol: <b>{{ protocol }}</b>.</p>
+TEMPLATE = """<h1>{{ title }}</h1>
+{% for sentence in said %}<p class="lead">{{ sentence }}</p>
+{% endfor %}{% for note in notes %}<p class="lead"><b>Caution:</b> {{ note }}</p>
+{% endfor %}<p>Protocol: <b>{{ protocol }}</b>. Intervals are 95%: over seeds (t) from three seeds on, else over the
+test questions (Wilson).</p>
 <img alt="Accuracy of each method on each task" src="data:image/png;base64,{{ picture }}">
-<h2>Accuracy</h2>{{ summary }}
+<h2>Accuracy</h2><p>Each accuracy links to the answers behind it, which can be searched and filtered.</p>{{ summary }}
+<details><summary>Each seed</summary>{{ seeds }}</details>
 <h2>Paired comparisons</h2>
-<p>Difference b - a in points, paired by seed and test question (bootstrap); p_holm has Holm's correction over all
-rows. With fewer than about five seeds the intervals are too narrow; look at the spread over seeds above.</p>
-{{ comparisons }}
+{% if comparisons %}<p>Difference b - a in points, paired by seed and test question (bootstrap); p_holm has Holm's
+correction over all rows. Sure: p_holm is below 0.05, and the paired t interval over at least three seeds leaves out
+zero. With fewer than about five seeds the intervals are too narrow; look at the spread over seeds above.</p>
+{{ comparisons }}{% else %}<p>There is nothing to compare: no two methods were trained on the same task and seed.</p>
+{% endif %}
 <h2>Training data and cost of each model</h2>{{ costs }}
 {% for task, table in counts.items() %}<h2>Rationales kept and dropped: {{ task }}</h2>{{ table }}{% endfor %}
+<h2>Files</h2><ul>
+{% for link, what in files %}<li>{{ link }}: {{ what }}</li>
+{% endfor %}</ul>
+<details><summary>Predictions, one row per question: the numbers above are computed from these files</summary><ul>
+{% for link in predictions %}<li>{{ link }}</li>{% endfor %}</ul></details>
 <h2>Notebooks of this run</h2><ul>
-{% for link in notebooks %}<li><a href="{{ link }}">{{ link }}</a></li>
+{% for link in notebooks %}<li>{{ link }}</li>
 {% else %}<li>no notebook was run headlessly</li>{% endfor %}
 </ul>
-<h2>Predictions</h2>
-<p>Each accuracy above is computed from a file of predictions, one row per question:</p><ul>
-{% for link in files %}<li><a href="{{ link }}">{{ link }}</a></li>{% endfor %}</ul>
-<h2>Parameters</h2><pre>{{ parameters }}</pre>
+<h2>Parameters</h2>{{ parameters }}
 <h2>Provenance</h2><pre>{{ provenance }}</pre>
-</body></html>
 """
 
 
-def write(run: Path) -> Path:
-    """Write a run's accuracy.csv, .png and .tex, comparisons.csv, flips.csv, costs.csv and index.html.
+def write(run: Path, title: str = "", settings: pandas.DataFrame | None = None) -> Path:
+    """Write a run's accuracy.csv, .png and .tex, comparisons.csv, flips.csv, costs.csv, rows/ and index.html.
 
-    Returns the path of index.html.
+    `settings` is a table of parameters to show instead of params.yaml. Returns the path of index.html.
     """
     run = Path(run)
     rows = predictions(run)
@@ -168,33 +214,56 @@ def write(run: Path) -> Path:
     compared = comparisons(rows)
     figure = chart(table, run)
     charts.save(figure, table, run / "accuracy")
-    write_text(run / "comparisons.csv", compared.to_csv(index=False))
-    pairs = compared[["task", "a", "b"]].itertuples(index=False, name=None)
-    write_text(run / "flips.csv", flips.counts(rows, pairs).to_csv(index=False))
-    write_text(run / "costs.csv", costs(run).to_csv(index=False))
+    pairs = list(compared[["task", "a", "b"]].itertuples(index=False, name=None))
+    cost = costs(run)
+    for name, frame in (("comparisons", compared), ("flips", flips.counts(rows, pairs)), ("costs", cost)):
+        write_text(run / f"{name}.csv", csv_text(frame))
     write_text(run / "accuracy.tex", latex.table(table, published(run, table), f"Run {run.name}."))
-
-    def html(frame: pandas.DataFrame, index: bool = False) -> str:
-        def shown(x: float) -> str:
-            return f"{x:.2f}" if x == 0 or abs(x) >= 0.005 else f"{x:.4f}"  # so that a small p is not shown as 0.00
-
-        return frame.to_html(index=index, float_format=shown, border=0, escape=True)
-
-    parameters = run / "params.yaml"
+    summary = summarise(table)
+    rows_pages.write(run, rows, _said(summary))
+    path, title = run / "params.yaml", title or f"Run {run.name}"
+    parameters = Markup("<pre>{}</pre>").format(read_text(path) if path.exists() else "the notebooks' defaults")
     recorded = read_json(run / "provenance.json") if (run / "provenance.json").exists() else provenance()
-    page = jinja2.Environment(autoescape=True).from_string(TEMPLATE)
-    text = page.render(
-        name=f"Run {run.name}",
+    body = pages.render(
+        TEMPLATE,
+        title=title,
+        said=conclusions.sentences(table, compared),
+        notes=trust.notes(run),
         protocol=", ".join(sorted(set(table["protocol"]))),
         picture=base64.b64encode(charts.png(figure)).decode(),
-        summary=Markup(html(summarise(table))),
-        comparisons=Markup(html(compared)),
-        costs=Markup(html(costs(run))),
-        counts={task: Markup(html(frame, True)) for task, frame in filter_counts(run).items()},
-        notebooks=sorted(os.path.relpath(path, run) for path in run.glob("**/notebooks/*.html")),
-        files=sorted(os.path.relpath(path, run) for path in run.glob("*/**/predictions.jsonl")),
-        parameters=read_text(parameters) if parameters.exists() else "the notebooks' defaults",
+        summary=pages.table(_linked(summary, run)),
+        seeds=pages.table(_linked(table, run)),
+        comparisons=pages.table(compared) if len(compared) else "",
+        costs=pages.table(cost),
+        counts={task: pages.table(frame, True) for task, frame in filter_counts(run).items()},
+        files=[(pages.anchor(run / name, run, name), what) for name, what in FILES.items() if (run / name).exists()],
+        predictions=[_anchor(found, run) for found in sorted(run.glob("*/**/predictions.jsonl"))],
+        notebooks=[_anchor(found, run) for found in sorted(run.glob("**/notebooks/*.html"))],
+        parameters=parameters if settings is None else pages.table(settings),
         provenance=yaml.safe_dump(recorded, sort_keys=False, allow_unicode=True),
     )
-    write_text(run / "index.html", text)
+    write_text(run / "index.html", pages.page(title, body))
     return run / "index.html"
+
+
+def _anchor(path: Path, run: Path) -> Markup:
+    return pages.anchor(path, run, path.relative_to(run).as_posix())
+
+
+def _linked(table: pandas.DataFrame, run: Path) -> pandas.DataFrame:
+    """The table with each accuracy as a link to its rows, of one seed where the table has one row per seed."""
+    links = []
+    for row in table.to_dict("records"):
+        here = f"#seed={row['seed']}" if "seed" in row else ""
+        address = pages.link(rows_pages.place(run, row["task"], row["method"]), run) + here
+        links.append(Markup('<a href="{}">{}</a>').format(address, pages.number(row["accuracy"])))
+    return table.assign(accuracy=pandas.Series(links, index=table.index, dtype=object))
+
+
+def _said(summary: pandas.DataFrame) -> dict[tuple[str, str], str]:
+    """A sentence about each task and method, for the page of its rows."""
+    return {
+        (row.task, row.method): f"{row.accuracy:.1f}% of {row.n} test questions right (95% interval {row.low:.1f} to "
+        f"{row.high:.1f}, {row.interval}; {row.seeds} seed{'s' if row.seeds > 1 else ''})."
+        for row in summary.itertuples()
+    }

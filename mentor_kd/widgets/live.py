@@ -25,7 +25,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ..progress import in_notebook
 from ..report.charts import METRICS
-from ..report.figures import BLUE, GREY, INK, ORANGE, PALE, VERMILLION, Chart
+from ..report.figures import BLUE, COLOURS, GREY, INK, ORANGE, PALE, VERMILLION, Chart, method_colour
 from ..signals import asked_to_stop
 
 EVERY = 0.5  # minimum seconds between two pictures
@@ -69,6 +69,7 @@ class Live:
         Raises whatever the step raises, and Stopped if it was stopped.
         """
         rows = self.rows[run] = []
+        ended = ""  # of a step that fails, its error says enough
         button = StopButton()
         asked = threading.Event()
         button.observe(lambda change: asked.set(), "asked")
@@ -86,12 +87,14 @@ class Live:
                     except asyncio.CancelledError:  # a kernel interrupt where we cannot handle signals
                         asked.set()
                     self._draw()
-            return future.result()
+            result = future.result()
+            ended = "" if rows else f"{run or self.title}: already trained"
+            return result
         except KeyboardInterrupt as error:
             raise Stopped(str(error)) from None
         finally:
             self._draw(last=True)
-            self._show("control", _html("" if rows else f"{run or self.title}: already trained"))
+            self._show("control", _html(ended))
             button.close()
 
     def _draw(self, last: bool = False) -> None:
@@ -135,7 +138,7 @@ def picture(rows: dict[str, list[dict]], title: str = "Training") -> Chart:
     begun = [run for run, found in rows.items() if found]
     _parts(left, begun[-1] if begun else "", rows)
     _accuracies(right, begun, rows)
-    furthest = max((row["step"] for found in rows.values() for row in found), default=1)
+    furthest = max([1, *(row["step"] for found in rows.values() for row in found)])
     for panel in (left, right):
         panel.set_xlim(0, 1.03 * furthest)
         panel.spines[["top", "right"]].set_visible(False)
@@ -168,7 +171,8 @@ def _accuracies(panel: Axes, begun: list[str], rows: dict[str, list[dict]]) -> N
         found = [(row["step"], row["dev_accuracy"]) for row in rows[run] if "dev_accuracy" in row]
         steps, values = zip(*found, strict=True) if found else ((), ())
         now = run == begun[-1]
-        style = {"color": ORANGE if now else "#A9A9A9", "linewidth": 2 if now else 1.2, "zorder": 3 if now else 2}
+        colour = method_colour(run, COLOURS.index(ORANGE)) if now else "#A9A9A9"
+        style = {"color": colour, "linewidth": 2 if now else 1.2, "zorder": 3 if now else 2}
         panel.plot(steps, values, marker="o", markersize=4 if now else 3, **style)
         highest = max(highest, *values, 0.0)
     earlier = f"; grey: {len(begun) - 1} earlier" if len(begun) > 1 else ""

@@ -9,10 +9,12 @@ from explorers import make, press
 from rows import QUESTION, rationale
 
 from mentor_kd.data.rationales import new_question
+from mentor_kd.data.tasks import TASKS
 from mentor_kd.files import InputError
 from mentor_kd.filtering import filters
 from mentor_kd.filtering.filters import FilterSettings
 from mentor_kd.filtering.verdicts import add_verdict, read_rows, read_verdicts
+from mentor_kd.widgets.explorer import explorer as explorer_module
 from mentor_kd.widgets.explorer.explorer import PAGE, Explorer
 from mentor_kd.widgets.explorer.judging import Judging
 from mentor_kd.widgets.explorer.table import REASONS, Columns
@@ -66,9 +68,10 @@ def test_undo_appends_a_row_and_restores_the_previous_verdict(explorer, folder):
 
 def test_withdrawing_and_notes(explorer, folder):
     press(explorer, "note", text="look again")
-    assert given(folder) == [("unsure", "look again")]
+    assert given(folder) == [("withdrawn", "look again")]  # a note alone is no verdict
+    assert read_verdicts(folder / "verdicts.jsonl") == {} and "<b>0</b> judged" in explorer.headline.value
     press(explorer, "go", row=0)
-    assert explorer.reading.note.value == "look again"
+    assert explorer.reading.note.value == "look again" and statuses(explorer)[0] == "● kept"
     press(explorer, "keep")
     press(explorer, "go", row=0)
     press(explorer, "note", text="good")
@@ -258,3 +261,60 @@ def test_shown_statuses_equal_those_of_the_filters(folder):
     expected = filters.apply(rows, explorer.settings, read_verdicts(folder / "verdicts.jsonl"))
     assert [REASONS[code] for code in explorer.view.reasons] == [row.reason or "kept" for row in expected]
     assert json.dumps(explorer.reading.rows.rows)
+
+
+def test_a_note_without_a_verdict_stays_a_note_for_everyone(folder):
+    first = make(folder, who="Ann")
+    press(first, "note", text="odd wording")
+    again, other = make(folder, who="Ann"), make(folder, who="Ben")
+    assert again.reading.note.value == "odd wording" and again.judging.people(0) == {}
+    assert other.reading.note.value == "" and other.judging.remarks(0) == {"Ann": "odd wording"}
+    assert "odd wording" in other.reading.detail.value and "<b>note</b>" in other.reading.detail.value
+    press(other, "drop")  # Ben's note field is empty, and Ann's note is no verdict that could differ
+    assert other.judging.disputed() == [] and make(folder, who="Ann").reading.note.value == "odd wording"
+    press(again, "go", row=0)
+    press(again, "note", text="")
+    press(again, "undo")
+    assert make(folder, who="Ann").reading.note.value == "odd wording"
+
+
+def test_the_confidence_is_computed_only_when_it_is_asked_for(folder, monkeypatch):
+    asked = []
+
+    def computed(place, rows):
+        asked.append(len(rows))
+        return {row.id: -0.1 * (1 + i) for i, row in enumerate(rows)}
+
+    monkeypatch.setattr(explorer_module, "confidences", computed)
+    monkeypatch.setattr(explorer_module, "stored", lambda place, rows: {})
+    monkeypatch.setattr(explorer_module, "task_of", lambda place: TASKS["sandbox-sums"])
+    (folder / "mentor").mkdir()
+    (folder / "mentor" / "manifest.json").write_text("{}")
+    rows = make(folder).columns.rows
+    assert explorer_module.scores([folder], rows, compute=False) is None
+    explorer = make(folder)
+    shown = [key for key, _, _ in explorer.reading.rows.heads]
+    assert "confidence" not in shown and explorer.reading.score.layout.display == "" and asked == []
+    assert explorer.panel.controls["confidence"].disabled
+    explorer.reading.score.click()
+    assert asked == [5] and explorer.problem.value == "" and explorer.reading.score.layout.display == "none"
+    assert explorer.reading.rows.rows[0]["confidence"] == "-0.100" and explorer.reading.scoring.value == ""
+    explorer.reading.ranges["confidence"].value = (-0.35, 0)
+    assert explorer.headline.value.startswith("<div class='mkd-headline'><span><b>3</b> of 5")
+    slider = explorer.panel.controls["confidence"]
+    assert not slider.disabled and slider.value == slider.min == -0.5
+    slider.value = -0.15
+    assert explorer.settings.min_confidence == -0.15 and "○ low confidence" in statuses(explorer)
+
+
+def test_stored_confidence_is_shown_without_computing(folder, monkeypatch):
+    monkeypatch.setattr(explorer_module, "confidences", None)  # calling it would fail
+    monkeypatch.setattr(explorer_module, "task_of", lambda place: TASKS["sandbox-sums"])
+    (folder / "mentor").mkdir()
+    rows = make(folder).columns.rows
+    monkeypatch.setattr(explorer_module, "stored", lambda place, rows: {row.id: None for row in rows[:1]})
+    assert explorer_module.scores([folder], rows, compute=False) is None  # some are missing
+    some = {row.id: None if i == 0 else -1.0 for i, row in enumerate(rows)}
+    monkeypatch.setattr(explorer_module, "stored", lambda place, rows: some)
+    found = explorer_module.scores([folder], rows, compute=False)
+    assert rows[0].id not in found and set(found.values()) == {-1.0}  # too long for the mentor: known, and without one

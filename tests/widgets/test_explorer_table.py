@@ -1,5 +1,7 @@
 """Columns give exactly the result of filters.apply for any rows, settings and verdicts; similarity and search cases."""
 
+from dataclasses import replace
+
 import numpy
 import pytest
 from hypothesis import given, settings
@@ -12,6 +14,7 @@ from mentor_kd.filtering.filters import FilterSettings
 from mentor_kd.filtering.verdicts import Verdict
 from mentor_kd.widgets.explorer import table as columns
 from mentor_kd.widgets.explorer.table import REASONS, SAID, Columns
+from mentor_kd.widgets.explorer.view import View
 
 WORDS = st.lists(st.sampled_from("a b c A ß é".split()), max_size=7).map(" ".join)
 CHAIN = ["a b c d e", "b c d e f", "c d e f g", "d e f g h", "e f g h i"]  # each is near the next, not the next but one
@@ -130,3 +133,18 @@ def test_no_rows_and_no_confidence():
     assert len(table.reasons(FilterSettings(near_duplicates=0.5))) == 0 == len(table.search("a"))
     with pytest.raises(InputError, match="min_confidence"):
         table.reasons(FilterSettings(min_confidence=-1.0))
+
+
+def test_further_columns_with_few_values_are_facets():
+    rows = [
+        replace(rationale("a b", k), meta={"id": k, "level": ["easy", "hard"][k % 2], "source": "web"})
+        for k in range(14)
+    ]
+    rows.append(rationale("a b c", 14))
+    view = View(Columns(rows), numpy.zeros(15, dtype="int8"))
+    assert view.counts["level"] == {"none": 1, "easy": 7, "hard": 7}
+    assert view.counts["source (data)"] == {"none": 1, "web": 14} and view.counts["source"]["teacher"] == 15
+    assert "id" not in view.counts
+    view.chosen = {"level": {"hard"}}
+    view.update()
+    assert view.rows.tolist() == [1, 3, 5, 7, 9, 11, 13]

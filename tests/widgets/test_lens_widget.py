@@ -210,6 +210,17 @@ def test_a_strip_wraps_between_tokens_and_after_line_breaks():
 def test_the_text_colour_is_readable_on_every_colour():
     assert charts.colour(0.0, 1.0)[1] == "#ffffff" and charts.colour(1.0, 1.0)[1] == "#000000"
     assert charts.colour(0.0, 0.0)[1] == "#ffffff"  # an empty scale
+    for step in range(256):
+        face, ink = charts.colour(step / 255, 1.0)
+        light = luminance(face)
+        assert (1.05 / (light + 0.05) if ink == "#ffffff" else (light + 0.05) / 0.05) >= 4.5
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of a colour such as #ffffff, by WCAG 2."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def test_bars_have_a_panel_for_each_column_with_its_values(widget):

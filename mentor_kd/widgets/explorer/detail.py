@@ -18,7 +18,10 @@ LONG = 100_000  # characters; longer texts are not checked for wrong sums, which
 def detail(
     columns: Columns, row: int, reason: str, people: Mapping[str, tuple[str, str]] | None = None, limit: int = CUT
 ) -> str:
-    """The row as HTML: at the left the rationale, with its prediction highlighted; at the right its siblings."""
+    """The row as HTML: at the left the rationale, with its prediction highlighted; at the right its siblings.
+
+    `people` maps names to verdict and note; the verdict is "" for a note alone.
+    """
     one = columns.rows[row]
     facts = [
         ("gold answer", f"<b>{escaped(one.answer, 200)}</b>"),
@@ -27,7 +30,7 @@ def detail(
         ("by", escaped(f"{one.source}, {one.sampler['model']}, sample {one.sampler['index']}", 200)),
     ]
     for name, (verdict, note) in (people or {}).items():
-        facts.append((f"{name or 'you'}", f"<b>{verdict}</b> {escaped(note, 500)}"))
+        facts.append((f"{name or 'you'}", f"<b>{verdict or 'note'}</b> {escaped(note, 500)}"))
     table = "".join(
         f"<tr><th style='{LEFT}'>{escaped(name, 60)}</th><td style='{LEFT}'>{value}</td></tr>" for name, value in facts
     )
@@ -86,7 +89,7 @@ def siblings(columns: Columns, row: int) -> str:
 def twin(heads: list, rows: list[dict], counts: Mapping[str, Mapping[str, int]], looked_at: str) -> str:
     """The explorer's content as plain tables, for pages without widgets: facets, a page of rows, the selected row."""
     facets = "".join(
-        f"<tr><th style='{LEFT}'>{name}</th><td style='{LEFT}'>"
+        f"<tr><th style='{LEFT}'>{html.escape(name)}</th><td style='{LEFT}'>"
         + ", ".join(f"{escaped(label)} {n:,}" for label, n in labels.items() if n)
         + "</td></tr>"
         for name, labels in counts.items()

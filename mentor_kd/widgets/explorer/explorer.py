@@ -17,6 +17,7 @@ from IPython.display import HTML
 
 from ...data.folder import task_of, teacher_rows
 from ...data.rationales import Rationale, read_rationales
+from ...filtering.confidence import confidences, stored
 from ...filtering.filters import FilterSettings
 from ...filtering.verdicts import WITHDRAWN
 from . import detail
@@ -41,16 +42,35 @@ def explore(
     """The explorer of one or several task folders with these filter settings; verdicts are recorded under `who`.
 
     Reads collected/teacher.jsonl and augmented/mentor.jsonl if they exist, and verdicts.jsonl, to which it appends.
+    The mentor's confidence is taken from `confidence`, or else from what is stored in the folders. It is computed,
+    which can take minutes, only if the settings filter by it or on the explorer's button.
     """
     folders = [Path(folder)] if isinstance(folder, str | os.PathLike) else [Path(one) for one in folder]
     rows: list[Rationale] = []
     for one in folders:
         written = one / "augmented" / "mentor.jsonl"
         rows += teacher_rows(one) + (read_rationales(written) if written.exists() else [])
-    tasks = {task_of(one).name: task_of(one) for one in folders}
+    tasks, settings = {task_of(one).name: task_of(one) for one in folders}, settings or FilterSettings()
+    if confidence is None:
+        confidence = scores(folders, rows, compute=settings.min_confidence is not None)
     columns = Columns(rows, tasks, confidence)
     judging = Judging(columns, {task_of(one).name: one / "verdicts.jsonl" for one in folders}, who)
-    return Explorer(columns, judging, settings or FilterSettings(), folders)
+    return Explorer(columns, judging, settings, folders)
+
+
+def scores(folders: Sequence[Path], rows: Sequence[Rationale], compute: bool) -> dict[str, float] | None:
+    """The mentor's confidence in these rationales, by id; None if some are not stored and `compute` is false."""
+    found: dict[str, float] = {}
+    for folder in folders:
+        here = [row for row in rows if row.task == task_of(folder).name]
+        if compute:
+            found |= confidences(folder, here)
+            continue
+        known = stored(folder, here) if (folder / "mentor").exists() else {}
+        if len(known) < len(here):
+            return None
+        found |= {identity: value for identity, value in known.items() if value is not None}
+    return found
 
 
 def guarded(method: Callable) -> Callable:
@@ -87,6 +107,7 @@ class Explorer(ipywidgets.VBox):
         self.view = View(columns, self.panel.reasons)
         self.people = PeoplePanel(judging, self.on_people)
         self.reading = ReadingPanel(columns)
+        self.reading.score.layout.display = "" if columns.confidence is None and self._has_mentors() else "none"
         tabs = ipywidgets.Tab([self.reading, self._filtering(), self.people])
         for place, title in enumerate(("Read and judge", "Filters", "People")):
             tabs.set_title(place, title)
@@ -136,6 +157,7 @@ class Explorer(ipywidgets.VBox):
         read.save.on_click(lambda button: self.on_note(read.note.value))
         for button, called in {
             read.clear: self.on_clear,
+            read.score: self.on_score,
             read.undo: self.on_undo,
             read.confirm: self.on_confirm,
             read.cancel: self.on_cancel,
@@ -212,7 +234,8 @@ class Explorer(ipywidgets.VBox):
             self.reading.more.layout.display = ""
         self.reading.note.value = self.judging.note[row]
         reason = REASONS[self.view.reasons[row]]
-        self.reading.detail.value = detail.detail(self.columns, row, reason, self.judging.people(row), self.limit)
+        people = self.judging.people(row) | {name: ("", note) for name, note in self.judging.remarks(row).items()}
+        self.reading.detail.value = detail.detail(self.columns, row, reason, people, self.limit)
 
     def go(self, cursor: int) -> None:
         """Select another of the shown rows."""
@@ -250,9 +273,9 @@ class Explorer(ipywidgets.VBox):
 
     @guarded
     def on_note(self, text: str) -> None:
-        """Record a note for the selected row, with its current verdict or else as unsure."""
+        """Record a note for the selected row, with its current verdict; a note alone is no verdict."""
         if (row := self.row) is not None:
-            self.judging.give([row], NAMES[self.judging.mine[row]] or "unsure", text)
+            self.judging.give([row], NAMES[self.judging.mine[row]] or WITHDRAWN, text)
             self._judged(row)
 
     def _judged(self, row: int) -> None:
@@ -329,6 +352,22 @@ class Explorer(ipywidgets.VBox):
         """Show only these rows, on which people disagree, or all rows (None) after files were merged or reloaded."""
         self.view.only, self.cursor = None if rows is None else numpy.asarray(rows), 0
         self.panel.update()
+        self.refresh()
+
+    def _has_mentors(self) -> bool:
+        return bool(self.folders) and all((folder / "mentor" / "manifest.json").exists() for folder in self.folders)
+
+    @guarded
+    def on_score(self, button: object = None) -> None:
+        """Let the mentor score every rationale, and show its confidence as a column, a range and a filter."""
+        n = len(self.columns)
+        self.reading.scoring.value = f"<span role='status'>The mentor scores {n:,} rationales …</span>"
+        try:
+            self.columns.set_confidence(scores(self.folders, self.columns.rows, compute=True))
+        finally:
+            self.reading.scoring.value = ""
+        self.reading.show_confidence().observe(self.on_choice, "value")
+        self.panel.show_confidence()
         self.refresh()
 
     @guarded

@@ -36,7 +36,8 @@ class FilterPanel(ipywidgets.HBox):
         self.before, self.known = self.reasons, {}
         self.controls = self._controls(settings)
         self.drops = {name: ipywidgets.HTML() for name in self.controls}
-        self.effect = ipywidgets.HTML(layout=ipywidgets.Layout(flex="1 1 0", min_width="0"))
+        self.effect = ipywidgets.HTML()
+        self.effect.add_class("mkd-effect")
         always = ipywidgets.Checkbox(True, description="the answer is correct (always on)", disabled=True, indent=False)
         self.wrong = ipywidgets.HTML()
         lines = [ipywidgets.HBox([always, self.wrong])]
@@ -44,7 +45,8 @@ class FilterPanel(ipywidgets.HBox):
         for line in lines:
             line.add_class("mkd-filter")
             line.children[0].layout = WIDE
-        left = ipywidgets.VBox(lines, layout=ipywidgets.Layout(flex="0 0 540px"))
+        left = ipywidgets.VBox(lines)
+        left.add_class("mkd-controls")
         super().__init__([left, self.effect])
         self.add_class("mkd-filters")
         self.show()
@@ -55,8 +57,7 @@ class FilterPanel(ipywidgets.HBox):
         usual = int(3 * numpy.quantile(c.words, 0.95)) if len(c) else 1  # so one very long text has no effect
         given = 1 + max(now.min_words or 0, now.max_words or 0)
         self.top = max(min(longest, usual), given)  # the end of the slider means no limit
-        sure = numpy.zeros(1) if c.confidence is None else c.confidence[~numpy.isnan(c.confidence)]
-        self.floor = min(float(numpy.floor(20 * sure.min(initial=-0.05)) / 20), now.min_confidence or 0)
+        self.floor = self._floor(now)
         slider = {"continuous_update": True, "style": style}
         return {
             "duplicates": ipywidgets.Checkbox(now.duplicates, description="no exact duplicates", indent=False),
@@ -85,6 +86,17 @@ class FilterPanel(ipywidgets.HBox):
                 **slider,
             ),
         }
+
+    def _floor(self, now: FilterSettings) -> float:
+        """The lower end of the confidence slider, which means no limit."""
+        known = self.columns.confidence
+        sure = numpy.zeros(1) if known is None else known[~numpy.isnan(known)]
+        return min(float(numpy.floor(20 * sure.min(initial=-0.05)) / 20), now.min_confidence or 0)
+
+    def show_confidence(self) -> None:
+        """Turn on the confidence slider, at its lower end, once the columns have the confidence."""
+        slider, self.floor = self.controls["confidence"], self._floor(self.settings)
+        slider.min, slider.value, slider.disabled = self.floor, self.floor, False
 
     def read(self) -> FilterSettings:
         """The settings that the controls show."""

@@ -1,4 +1,8 @@
-"""One person's verdicts on the rows: on disk before they are shown, and undone by appending further rows."""
+"""One person's verdicts on the rows: on disk before they are shown, and undone by appending further rows.
+
+A note without a verdict is stored as a row with the verdict "withdrawn", that is none, and the note: it is shown with
+its rationale, and counts as a verdict nowhere.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,10 +36,21 @@ class Judging:
         n = len(self.columns)
         self.mine, self.note = numpy.zeros(n, "int8"), numpy.full(n, "", dtype=object)
         self.others: dict[int, dict[str, Verdict]] = {}
+        self.notes: dict[int, dict[str, str]] = {}  # other people's notes without a verdict
         self.columns.said[:] = 0
         self.past.clear()
         for path in self.files.values():
-            for identity, people in by_person(read_rows(path)).items():
+            given = read_rows(path)
+            last = {(one.id, one.who): one for one in given}
+            for (identity, who), one in last.items():
+                row = self.columns.number.get(identity)
+                if row is None or one.verdict != WITHDRAWN or not one.note:
+                    continue
+                if who == self.who:
+                    self.note[row] = one.note
+                else:
+                    self.notes.setdefault(row, {})[who] = one.note
+            for identity, people in by_person(given).items():
                 row = self.columns.number.get(identity)
                 if row is None:
                     continue
@@ -46,7 +61,7 @@ class Judging:
                     self.others[row] = people
 
     def give(self, rows: Sequence[int], verdict: str, note: str = "") -> None:
-        """Give one verdict ("keep", "drop", "unsure", "withdrawn") to all these rows.
+        """Give one verdict ("keep", "drop", "unsure", "withdrawn": none) to all these rows, with a note.
 
         Raises InputError before anything is written.
         """
@@ -54,7 +69,7 @@ class Judging:
         before = (rows, self.mine[rows], self.note[rows])
         code = 0 if verdict == WITHDRAWN else SAID.get(verdict, 0)
         self._write(rows, {(verdict, note): numpy.arange(len(rows))})
-        self._set(rows, numpy.full(len(rows), code, "int8"), numpy.full(len(rows), note if code else "", dtype=object))
+        self._set(rows, numpy.full(len(rows), code, "int8"), numpy.full(len(rows), note, dtype=object))
         self.past.append(before)
 
     def undo(self) -> numpy.ndarray | None:
@@ -75,6 +90,11 @@ class Judging:
         """Verdict and note of everyone who judged this row, `who` first."""
         said = {self.who: (NAMES[self.mine[row]], self.note[row])} if self.mine[row] else {}
         return said | {name: (one.verdict, one.note) for name, one in self.others.get(row, {}).items()}
+
+    def remarks(self, row: int) -> dict[str, str]:
+        """The notes on this row by people who gave no verdict, `who` first."""
+        mine = {self.who: self.note[row]} if self.note[row] and not self.mine[row] else {}
+        return mine | self.notes.get(row, {})
 
     def disputed(self) -> list[int]:
         """The rows on which verdicts differ."""

@@ -1,7 +1,8 @@
 """Model-written text as HTML that displays it and does nothing else.
 
 Everything here escapes its input. Characters that are invisible or change the text direction are replaced by visible
-signs: control characters as ␀, direction and zero-width marks by their code point. Long texts are cut, with a notice.
+signs (see report.texts). Long texts are cut, with a notice. The pages of both themes and of exports show this HTML, so
+colours of texts are those of the page; where a background is set, the text colour is set with it.
 """
 
 import difflib
@@ -9,31 +10,17 @@ import html
 import re
 from collections.abc import Iterable
 
+from ...report.texts import visible
+
 CUT = 4_000  # characters of a text shown at first
 COMPARED = 400  # words compared with a sibling
-_HIDDEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
-)
 _SENTENCE = re.compile(r"(?<=[.!?;])\s+(?=\S)|\n\s*|\s(?=-->)")
 _POINT = re.compile(r"(?<!\S)(\d{1,3})[.)]\s+(?=\S)|\s(?=-->)")
 MARK = "background:#FFE08A;color:#222;border-radius:3px;padding:0 2px"
 ADDED = "background:#CFE8FC;color:#003A5D;border-radius:2px;text-decoration:underline"
-LACKING = "color:#8A4B00;text-decoration:line-through;opacity:.75"
+LACKING = "text-decoration:line-through #D55E00 2px"
 WRONG = "border-bottom:2px dotted #D55E00"
-NOTICE = "color:#6B6B6B;font-style:italic"
-
-
-def visible(text: str, limit: int | None = None) -> str:
-    """The text with a visible sign for every invisible character, cut at `limit` characters. Not escaped."""
-    cut = text if limit is None or len(text) <= limit else text[:limit] + "…"
-    return _HIDDEN.sub(_sign, cut)
-
-
-def _sign(match: re.Match) -> str:
-    code = ord(match[0])
-    if code < 0x20:
-        return chr(0x2400 + code)
-    return "␡" if code == 0x7F else f"⟨U+{code:04X}⟩"
+NOTICE = "font-style:italic"
 
 
 def escaped(text: object, limit: int | None = None) -> str:

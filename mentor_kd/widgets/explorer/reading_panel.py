@@ -44,6 +44,7 @@ class ReadingPanel(ipywidgets.HBox):
     """Facets at the left; the list, the verdict buttons and the text at the right."""
 
     def __init__(self, columns: Columns):
+        self.columns = columns
         self.search = _classed(ipywidgets.Text(placeholder="search questions and rationales"), "mkd-search")
         self.facets, self.rows = Facets(), Rows(heads=_heads(columns))
         self.ranges = {
@@ -52,17 +53,20 @@ class ReadingPanel(ipywidgets.HBox):
             if getattr(columns, name) is not None
         }
         self.clear = _button("Show all", "clear search, facets and ranges")
+        self.score = _button("Mentor's confidence…", "score every rationale: minutes with a large mentor")
+        self.scoring = ipywidgets.HTML()
         self.buttons = {name: _button(MARKS[name], f"key {name[0]}", STYLES[name]) for name in NAMES[1:]}
         self.withdraw = _button("Withdraw", "withdraw your verdict on this rationale (key w)")
         self.undo = _button("↶ Undo", "undo your last action (key z)")
         self.note = _classed(ipywidgets.Text(placeholder="note to store with the verdict"), "mkd-note")
-        self.save = _button("Save note", "stored as unsure if there is no verdict yet")
+        self.save = _button("Save note", "a note alone is no verdict (key n)")
         self.all = {name: _button(f"{name} all…", f"give {name} to every rationale shown") for name in NAMES[1:]}
         self.question, self.confirm, self.cancel = ipywidgets.HTML(), _button("Yes", "", "danger"), _button("No", "")
         self.detail = ipywidgets.HTML()
         self.more = _button("Show more of the text", "")
         self.asking = _row("mkd-asking", self.question, self.confirm, self.cancel)
-        left = ipywidgets.VBox([self.search, self.facets, *self.ranges.values(), self.clear])
+        self.sliders = _classed(ipywidgets.VBox([*self.ranges.values()]), "mkd-ranges")
+        left = ipywidgets.VBox([self.search, self.facets, self.sliders, self.clear, self.score, self.scoring])
         right = [
             self.rows,
             _row("mkd-judge", *self.buttons.values(), self.withdraw, self.undo, self.note, self.save),
@@ -74,6 +78,15 @@ class ReadingPanel(ipywidgets.HBox):
         for hidden in (self.asking, self.more):
             hidden.layout.display = "none"
         super().__init__([_classed(left, "mkd-left"), _classed(ipywidgets.VBox(right), "mkd-right")])
+        self.add_class("mkd-reading")
+
+    def show_confidence(self) -> ipywidgets.Widget:
+        """Add the column and the range of the confidence, which the columns have now; returns the range's slider."""
+        self.score.layout.display = "none"
+        self.rows.heads = _heads(self.columns)
+        self.ranges["confidence"] = _range("confidence", self.columns.confidence)
+        self.sliders.children = [*self.ranges.values()]
+        return self.ranges["confidence"]
 
 
 def _heads(columns: Columns) -> list:

@@ -19,11 +19,14 @@ from ...filtering import filters
 from ...filtering.arithmetic import wrong_steps
 from ...filtering.filters import FilterSettings
 from ...filtering.verdicts import VERDICTS
+from ...report.texts import visible
 
 REASONS = ("kept", *filters.REASONS, "verdict: keep")  # the codes of `reasons` are indices into this
 CODE = {name: number for number, name in enumerate(REASONS)}
 SAID = {name: number for number, name in enumerate(("", *VERDICTS))}
 CHUNK = 5_000  # rows whose words are held in memory at once
+FACETS = ("task", "source", "answer", "status", "verdict")
+FEW = 12  # distinct values of a further column that can be a facet
 
 
 class Columns:
@@ -51,9 +54,10 @@ class Columns:
         self.contradicts = numpy.fromiter(
             (row.correct and filters.contradicts(row, self.tasks.get(row.task)) for row in self.rows), bool, n
         )
-        self.confidence = None
+        self.confidence: numpy.ndarray | None = None
         if confidence is not None:
-            self.confidence = numpy.fromiter((confidence.get(row.id, numpy.nan) for row in self.rows), "float64", n)
+            self.set_confidence(confidence)
+        self.meta = _meta(self.rows)
         self.said = numpy.zeros(n, dtype="int8")  # SAID code of the verdict that counts for each row
         self._pairs: dict[int, tuple] = {}
         first, second, alike, _ = self.pairs(self.ngram)
@@ -64,6 +68,11 @@ class Columns:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def set_confidence(self, confidence: Mapping[str, float]) -> None:
+        """Set the mentor's confidence from values by id; NaN for a rationale without one."""
+        values = (confidence.get(row.id, numpy.nan) for row in self.rows)
+        self.confidence = numpy.fromiter(values, "float64", len(self))
 
     def pairs(self, ngram: int) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray, numpy.ndarray]:
         """All pairs of a question's rationales that share an n-gram: row numbers, Jaccard similarity, equal or not.
@@ -148,6 +157,20 @@ class Columns:
         reason[blocked] = CODE["near duplicate"]
         original, copy = copies
         reason[copy[reason[original] == 0]] = CODE["duplicate"]
+
+
+def _meta(rows: Sequence[Rationale]) -> dict[str, tuple[list[str], numpy.ndarray]]:
+    """The further columns with 2 to FEW distinct values ("" if a row has none): labels, and each row's label index."""
+    found = {}
+    for name in dict.fromkeys(name for row in rows for name in row.meta):
+        values = [str(row.meta.get(name, "")) for row in rows]
+        if 1 < len(set(values)) <= FEW:
+            codes, labels = pandas.factorize(pandas.Series(values, dtype=object), sort=True)
+            shown = [visible(label, 60) or "none" for label in labels]
+            if len(set(shown)) == len(shown):
+                facet = visible(f"{name} (data)" if name in FACETS else name, 40)
+                found[facet] = shown, codes.astype("int8")
+    return found
 
 
 def _codes(values) -> numpy.ndarray:

@@ -41,6 +41,7 @@ class View:
             "answer": (["wrong", "correct"], c.correct.astype("int8")),
             "status": (names[:-1], status),
             "verdict": (["none", *NAMES[1:]], c.said),
+            **c.meta,
         }
 
     def update(self) -> None:

@@ -23,7 +23,9 @@ UNIT = "nats"
 def colour(value: float, highest: float) -> tuple[str, str]:
     """A token's colour on a scale from 0 to `highest`, and a text colour that is readable on it."""
     red, green, blue, _ = COLOURS(value / highest if highest > 0 else 0.0)
-    return to_hex((red, green, blue)), "#000000" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "#ffffff"
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in (red, green, blue)]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]  # as WCAG 2 defines it
+    return to_hex((red, green, blue)), "#000000" if luminance > 0.179 else "#ffffff"  # the higher contrast, >= 4.5
 
 
 def scale(frame: pandas.DataFrame, measure: str) -> tuple[dict[str, str], float]:

@@ -189,7 +189,8 @@ function render({ model, el }) {
     if (!tokens) return;
     write(make("div", "lens-title", bars), title.replaceAll(" ", "\u00a0"));
     const grid = make("div", "lens-grid", bars);
-    grid.style.gridTemplateColumns = `max-content repeat(${columns.length}, minmax(70px, 1fr))`;
+    const widths = columns.map((column) => (column.signed ? "minmax(80px, 1.3fr)" : "minmax(50px, 1fr)"));  // bar and number fit
+    grid.style.gridTemplateColumns = ["max-content", ...widths].join(" ");
     make("span", "", grid);
     for (const column of columns) {
       const head = make("span", "lens-column", grid);
@@ -205,13 +206,14 @@ function render({ model, el }) {
         bar.style.background = column.fill[row];
         const label = make("span", "lens-number", cell, column.labels[row]);
         if (column.signed) {
-          const width = 26 * share;
+          const width = `${share.toFixed(4)} * (50% - 37px)`;
           const up = column.values[row] >= 0;
-          bar.style.cssText += `; width: ${width}%; ${up ? "left" : "right"}: 50%`;
-          label.style[up ? "left" : "right"] = `calc(50% + ${width}% + 3px)`;
+          bar.style.cssText += `; width: calc(${width}); ${up ? "left" : "right"}: 50%`;
+          label.style[up ? "left" : "right"] = `calc(50% + ${width} + 3px)`;
         } else {
-          bar.style.cssText += `; width: ${72 * share}%; left: 0`;
-          label.style.left = `calc(${72 * share}% + 3px)`;
+          const width = `${share.toFixed(4)} * (100% - 30px)`;
+          bar.style.cssText += `; width: calc(${width}); left: 0`;
+          label.style.left = `calc(${width} + 3px)`;
         }
       }
     });

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from ...files import InputError, read_json
+from ...files import InputError, read_record
 from ...models import loading
 from ...models.batches import Example, inputs_on_device, target_logits
 from ...models.loading import Loaded, same_tokenizer
@@ -57,7 +57,7 @@ def subjects(folder: Path, student: str = "") -> Subjects:
     Raises InputError that lists the trained students if there is no such student.
     """
     folder = Path(folder)
-    manifests = {path.parent.name: read_json(path) for path in sorted(folder.glob("students/*-seed*/manifest.json"))}
+    manifests = {path.parent.name: read_record(path) for path in sorted(folder.glob("students/*-seed*/manifest.json"))}
     taught = [name for name, facts in manifests.items() if get_method(facts["method"]).soft_labels]
     name = student or next(iter(taught), "")
     if name not in manifests:
