@@ -1,10 +1,10 @@
-# make reproduce: the quick reproduction on the embedded sandbox.  make test: lint and all tests.  make lab: JupyterLab.
+# make reproduce: the quick reproduction on the embedded sandbox.  make test: lint and all tests.  make lab: JupyterLab.  make docs: the site.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: reproduce test lab lint notebooks setup clean
+.PHONY: reproduce test lab lint notebooks docs setup clean
 
 reproduce: setup
 	$(BIN)/python -m mentor_kd reproduce
@@ -16,13 +16,17 @@ test: setup lint
 lab: setup
 	$(BIN)/jupyter lab notebooks/00_tour.ipynb
 
-# execute every notebook at smoke size from nothing and keep clean outputs, for a commit
-notebooks: setup
+# execute every notebook with the quick run's results and keep clean outputs, for a commit
+notebooks: reproduce
 	set -e; for book in notebooks/*.ipynb; do \
-	  MENTOR_KD_REPORTS=$$(mktemp -d) $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace --coalesce-streams \
+	  $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace --coalesce-streams \
 	    --ExecutePreprocessor.store_widget_state=False --ClearMetadataPreprocessor.clear_notebook_metadata=False \
 	    --ClearMetadataPreprocessor.enabled=True --ClearMetadataPreprocessor.preserve_cell_metadata_mask tags $$book; \
 	done
+
+# the documentation as a static site in build/site
+docs: setup
+	$(BIN)/python docs/build_site.py
 
 lint: setup
 	$(BIN)/ruff check .

@@ -4,11 +4,14 @@ The names in `__all__` are the Python API; each is imported when it is first use
 needs no torch. Everything else is reached by its place, such as `mentor_kd.training.losses`.
 """
 
+import os
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
 from .lazy import submodules
+
+os.environ["USE_HUB_KERNELS"] = "0"  # transformers reads it when it is imported: no kernel is ever fetched
 
 __version__ = "0.2.0"
 

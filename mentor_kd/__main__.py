@@ -1,6 +1,9 @@
 """The command line: `python -m mentor_kd COMMAND`. Each command has a --help."""
 
 import argparse
+import contextlib
+import errno
+import io
 import os
 import signal
 import sys
@@ -8,21 +11,26 @@ import textwrap
 import time
 from pathlib import Path
 
-from . import __version__, cli_annotate
+from . import __version__, cli_annotate, cli_data, cli_distill, cli_export, cli_models
 from .files import ROOT, WORK, InputError, RunFailed, reports_root
+from .progress import visible
 
 
 def _run(args: argparse.Namespace) -> int:
     from .progress import duration
-    from .runs import notebooks, run
+    from .runs import follow, notebooks, run
 
     started = time.monotonic()
     parameters = notebooks.read_parameters(Path(args.params), args.parameter)
     if args.dry_run:
-        for job in run.plan(parameters):
+        jobs = run.plan(parameters)
+        for job in jobs:
             print(f"{job.key}: " + ", ".join(f"{name}={value!r}" for name, value in job.parameters.items()))
+        for look in run.looks(jobs):
+            print(f"\n{look}")
         return 0
-    index = run.run(parameters)
+    with follow.Line() as line:
+        index = run.run(parameters, line.say, line.show)
     print()
     print(run.table(index.parent))
     print(f"\nreport: {_shown(index)} (after {duration(time.monotonic() - started)})")
@@ -62,13 +70,14 @@ def _sweep(args: argparse.Namespace) -> int:
     if state is None or len(state.failed) < len(state.wanted):
         folder = sweep_report.write(grid)
         sweep_report.show_results(grid, console)
-        print(f"tables: {_shown(folder / 'results.csv')} · reports: {_shown(folder / 'charts')}/*/index.html")
+        print(f"report: {_shown(folder / 'index.html')} · tables: {_shown(folder / 'results.csv')}")
         if grid.study:
             from .runs import findings
 
             found = findings.write(grid)
             print(*findings.sentences(found.differences), sep="\n")
             print(f"comparison with the paper: {_shown(found.folder / 'chart.png')}")
+            sweep_report.write_page(grid)  # again, as the findings are now there
     if state and state.failed:
         key, why = next(iter(state.failed.items()))
         raise RunFailed(
@@ -81,10 +90,11 @@ def _sweep(args: argparse.Namespace) -> int:
 def _bench(args: argparse.Namespace) -> int:
     import pandas
 
-    from .runs import notebooks, run
+    from .runs import follow, notebooks, run
 
     parameters = notebooks.read_parameters(Path(args.params), args.parameter)
-    folder = run.run_one("90_measure_speed", parameters)
+    with follow.Line() as line:
+        folder = run.run_one("90_measure_speed", parameters, line.say, line.show)
     tables = "padding ratios memory fidelity cache sampling_ratios sampling_natural_ratios cost"
     for table in tables.split():
         print(f"\n{table}\n{pandas.read_csv(folder / 'bench' / f'{table}.csv').round(4).to_string(index=False)}")
@@ -127,21 +137,21 @@ def _predict(args: argparse.Namespace) -> int:
 
 
 def _augment(args: argparse.Namespace) -> int:
-    from .files import read_json
+    from .files import read_record
     from .models.generation import Sampling
     from .pipeline.augment import Augmenter, augment
     from .teacher.connection import EndpointSettings
 
     folder = Path(args.folder)
     usual = folder / "mentor" / "manifest.json"
-    if not usual.exists():
+    if not os.path.lexists(usual):
         raise InputError(f"{folder}: mentor/manifest.json is missing; pass reports/<run>/<task> with a trained mentor")
     sampling = Sampling(
         n=args.samples,
         temperature=args.temperature,
         top_k=args.top_k,
         top_p=args.top_p,
-        max_new_tokens=args.max_new_tokens or read_json(usual)["max_new_tokens"],
+        max_new_tokens=args.max_new_tokens or read_record(usual, max_new_tokens=int)["max_new_tokens"],
         batch_size=args.generation_batch,
         seed=args.seed,
     )
@@ -252,8 +262,14 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--dry-run", action="store_true", help="check the grid, print the plan and its cost, and exit")
     one.add_argument("--table", action="store_true", help="run nothing; print and write the results so far")
 
+    about = (cli_distill.SUMMARY, cli_distill.MORE, cli_distill.EXAMPLES)
+    cli_distill.add_arguments(add("distill", cli_distill.run, *about))
     about = (cli_annotate.SUMMARY, cli_annotate.MORE, cli_annotate.EXAMPLES)
     cli_annotate.add_arguments(add("annotate", cli_annotate.run, *about))
+    about = (cli_export.SUMMARY, cli_export.MORE, cli_export.EXAMPLES)
+    cli_export.add_arguments(add("export", cli_export.run, *about))
+    about = (cli_export.PUSH_SUMMARY, cli_export.PUSH_MORE, cli_export.PUSH_EXAMPLES)
+    cli_export.add_push_arguments(add("push", cli_export.push, *about))
 
     one = add(
         "augment",
@@ -294,7 +310,11 @@ def parser() -> argparse.ArgumentParser:
     one = add("report", _report, "Rewrite the table, charts and index.html of a run.")
     one.add_argument("run", help="name of the run, or its folder")
 
-    data = commands.add_parser("data", help="Get the paper's data.", description="Get the paper's data.")
+    summary = "Look at your own data, or get the paper's."
+    data = commands.add_parser("data", help=summary, description=summary)
+    of_data = data.add_subparsers(required=True, title="commands", metavar="COMMAND")
+    look = add("look", cli_data.run, cli_data.SUMMARY, cli_data.MORE, cli_data.EXAMPLES, to=of_data)
+    cli_data.add_arguments(look)
     one = add(
         "fetch",
         _fetch,
@@ -302,10 +322,16 @@ def parser() -> argparse.ArgumentParser:
         "Installs the authors' questions and teacher rationales at a pinned commit into data/official/ and checks the "
         "git blob hash of each file. Files already installed are kept, so run the command again after an interruption. "
         "To use data stored elsewhere, set MENTOR_KD_OFFICIAL_DATA to the folder that contains its data/.",
-        to=data.add_subparsers(required=True, title="commands", metavar="COMMAND"),
+        to=of_data,
     )
     one.add_argument("--from", dest="source", metavar="DIR", help="install from a local copy, complete or partial")
     one.add_argument("--to", metavar="DIR", help="destination (default: data/official/)")
+
+    models = commands.add_parser("models", help=cli_models.ABOUT, description=cli_models.ABOUT)
+    of_models = models.add_subparsers(required=True, title="commands", metavar="COMMAND")
+    for name, (texts, add_arguments, function) in cli_models.COMMANDS.items():
+        summary, more, examples = texts
+        add_arguments(add(name, function, summary, more, examples, to=of_models))
 
     one = add(
         "bench",
@@ -327,21 +353,65 @@ def _interrupt(number, frame):
     raise KeyboardInterrupt
 
 
+def _open_streams() -> None:
+    """Give a process without standard input, output or error (as after `<&-`) the null device for it."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))  # takes the lowest free number
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 shows escapes
+
+
+def _said(error: OSError) -> str:
+    """An error of the operating system in one line, with the file it concerns."""
+    hints = {
+        errno.ENOSPC: "; free some space and run the same command again to resume",
+        errno.EDQUOT: "; free some space and run the same command again to resume",
+        errno.EFBIG: "; the file would be larger than this system allows",
+        errno.EROFS: "; choose a folder that you can write to",
+        errno.EACCES: "; choose a folder or file that you have access to",
+        errno.EPERM: "; choose a folder or file that you have access to",
+    }
+    what = error.strerror or str(error) or type(error).__name__
+    file = f"{error.filename}: " if error.filename is not None else ""
+    return f"{file}{what}{hints.get(error.errno or 0, '')}"
+
+
+def _failed(text: object, code: int) -> int:
+    print(f"error: {visible(str(text))}", file=sys.stderr)
+    return code
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; returns its exit code: 1 for a failed run, 2 for invalid input, 130 for an interruption."""
+    """Run a command; returns its exit code: 1 for a failed run, 2 for invalid input, 130 for an interruption.
+
+    An error of the operating system, such as a full disk, is one line and exit code 1. Any other exception is a mistake
+    in the program and keeps its traceback.
+    """
+    _open_streams()
     args = parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return args.function(args)
+        code = args.function(args)
+        sys.stdout.flush()
+        return code
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _failed(error, 2)
     except RunFailed as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return _failed(error, 1)
     except KeyboardInterrupt as error:
         print(f"stopped. {str(error) or 'Run the same command again to resume.'}", file=sys.stderr)
         return 130
+    except OSError as error:
+        unread = isinstance(error, BrokenPipeError)  # as in `predict ... | head`: no reason for an error message
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            return 1 if unread else _failed(_said(error), 1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody reads the output: nothing is left to flush at exit
+        return 1 if unread else _failed(f"standard output: {_said(error)}", 1)
 
 
 if __name__ == "__main__":

@@ -2,19 +2,20 @@
 
 import argparse
 import os
-import re
 from pathlib import Path
 
+from .data.folder import require_folder_name
 from .files import InputError, reports_root
 from .teacher.ask import ASKED, AskSettings
 from .teacher.connection import ROUTES, EndpointSettings
 from .teacher.prompts import read_prompts
+from .teacher.thoughts import RATIONALE_FROM
 
 SUMMARY = "Have a language model write rationales for your questions."
 MORE = """\
-The questions come from a CSV or JSONL table with the columns `question` and `answer`, and optionally `rationale` and
-`split` (train, dev, test). Only training questions are annotated. If the table has no dev or test questions, a fifth of
-the questions is set aside for each; the split is always the same.
+The questions come from a file (JSON, JSONL, CSV, TSV, Parquet, Arrow), a folder saved by `datasets`, or
+hub:owner/name; docs/data.md has the forms that are recognised. Only training questions are annotated. If the data has
+no dev or test questions, a fifth of the questions is set aside for each; the split is always the same.
 
 Every reply is saved as it arrives. After a crash, Ctrl-C or an exhausted budget, the same command requests only what is
 missing. Start with --dry-run: it prints calls, tokens and cost, and sends nothing."""
@@ -31,7 +32,7 @@ EXAMPLES = """\
 def add_arguments(one: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to its parser."""
     ask, where = AskSettings(), EndpointSettings()
-    one.add_argument("data", help="table of questions (.csv or .jsonl), or `sandbox` or `official`")
+    one.add_argument("data", help="file or folder of questions, or hub:owner/name; or `sandbox` or `official`")
     one.add_argument("--out", default="", metavar="DIR", help="output folder (default: reports/annotations/<task>)")
     one.add_argument("--dry-run", action="store_true", help="print calls, tokens and cost, send nothing, and exit")
     group = one.add_argument_group("task")
@@ -40,7 +41,7 @@ def add_arguments(one: argparse.ArgumentParser) -> None:
         "--answer-type",
         default="",
         metavar="TYPE",
-        help="number, choice, yes/no, text or pattern; required for a table",
+        help="number, math, choice, yes/no, text or pattern (default: recognised from the answers)",
     )
     group.add_argument(
         "--answer-pattern", default="", metavar="REGEX", help="what an answer looks like, for type pattern"
@@ -51,6 +52,9 @@ def add_arguments(one: argparse.ArgumentParser) -> None:
         metavar="LETTERS",
         help="letters of the choices, for type choice (default: ABCDE)",
     )
+    text = "names of your columns, as YAML: {question: problem, answer: final}"
+    group.add_argument("--columns", default="", metavar="YAML", help=text)
+    group.add_argument("--data-test", default="", metavar="FILE", help="a second file with the test questions")
     group.add_argument("--questions", type=int, default=0, metavar="N", help="use the first N training questions only")
     group.add_argument(
         "--dev-questions",
@@ -116,7 +120,21 @@ def add_arguments(one: argparse.ArgumentParser) -> None:
         type=int,
         default=ask.max_tokens,
         metavar="N",
-        help=f"token limit of a reply (default: {ask.max_tokens})",
+        help=f"token limit of a reply, thoughts included (default: {ask.max_tokens})",
+    )
+    group.add_argument(
+        "--conclude-tokens",
+        type=int,
+        default=ask.conclude_tokens,
+        metavar="N",
+        help=f"token limit of the second call's reply, if the prompt has one (default: {ask.conclude_tokens})",
+    )
+    group.add_argument(
+        "--rationale-from",
+        choices=RATIONALE_FROM,
+        default=ask.rationale_from,
+        help="the part of a reply that becomes the rationale; solution is the visible text, or the thought if that "
+        "only states an answer. Changing it requests nothing again (default: solution)",
     )
     group.add_argument(
         "--limit-field",
@@ -137,7 +155,7 @@ def add_arguments(one: argparse.ArgumentParser) -> None:
         "--budget-money", type=float, default=0.0, metavar="X", help="maximum cost, in the currency of --prices"
     )
     group.add_argument("--budget-tokens", type=int, default=0, metavar="N", help="maximum number of tokens")
-    group.add_argument("--budget-calls", type=int, default=0, metavar="N", help="maximum number of requests")
+    group.add_argument("--budget-calls", type=int, default=0, metavar="N", help="maximum number of paid replies")
     group.add_argument(
         "--prices", default="", metavar="FILE", help="YAML file of prices (default: mentor_kd/teacher/prices.yaml)"
     )
@@ -162,7 +180,10 @@ def add_arguments(one: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Annotate, then print the counts and the next command; returns 1 if some rationales are missing."""
     from .data.rationales import write_rationales  # imported here to keep --help fast
-    from .pipeline.collect import CollectSettings, make, task_for
+    from .parsing import parse_yaml
+    from .pipeline.collect import CollectSettings, look_text, make, task_for
+    from .pipeline.own_task import name_of, with_answer_type
+    from .progress import visible
     from .teacher import annotate
 
     ask = AskSettings(
@@ -173,6 +194,8 @@ def run(args: argparse.Namespace) -> int:
         most_asked=max(args.most_asked, args.until_correct),
         temperature=args.temperature,
         max_tokens=args.max_tokens,
+        conclude_tokens=args.conclude_tokens,
+        rationale_from=args.rationale_from,
         seed=args.seed,
         extra=args.extra,
         prices=args.prices,
@@ -194,19 +217,23 @@ def run(args: argparse.Namespace) -> int:
     )
     annotate.check_teacher(args.teacher, ask, endpoint)
     own = args.data not in ("sandbox", "official")
-    name = args.task or (re.sub(r"[^a-z0-9]+", "-", Path(args.data).stem.lower()).strip("-") if own else "")
-    if not name:
+    if not own and not args.task:
         raise InputError(f"--task is required with `{args.data}`; pass the name of one of its tasks")
-    if own and not args.answer_type:
-        raise InputError("--answer-type is required for a table; pass number, choice, yes/no, text or pattern")
+    name = args.task or name_of(args.data)
+    require_folder_name("--task", name)
     settings = CollectSettings(
         data=args.data,
+        columns=parse_yaml(args.columns, "--columns") if args.columns else {},
+        data_test=args.data_test,
         answer_type=args.answer_type,
         answer_pattern=args.answer_pattern,
         answer_choices=args.answer_choices,
         train_questions=args.questions,
         dev_questions=args.dev_questions,
     )
+    if args.dry_run and (look := look_text(name, settings)):
+        print(f"{look}\n")
+    settings = with_answer_type(name, settings)
     task = task_for(name, settings)
     questions, given, _ = make(task, settings)
     train = [question for question in questions if question.split == "train"]
@@ -215,22 +242,24 @@ def run(args: argparse.Namespace) -> int:
     folder = Path(args.out) if args.out else reports_root() / "annotations" / name
     what = (folder, task, train, given, args.teacher, ask, endpoint)
     if args.dry_run:
-        print(annotate.estimated(*what))
+        print(visible(str(annotate.estimated(*what))))
         return 0
     rows, facts = annotate.annotated(*what)
     result = folder / "teacher.jsonl"
     write_rationales(result, rows)
     shown = os.path.relpath(result) if not os.path.relpath(result).startswith("..") else result
-    print(annotate.said(facts))
+    print(visible(annotate.said(facts)))
     print(f"written: {shown} ({len(rows)} rationales), with replies.jsonl (every paid reply) and outcomes.jsonl")
     if facts["open"]:
         print(f"{facts['open']} rationales are missing; run the same command again to request them")
         return 1
     if own:
-        more = f" -p answer_pattern='{args.answer_pattern}'" if args.answer_pattern else ""
-        more += f" -p answer_choices={args.answer_choices}" if args.answer_choices else ""
+        more = f" -p answer_pattern='{settings.answer_pattern}'" if settings.answer_pattern else ""
+        more += f" -p answer_choices={settings.answer_choices}" if settings.answer_choices else ""
+        more += f" -p 'columns={args.columns}'" if args.columns else ""
+        more += f" -p data_test={args.data_test}" if args.data_test else ""
         print(
             f"next: python -m mentor_kd run --params notebooks/params/own.yaml -p run={name} -p task={name} "
-            f"-p data={args.data} -p answer_type={args.answer_type}{more} -p teacher={shown}"
+            f"-p data={args.data} -p answer_type={settings.answer_type}{more} -p teacher={shown}"
         )
     return 0

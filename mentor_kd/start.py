@@ -5,7 +5,7 @@ from pathlib import Path
 
 from .files import ROOT, InputError
 
-CARRIED = ("notebooks", "data/sandbox", "data/models", "data/paper", "data/README.md")
+CARRIED = ("notebooks", "data/sandbox", "data/models", "data/paper", "data/README.md", "reports/sandbox")
 
 
 def start(folder: Path) -> list[str]:

@@ -25,6 +25,7 @@ def reports(tmp_path_factory, monkeypatch):
     """A separate reports folder per test, passed to the package and to child processes by MENTOR_KD_REPORTS."""
     folder = tmp_path_factory.mktemp("reports")
     monkeypatch.setenv("MENTOR_KD_REPORTS", str(folder))
+    monkeypatch.setenv("MENTOR_KD_SMOKE", "1")
     return folder
 
 

@@ -32,16 +32,16 @@ FAULTS = {  # name -> text required in the client's error
 }
 
 
-def reply(text: str, finish: str | None = "stop", usage: bool = True, **message) -> dict:
+def reply(text: object, finish: str | None = "stop", usage: bool = True, **message) -> dict:
     """A chat reply; each word counts as one token."""
     made = {"choices": [{"message": {"role": "assistant", "content": text, **message}, "finish_reason": finish}]}
     if usage:
-        made["usage"] = {"prompt_tokens": 10, "completion_tokens": len((text or "").split())}
+        made["usage"] = {"prompt_tokens": 10, "completion_tokens": len(str(text or "").split())}
     return made
 
 
 class Server:
-    """`with Server(behave) as server`: `behave(body, nth)` returns the name of a fault, or the reply as an object.
+    """`with Server(behave) as server`: `behave(body, nth)` returns a fault's name, a reply, or its bytes.
 
     `nth` counts the requests with the same body, from 0. `asked` and `answered` count bodies by their JSON text.
     """
@@ -111,7 +111,7 @@ class Server:
             told = self.behave(body, nth)
             if isinstance(told, str):
                 return await self._misbehave(told, writer)
-            await self._send(writer, json.dumps(told).encode())
+            await self._send(writer, told if isinstance(told, bytes) else json.dumps(told).encode())
             self.answered[text] += 1
             return True
         finally:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from mentor_kd.data.folder import teacher_rows
 from mentor_kd.data.rationales import normalise, write_rationales
+from mentor_kd.files import MANIFEST, read_json
+from mentor_kd.manifests import SEAL, finish
 
 SCRIPT = "<script>window.__ran = 1</script>"
 IMAGE = "<img src=x onerror=\"window.__ran = 1\">'\"><svg onload='window.__ran = 1'>"
@@ -23,4 +25,7 @@ def plant(folder: Path) -> list[str]:
         original = f"{text} --> {rows[i].answer}"
         rows[i] = replace(rows[i], rationale=normalise(text), original=original)
     write_rationales(folder / "collected" / "teacher.jsonl", rows)
+    facts = read_json(folder / "collected" / MANIFEST)
+    if "outputs" in facts:  # as if the teacher had written these texts
+        finish(folder / "collected", **{name: value for name, value in facts.items() if name != SEAL})
     return [rows[i].id for i in right]

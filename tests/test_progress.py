@@ -1,3 +1,4 @@
+import json
 import sys
 
 import pytest
@@ -15,6 +16,8 @@ def clock(monkeypatch):
 
         def monotonic(self):
             return self.now
+
+        time = monotonic
 
     found = Clock()
     monkeypatch.setattr(progress, "time", found)
@@ -104,3 +107,54 @@ def test_a_notebook_updates_one_display_and_escapes_what_models_write(clock, mon
         line.advance()
     assert [isinstance(one, tuple) for one in shown] == [True, False]
     assert "a &lt;b> &amp; c: 1/1" in shown[-1]
+
+
+def told(path):
+    return json.loads(path.read_text())["lines"]
+
+
+def test_the_open_lines_are_told_to_the_process_that_runs_the_notebook(clock, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "news.json"
+    monkeypatch.setenv(progress.NEWS, str(path))
+    with Progress("training", 100) as outer:
+        clock.now += 50
+        outer.advance(25, "loss 1.5")
+        with Progress("dev evaluation", 8, "questions", inner=True) as inner:
+            clock.now += 2
+            inner.advance(2)
+            first, second = told(path)
+            assert first == {
+                "label": "training",
+                "done": 25,
+                "total": 100,
+                "unit": "steps",
+                "note": "loss 1.5",
+                "left": 156.0,
+            }
+            assert (second["label"], second["done"], second["left"]) == ("dev evaluation", 2, 6.0)
+            inner.advance(1)  # within a second: not told again
+            assert told(path)[1]["done"] == 2
+        assert [one["label"] for one in told(path)] == ["training"]
+    assert told(path) == []  # nothing stale is left
+    assert "dev evaluation" not in capsys.readouterr().err and not list(tmp_path.glob("*.part"))
+
+
+def test_work_goes_on_if_nothing_can_be_told(tmp_path, monkeypatch):
+    monkeypatch.setenv(progress.NEWS, str(tmp_path / "no such folder" / "news.json"))
+    with Progress("training", 1) as line, pytest.raises(ValueError), Progress("inner", 1, inner=True):
+        line.advance()
+        raise ValueError
+    assert line.done == 1
+
+
+def test_control_characters_are_visible_and_other_texts_unchanged():
+    hostile = "\x1b]0;title\x07 \x9b31m \r \u202e \u2028 \ud800 \U000e0041"
+    assert progress.visible(hostile) == r"\x1b]0;title\x07 \x9b31m \r \u202e \u2028 \ud800 \U000e0041"
+    assert progress.visible("é 漢字 👩\u200d🎓\n\t") == "é 漢字 👩\u200d🎓\n\t"
+    assert progress.visible("a\n\tb", keep="") == r"a\n\tb"
+
+
+def test_a_note_cannot_write_control_characters(capsys):
+    with Progress("asking", 1) as line:
+        line.advance(note="server said \x1b[2J\n")
+    assert r"server said \x1b[2J\n" in capsys.readouterr().err

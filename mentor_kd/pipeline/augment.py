@@ -14,7 +14,9 @@ from ..checks import require_bool, require_text
 from ..data import sandbox
 from ..data.folder import missed, protocol_of, questions, task_of, teacher_rows
 from ..data.rationales import Question, Rationale, judged, rationale_id, write_rationales
-from ..files import InputError, RunFailed, finish, is_done, read_json, sha256
+from ..disk import writes_files
+from ..files import InputError, RunFailed, read_record, sha256
+from ..manifests import ASIDE, discard_changed, finish, is_done, require_unchanged, warn_of_changes
 from ..models import ct2, loading
 from ..models.generation import Sampling, generate_to
 from ..teacher import annotate
@@ -23,7 +25,9 @@ from ..teacher.connection import EndpointSettings
 from ..teacher.endpoint import Endpoint
 from ..teacher.prices import Budget
 from ..teacher.store import Replies, Request
+from .collect import RECOLLECT
 from .fit import never
+from .replacing import make_way
 
 MENTOR, SANDBOX = "mentor", "sandbox"
 
@@ -58,23 +62,29 @@ class Augmenter:
         annotate.check_teacher(self.who, self.ask, self.endpoint)
 
 
+@writes_files
 def augment(
     folder: Path,
     sampling: Sampling,
     augmenter: Augmenter = Augmenter(),
     backend: str = ct2.REFERENCE,
     stop: Callable[[], bool] = never,
+    replace: bool = True,
 ) -> dict:
     """Write an augmenter's rationales for the training questions to augmented/mentor.jsonl; returns the manifest.
 
     `backend`, one of ct2.BACKENDS, samples a mentor on this machine. A finished step returns its manifest immediately.
-    Raises InputError if the mentor or the backend cannot be used, and RunFailed if requests to a server remain
+    Raises InputError if the mentor or the backend cannot be used, or if the step is finished with other settings and
+    `replace` is False (see `replacing`), and RunFailed if requests to a server remain
     unanswered; the next call sends only those.
     """
     folder, place = Path(folder), Path(folder) / "augmented"
+    require_unchanged(folder / "collected", RECOLLECT)
     inputs = _inputs(folder, sampling, augmenter, backend)
     if is_done(place, inputs):
-        return read_json(place / "manifest.json")
+        return read_record(place / "manifest.json")
+    make_way(place, inputs, replace)
+    discard_changed(place)
     asked = missed(folder) if augmenter.only_missed else questions(folder, "train")
     facts: dict = {}
     if augmenter.who != MENTOR:
@@ -86,13 +96,16 @@ def augment(
     else:
         rows = _mentor_rows(folder, asked, sampling, backend, inputs["mentor"], stop)
     write_rationales(place / "mentor.jsonl", rows)
-    finish(place, inputs, ["mentor.jsonl"], rows=len(rows), **facts)
-    return read_json(place / "manifest.json")
+    shards = [path.name for path in place.glob("shards/*") if path.suffix != ASIDE and not path.name.startswith(".")]
+    outputs = ["mentor.jsonl", *(f"shards/{name}" for name in sorted(shards))]
+    finish(place, inputs, outputs, rows=len(rows), **facts)
+    return read_record(place / "manifest.json")
 
 
 def _inputs(folder: Path, sampling: Sampling, augmenter: Augmenter, backend: str) -> dict:
     """What the augmentation depends on."""
     if augmenter.who == MENTOR:
+        warn_of_changes(folder / "mentor")
         inputs: dict[str, Any] = {
             "mentor": loading.identity(folder / "mentor"),
             "sampling": asdict(sampling),
@@ -144,7 +157,7 @@ def _judged_rows(
 ) -> list[Rationale]:
     """The mentor's texts (question, sample index, text) as rationales, judged under the folder's protocol."""
     task, protocol = task_of(folder), protocol_of(folder)
-    name = f"mentor {read_json(folder / 'mentor' / 'manifest.json')['base']}{engine}"
+    name = f"mentor {read_record(folder / 'mentor' / 'manifest.json', base=str)['base']}{engine}"
     drawn = {"model": name, "temperature": sampling.temperature, "top_k": sampling.top_k, "seed": sampling.seed}
     return [
         judged(question, text, "mentor", {**drawn, "index": index}, task, protocol) for question, index, text in texts
@@ -186,7 +199,7 @@ def _served_rows(
     mentor = folder / "mentor"
     if not (mentor / "manifest.json").exists():
         raise InputError(f"{mentor}: no trained mentor in this folder; run notebook 02 first")
-    if read_json(mentor / "config.json").get("is_encoder_decoder"):
+    if read_record(mentor / "config.json").get("is_encoder_decoder"):
         raise InputError(
             f"{mentor}: completion servers do not run encoder-decoder models; sample it on this machine (notebook 03)"
         )
@@ -235,7 +248,7 @@ def asked_again(folder: Path, asked: list[Question], sampling: Sampling) -> list
 
     It has the error rate of the collection and another seed, so its errors are independent of the first ones.
     """
-    given = read_json(folder / "collected" / "manifest.json")["inputs"]["settings"]
+    given = read_record(folder / "collected" / "manifest.json", inputs=dict)["inputs"]["settings"]
     rate = given["error_rate"] if given["error_rate"] >= 0 else None
     seed = given["seed"] + 1 + sampling.seed
     teacher = sandbox.TeacherSettings(coverage=1.0, error_rate=rate, n=sampling.n, seed=seed)

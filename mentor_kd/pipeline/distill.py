@@ -6,25 +6,31 @@ moved to students/earlier/. The method self-mentor also writes self-mentor/, a t
 """
 
 import dataclasses
+import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
-from ..data.folder import protocol_of, task_of, teacher_rows
-from ..data.rationales import Rationale, read_rationales
-from ..files import InputError, is_done, read_json, read_yaml, sha256
+from .. import manifests
+from ..data.folder import protocol_of, task_of
+from ..data.rationales import Rationale
+from ..disk import writes_files
+from ..files import InputError, build, read_record, read_settings, sha256
 from ..filtering.filters import FilterSettings
+from ..manifests import MANIFEST, is_done, require_unchanged, warn_of_changes
 from ..models import loading
 from ..models.generation import Sampling
 from ..training.consistency import most_diverse
 from ..training.methods import METHODS, SELF_MENTOR, get_method
-from ..training.settings import TrainSettings, settings_from, under
+from ..training.settings import TrainSettings, recorded, settings_from, under
+from ..training.soft_labels import discard_damaged
 from ..training.train import plan_batches
 from .augment import Augmenter, augment
-from .filter import filter_rationales, rationales, write_counts
+from .collect import RECOLLECT
+from .filter import filter_rationales, is_current, rationales, refresh, write_counts
 from .fit import Lesson, Stop, alone, encode_rows, fit, never
 from .mentor import train_mentor
+from .replacing import require_permission
 
 
 def rows_for(rows: list[Rationale], method: str) -> list[Rationale]:
@@ -57,19 +63,19 @@ def self_mentor(folder: Path, student: str, stop: Stop = never) -> Path:
             (place / name).unlink(missing_ok=True)
         elif not (place / name).exists() or sha256(place / name) != sha256(folder / name):
             shutil.copyfile(folder / name, place / name)
-    mentor = read_json(folder / "mentor" / "manifest.json")["inputs"]
-    augmented = read_json(folder / "augmented" / "manifest.json")["inputs"]
+    mentor = read_record(folder / "mentor" / "manifest.json", inputs=dict)["inputs"]
+    augmented = read_record(folder / "augmented" / "manifest.json", inputs=dict)["inputs"]
     if "sampling" not in augmented:
         raise InputError(
             f"{SELF_MENTOR} requires augmented/ to be written by the mentor; run notebook 03 with augmenter 'mentor'"
         )
-    train_mentor(place, student, settings_from(mentor["settings"]), mentor["max_length"], stop)
+    # it follows the mentor's settings, so it is replaced when they were
+    train_mentor(place, student, settings_from(mentor["settings"]), mentor["max_length"], stop, replace=True)
     mentor_again = Augmenter(only_missed="only_missed" in augmented)
-    augment(place, Sampling(**augmented["sampling"]), mentor_again, augmented["backend"], stop)
-    rows = teacher_rows(place) + read_rationales(place / "augmented" / "mentor.jsonl")
-    kept = read_rationales(place / "rationales.jsonl") if (place / "rationales.jsonl").exists() else []
-    if [(one.id, one.original) for one in kept] != [(one.id, one.original) for one in rows]:
-        filter_rationales(place, FilterSettings(**read_yaml(place / "filters.yaml")))
+    augment(place, Sampling(**augmented["sampling"]), mentor_again, augmented["backend"], stop, replace=True)
+    if not is_current(place):
+        filters = build(FilterSettings, read_settings(place / "filters.yaml"), place / "filters.yaml")
+        filter_rationales(place, filters, replace=True)
     return place
 
 
@@ -98,8 +104,16 @@ def matched(
     return dataclasses.replace(settings, steps=planned(rows, method, settings, student, max_length))
 
 
-def _set_aside(folder: Path, inputs: dict) -> None:
-    """Move students with other settings or data to students/earlier/, so that no table mixes them with this one."""
+def _own(inputs: dict) -> dict:
+    """The settings among a student's inputs; its texts and questions are data."""
+    return {name: value for name, value in inputs.items() if name not in ("texts", "questions")}
+
+
+def _set_aside(folder: Path, inputs: dict, replace: bool) -> None:
+    """Move students with other settings or data to students/earlier/, so that no table mixes them with this one.
+
+    Raises InputError if the settings differ and `replace` is False.
+    """
 
     def what(manifest: dict) -> dict:
         settings = {k: v for k, v in manifest["settings"].items() if k not in ("seed", "steps")}
@@ -108,9 +122,11 @@ def _set_aside(folder: Path, inputs: dict) -> None:
         }
 
     for place in sorted((folder / "students").glob("*-seed*")):
-        manifest = place / "manifest.json"
-        if manifest.exists() and what(read_json(manifest)["inputs"]) != what(inputs):
-            earlier = folder / "students" / "earlier" / f"{place.name}-{sha256(manifest)[:8]}"
+        manifest = manifests.read(place)
+        if manifest and what(manifest["inputs"]) != what(inputs):
+            before, now = (what(json.loads(json.dumps(one))) for one in (manifest["inputs"], inputs))
+            require_permission(place, _own(before), _own(now), replace)
+            earlier = folder / "students" / "earlier" / f"{place.name}-{sha256(place / MANIFEST)[:8]}"
             earlier.parent.mkdir(exist_ok=True)
             if earlier.exists():
                 shutil.rmtree(earlier)
@@ -118,6 +134,7 @@ def _set_aside(folder: Path, inputs: dict) -> None:
             print(f"{place.name} was trained with other settings or data: moved to {earlier.relative_to(folder)}")
 
 
+@writes_files
 def distill(
     folder: Path,
     method: str,
@@ -126,9 +143,16 @@ def distill(
     max_length: int = 512,
     stop: Stop = never,
     watch: Callable[[dict], None] | None = None,
+    replace: bool = True,
 ) -> dict:
-    """Train one student by one method with one seed, into students/<method>-seed<k>/; returns its manifest."""
+    """Train one student by one method with one seed, into students/<method>-seed<k>/; returns its manifest.
+
+    Raises InputError if the run's students have other settings, unless `replace` is True; they are moved to
+    students/earlier/ then, as they are when the rationales were replaced.
+    """
     folder, row = Path(folder), get_method(method)
+    require_unchanged(folder / "collected", RECOLLECT)
+    refresh(folder)
     home, settings = source(folder, method, student, stop), under(protocol_of(folder), settings)
     every = rationales(home)
     write_counts(home, every)  # there may be new verdicts
@@ -137,7 +161,7 @@ def distill(
     inputs = {
         "method": method,
         "base": loading.identity(student),
-        "settings": asdict(row_settings),
+        "settings": recorded(row_settings),
         "max_length": max_length,
         "data": data,
         "questions": sha256(folder / "collected" / "questions.jsonl"),
@@ -145,12 +169,15 @@ def distill(
     }
     card = {"name": f"{method} student for {task_of(folder).name}", "method": method, "seed": settings.seed}
     place, start = folder / "students" / f"{method}-seed{settings.seed}", student
-    _set_aside(folder, inputs)
+    _set_aside(folder, inputs, replace)
+    if row.soft_labels:
+        warn_of_changes(home / "mentor")
+        discard_damaged(home / "soft_labels")
     if row.soft_labels and not is_done(place, inputs):
         without = [name for name, one in METHODS.items() if not one.soft_labels]
         loading.require_same_tokenizer(loading.outline(home / "mentor"), loading.outline(student), without)
     if row.starts_from:
-        distill(folder, row.starts_from, student, settings, max_length, stop)
+        distill(folder, row.starts_from, student, settings, max_length, stop, replace=replace)
         before = folder / "students" / f"{row.starts_from}-seed{settings.seed}"
         start, inputs["starts_from"] = str(before), loading.identity(before)
         card |= {"base": student, "starts_from": before.name}

@@ -10,23 +10,28 @@ from pathlib import Path
 
 import filelock
 
+from ..cards import README
 from ..data.answers import MARKER
 from ..data.folder import protocol_of, questions, task_of, teacher_rows
 from ..data.rationales import Rationale, target
-from ..data.tasks import Task
+from ..data.special_tokens import tokens_of, trainable
+from ..data.tasks import TASKS, Task
 from ..evaluation.metrics import DevScore, Interval, accuracy
 from ..evaluation.predict import answer_cap, dev_score, predictions
-from ..files import InputError, digest, finish, is_done, read_json, read_jsonl, sha256, write_json, write_jsonl
+from ..files import InputError, digest, read_json, read_jsonl, read_record, sha256, write_json, write_jsonl
+from ..manifests import MANIFEST, discard_changed, finish, is_done, problems
 from ..models import loading, lora
 from ..models.batches import Example, encode
+from ..models.card import licence_of
 from ..models.generation import Sampling
 from ..models.loading import Loaded
 from ..provenance import provenance
+from ..training.checkpoints import require_finite
 from ..training.consistency import encode_apart
 from ..training.methods import Method
-from ..training.settings import TrainSettings
+from ..training.settings import TrainSettings, recorded
 from ..training.soft_labels import SoftLabels, SoftLabelSettings, cached, with_temperature
-from ..training.train import Trained, clean_up, train
+from ..training.train import Trained, train
 
 Stop = Callable[[], bool]
 Watch = Callable[[dict], None] | None
@@ -35,6 +40,8 @@ PROTOCOL = {
     "paper": "paper: epoch chosen on the test questions; nothing held out; verdicts of the official evaluator's rules; "
     "padding in the divergence; no tau squared",
 }
+
+AT_ZERO = "More epochs, a higher learning rate, a larger model or easier data may help."
 
 
 @dataclass(frozen=True)
@@ -57,11 +64,17 @@ class Lesson:
 
 def encode_rows(
     loaded: Loaded, rows: list[Rationale], max_length: int, method: Method
-) -> tuple[list[Example], list[str]]:
-    """Rationales encoded as examples for a method, and the ids of those that are too long."""
+) -> tuple[list[Example], dict[str, list[str]]]:
+    """Rationales encoded as examples for a method, and the ids of those left out: too long, or with a special token.
+
+    A special token of the model's tokenizer inside a rationale would end it early; at its end it is removed.
+    """
+    rows, special = trainable(rows, tokens_of(loaded.tokenizer))
     if method.pairs:
-        return encode_apart(loaded, rows, max_length)
-    return encode(loaded, [(row.id, row.question, target(row)) for row in rows], max_length)
+        examples, too_long = encode_apart(loaded, rows, max_length)
+    else:
+        examples, too_long = encode(loaded, [(row.id, row.question, target(row)) for row in rows], max_length)
+    return examples, {"too_long": too_long, "special_tokens": special}
 
 
 def fit(place: Path, folder: Path, lesson: Lesson, label: str, stop: Stop, watch: Watch) -> dict:
@@ -73,9 +86,13 @@ def fit(place: Path, folder: Path, lesson: Lesson, label: str, stop: Stop, watch
     """
     if not is_done(place, lesson.inputs):
         with alone(folder, place.name):
+            if set(problems(place)) == {README}:  # it only repeats the card
+                loading.save_card(place, loading.outline(place), read_json(place / loading.CARD))
             if not is_done(place, lesson.inputs):  # another process may have finished it in the meantime
+                discard_changed(place)
                 _fit(place, folder, lesson, label, stop, watch)
-    return read_json(place / "manifest.json")
+    shutil.rmtree(place / "work", ignore_errors=True)  # after the manifest, so that a kill loses nothing
+    return read_record(place / "manifest.json")
 
 
 def alone(folder: Path, name: str) -> filelock.FileLock:
@@ -89,9 +106,9 @@ def _fit(place: Path, folder: Path, lesson: Lesson, label: str, stop: Stop, watc
     trained = _train(ready, label, stop, watch)
     if lesson.settings.lora.rank and lesson.settings.lora.merge:
         ready = replace(ready, loaded=replace(ready.loaded, model=lora.merged(ready.loaded.model)))
+    require_finite(ready.loaded.model, label)
     test = _evaluate(ready)
     _save(ready, trained, test)
-    clean_up(place / "work")
 
 
 @dataclass(frozen=True)
@@ -107,7 +124,7 @@ class _Ready:
     parameters: int  # without adapters
     trained_parameters: int
     examples: list[Example]
-    too_long: list[str]  # ids of the rationales that are left out
+    left_out: dict[str, list[str]]  # ids of the rationales that are left out, by reason
     greedy: Sampling  # for answers to dev and test questions
 
     @property
@@ -127,17 +144,18 @@ def _prepare(place: Path, folder: Path, lesson: Lesson, label: str) -> _Ready:
     _begin(place, lesson.inputs)
     loaded = loading.load(lesson.name)
     parameters = loaded.parameters
-    examples, too_long = encode_rows(loaded, lesson.rows, lesson.max_length, lesson.method)
+    examples, left_out = encode_rows(loaded, lesson.rows, lesson.max_length, lesson.method)
     if not examples:
+        counts = ", ".join(f"{reason.replace('_', ' ')}: {len(ids)}" for reason, ids in left_out.items() if ids)
         raise InputError(
-            f"{label}: none of {len(lesson.rows)} rationale(s) is left to train on (too long: {len(too_long)}); raise "
+            f"{label}: none of {len(lesson.rows)} rationale(s) is left to train on ({counts or 'none given'}); raise "
             f"max_length or keep more rationales"
         )
     greedy = Sampling(max_new_tokens=answer_cap(examples, lesson.max_length), batch_size=64)
     if settings.lora.rank:
         loaded = replace(loaded, model=lora.adapt(loaded.model, settings.lora, settings.seed))
-    trainable = sum(p.numel() for p in loaded.model.parameters() if p.requires_grad)
-    return _Ready(place, folder, lesson, task, protocol, loaded, parameters, trainable, examples, too_long, greedy)
+    trained = sum(p.numel() for p in loaded.model.parameters() if p.requires_grad)
+    return _Ready(place, folder, lesson, task, protocol, loaded, parameters, trained, examples, left_out, greedy)
 
 
 def _train(ready: _Ready, label: str, stop: Stop, watch: Watch) -> Trained:
@@ -156,6 +174,8 @@ def _train(ready: _Ready, label: str, stop: Stop, watch: Watch) -> Trained:
     trained = train(loaded, ready.examples, score, lesson.settings, work, mentor, label, stop, watch, method.on_policy)
     if trained.stopped:
         raise KeyboardInterrupt(f"{label} was stopped at step {trained.steps}; run it again to resume")
+    if trained.dev_accuracy == 0 and choosing:
+        print(f"{label}: no {ready.chosen_on} question was right after any epoch, so the last epoch is kept. {AT_ZERO}")
     return trained
 
 
@@ -176,7 +196,7 @@ def _save(ready: _Ready, trained: Trained, test: Interval) -> None:
         "trained_parameters": ready.trained_parameters,
         "rationales": len(lesson.rows),
         "trained_on": len(ready.examples),
-        "too_long": ready.too_long,
+        **ready.left_out,
         "max_length": lesson.max_length,
         "max_new_tokens": ready.greedy.max_new_tokens,
         "training": asdict(trained),
@@ -191,17 +211,30 @@ def _save(ready: _Ready, trained: Trained, test: Interval) -> None:
     card = {
         "summary": f"Trained by {lesson.card['method']} on {ready.task.name}; answers as `rationale {MARKER} answer`.",
         "task": asdict(ready.task),
+        "dataset": ready.task.name,
+        "licence": licence_of(Path(loading.model_path(lesson.name))),
+        **({"language": "en"} if ready.task.name in TASKS else {}),
+        "marker": MARKER,
+        "example": ready.lesson.rows[0].question,
         **facts,
         "protocol": PROTOCOL[ready.protocol],
         "accuracy": f"{test.value:.1f}% of {test.n} test questions (Wilson 95%: {test.low:.1f} to {test.high:.1f})",
-        "settings": asdict(lesson.settings),
+        "settings": recorded(lesson.settings),
         "data_hashes": hashes,
         "provenance": provenance(),
     }
     separate = lesson.settings.lora.rank and not lesson.settings.lora.merge
     loading.save(place, ready.loaded, card, adapters_of=lesson.name if separate else "")
-    weights = lora.WEIGHTS if separate else "model.safetensors"
-    finish(place, lesson.inputs, [weights, "predictions.jsonl", "metrics.jsonl"], **facts)
+    finish(place, lesson.inputs, _outputs(place), **facts)
+
+
+def _outputs(place: Path) -> list[str]:
+    """Every file of a model's folder: weights, config, tokenizer, card, predictions and metrics."""
+    return sorted(
+        path.name
+        for path in place.iterdir()
+        if path.is_file() and path.name != MANIFEST and not path.name.startswith(".")
+    )
 
 
 def _mentor(lesson: Lesson, student: Loaded, examples: list[Example], stop: Stop) -> Loaded | SoftLabels | None:
@@ -231,7 +264,11 @@ def _mentor(lesson: Lesson, student: Loaded, examples: list[Example], stop: Stop
 def _begin(place: Path, inputs: dict) -> None:
     """Prepare a step's folder: unfinished work with the same inputs stays, anything else is removed."""
     begun = place / "work" / "inputs.json"
-    if place.exists() and not (begun.exists() and read_json(begun) == inputs):
+    try:
+        known = read_json(begun)
+    except InputError:
+        known = None
+    if place.exists() and known != inputs:
         shutil.rmtree(place)
     write_json(begun, inputs)
 

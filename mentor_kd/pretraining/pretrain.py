@@ -23,7 +23,6 @@ from transformers import (
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
     PrinterCallback,
-    Trainer,
     TrainerCallback,
     TrainingArguments,
 )
@@ -36,7 +35,8 @@ from ..files import ROOT, InputError, append_jsonl, read_json, read_jsonl, write
 from ..models.loading import CARD, IGNORED, SEPARATOR, Loaded, encode_prompt, encode_target, load, model_path, save
 from ..pipeline.parameters import build
 from ..progress import Progress
-from ..training.train import last_checkpoint, whole_rows
+from ..training.checkpoints import ResumableTrainer, last_whole, require_finite, step_of
+from ..training.train import whole_rows
 from .skills import calendar_skill, lookup_skill, partner_skill, skill_text, story_skill, sum_skill, swap_skill
 from .swaps import story_text, swap_text
 from .tellings import told_text
@@ -262,7 +262,7 @@ class MuonAdamW(torch.optim.Optimizer):
         self.param_groups = [group for part in self.parts for group in part.param_groups]
 
 
-class _ScoredOnly(Trainer):
+class _ScoredOnly(ResumableTrainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Cross-entropy of the reply tokens; logits of the other half of the tokens are not computed."""
         labels = inputs.pop("labels")[:, 1:]
@@ -323,7 +323,6 @@ def pretrain(size: str, folder: Path, work: Path, settings: PretrainSettings) ->
         logging_steps=10,
         logging_first_step=True,
         save_steps=100,
-        save_total_limit=1,
         seed=settings.seed,
         report_to=[],
         disable_tqdm=True,
@@ -333,8 +332,8 @@ def pretrain(size: str, folder: Path, work: Path, settings: PretrainSettings) ->
     if settings.start:
         before = _go_on_from(settings.start, model, tokenizer)
     model.config.use_cache = False  # with a cache, restarting positions would not separate the texts of a row
-    last = last_checkpoint(work)
-    done = int(Path(last).name.split("-")[1]) if last else 0
+    last = last_whole(work)
+    done = step_of(last) if last else 0
     if log.exists():  # drop what a killed run logged after its last checkpoint
         write_jsonl(log, [row for row in whole_rows(log) if row["step"] <= done])
     with Progress(f"pre-training {size}", settings.steps) as progress:
@@ -346,7 +345,8 @@ def pretrain(size: str, folder: Path, work: Path, settings: PretrainSettings) ->
             optimizers=(MuonAdamW(model, settings.learning_rate), None),
         )
         trainer.remove_callback(PrinterCallback)  # replaced by our progress line
-        trainer.train(resume_from_checkpoint=last)
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
+    require_finite(model, f"pre-training {size}")
     model.config.use_cache = True
     losses = [row for _, row in read_jsonl(log)]
     loaded = Loaded(size, model.eval(), tokenizer)

@@ -20,12 +20,13 @@ from dataclasses import dataclass, replace
 
 from ..data import sandbox
 from ..evaluation.published import MODELS
-from ..files import DATA, read_text
+from ..files import DATA, InputError, read_text
 from ..models import loading
-from ..models.shapes import T5_SHAPES, Gpu
+from ..models.shapes import GPUS, T5_SHAPES, Gpu, own_gpu
 from ..training.methods import METHODS
 from . import notebooks
 from .grids import MENTOR, Stage
+from .jobs import Job
 
 MFU = 0.30  # model FLOPs utilisation: share of the peak reached when training a large model
 LAYER_SECONDS = 2e-3  # minimum per layer of a training step: forward, backward and update
@@ -232,3 +233,32 @@ def kind(stage: Stage) -> str:
     """Short name of what a stage produces."""
     names = {"01": "questions", "02": MENTOR, "03": "mentor's samples", "04": "filtered"}
     return names.get(stage.notebook[:2]) or stage.parameters["methods"][0]
+
+
+def title(stage: Stage) -> str:
+    """A stage in words: its task, what it produces, and the seed of a student."""
+    own = stage.parameters
+    seed = f", seed {own['seeds'][0]}" if stage.notebook == notebooks.STUDENTS else ""
+    return f"{own['task']}, {kind(stage)}{seed}"
+
+
+def of_run(jobs: list[Job]) -> list[float]:
+    """Seconds of each notebook of a run on this machine, 0 where they cannot be estimated."""
+    known = {job.notebook: notebooks.known_parameters(job.notebook) for job in jobs}
+    every = {name: facts["default"] for facts_of in known.values() for name, facts in facts_of.items()}
+    every |= {name: value for job in jobs for name, value in job.parameters.items()}
+    return [_of_job(job.notebook, every | job.parameters) for job in jobs]
+
+
+def _of_job(notebook: str, given: dict) -> float:
+    """Seconds of a notebook with the parameters of a whole run; 06 trains a student for each method and seed."""
+    each = [{"methods": [m], "seeds": [s]} for m in given.get("methods", []) for s in given.get("seeds", [])]
+    stages = [Stage(notebook, given | one, "") for one in (each if notebook == notebooks.STUDENTS else [{}])]
+    try:
+        found = [estimate(stage, GPUS[own_gpu()]) for stage in stages]
+    except (InputError, KeyError):  # a model that is only on the hub, or a notebook with fewer parameters
+        return 0.0
+    if not found or not all(one.seconds for one in found):
+        return 0.0
+    once = max(one.soft_label_seconds for one in found) - NOTEBOOK_SECONDS * (len(found) - 1)
+    return sum(one.seconds for one in found) + once

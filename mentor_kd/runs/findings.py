@@ -6,19 +6,19 @@ seeds excludes zero. The sentences are derived from these numbers alone.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas
 
 from ..evaluation.metrics import compare, holm_column, paired_seeds
-from ..files import write_text
+from ..files import ROOT, write_text
 from ..report import charts
 from ..report.figures import Chart
-from . import study_charts
+from . import studies, study_charts, sweeps
 from .grids import Grid
-from .studies import Answers, Place, Study, about, collect, get_study, means, mirror, published
-from .sweeps import folder_of
+from .studies import OURS, Answers, Place, Study, about, collect, get_study, means, mirror, published
 
 COLUMNS = ["task", "what", "from", "to", "difference", "low", "high", "seeds_low", "seeds_high", "p", "seeds", "n"]
 
@@ -107,9 +107,64 @@ def write(grid: Grid) -> Findings:
     study, (rows, answers), told = get_study(grid), collect(grid), published(grid.study)
     both = pandas.concat([rows, told], ignore_index=True)
     figure = study_charts.study_chart(both, study.title, study.axis, about(grid))
-    found = Findings(rows, means(rows), differences(study, answers, told), figure, folder_of(grid) / grid.study)
+    found = Findings(rows, means(rows), differences(study, answers, told), figure, sweeps.folder_of(grid) / grid.study)
     charts.save(figure, both, found.folder / "chart")
     write_text(found.folder / "means.csv", found.means.to_csv(index=False))
     write_text(found.folder / "differences.csv", found.differences.to_csv(index=False))
     write_text(found.folder / "findings.txt", "\n".join(sentences(found.differences)) + "\n")
     return found
+
+
+# Results that the project carries
+
+
+def carried(grid: Grid) -> Path | None:
+    """The folder with the results that the project carries for a grid; None for an own or a changed grid."""
+    name, folder = f"sandbox-{grid.study}", ROOT / "reports" / "sandbox" / grid.study
+    if grid.name != name or not folder.is_dir():
+        return None
+    return folder if grid.cells == studies.read(name, grid.study).cells else None
+
+
+def read(grid: Grid, folder: Path) -> Findings:
+    """The findings that `write` left in a folder, with the chart drawn again."""
+    study = get_study(grid)
+    texts = ["model", "series", "at"]
+    both = pandas.read_csv(folder / "chart.csv", dtype=dict.fromkeys(texts, str)).fillna(dict.fromkeys(texts, ""))
+    both["at"] = [_position(text) for text in both["at"]]
+    figure = study_charts.study_chart(both, study.title, study.axis, about(grid))
+    rows = both[both["whose"] == OURS].reset_index(drop=True)
+    return Findings(rows, means(rows), pandas.read_csv(folder / "differences.csv"), figure, folder)
+
+
+def _position(text: str) -> object:
+    """A position on the axis as CSV has it: a number, a name, or empty."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def show(grid: Grid, say: Callable[[str], None] = print) -> Findings:
+    """The findings of a grid: those of its run, or the results that the project carries until all models are trained.
+
+    For a grid without carried results, the missing models are trained first, in this process.
+    """
+    folder, done, cells = carried(grid), len(list(sweeps.finished(grid))), len(grid.cells)
+    if folder and done < cells:
+        say(f"{grid.name}: results from reports/sandbox/{folder.name}/ ({done} of {cells} models trained here)")
+        return read(grid, folder)
+    if done < cells:
+        sweeps.run_here(grid, list(grid.cells))
+    say(f"{grid.name}: {cells} models, trained in reports/{grid.name}/")
+    return write(grid)
+
+
+def cost(grid: Grid) -> str:
+    """A grid's models, and about how long they take on one core, at the pace of the study's carried results."""
+    said, folder = f"{grid.name}: {len(grid.cells)} models", ROOT / "reports" / "sandbox" / grid.study
+    if not folder.is_dir():
+        return said
+    models = len(pandas.read_csv(folder / "results.csv"))
+    pace = pandas.read_csv(folder / "costs.csv")["seconds"].sum() / models
+    return f"{said}, about {max(1, round(pace * len(grid.cells) / 60))} minutes of one core"

@@ -13,7 +13,7 @@
       - {if: {task: sandbox-sums}, then: {epochs: 20}}
       - {if: {task: sandbox-sums, method: [vanilla-kd, mentor-kd]}, then: {batch_size: 4}}  # a list means any of these
     search:                     # chosen by dev accuracy with seed 0, one parameter after another
-      learning_rate: [1.0e-3, 2.0e-3]  # write 1.0e-3: YAML reads 1e-3 as text
+      learning_rate: [1e-3, 2e-3]
 
 A value in a cell's `grid` block takes precedence over `where`, and `where` over the top level. A parameter that `grid`
 or `where` sets for a cell is not searched for that cell.
@@ -23,6 +23,7 @@ the notebooks up to the one that trains the model. A stage's key is a hash of it
 so cells share all stages up to the first one in which they differ.
 """
 
+import contextlib
 import functools
 import itertools
 from collections.abc import Callable, Iterable
@@ -30,16 +31,21 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from ..checks import require_integer
+from huggingface_hub import try_to_load_from_cache
+
+from ..checks import require_integer, require_number, require_text
+from ..data import sources
 from ..data.folder import task_folder
 from ..files import InputError, digest, sha256
 from ..models import loading
+from ..pipeline.parameters import check_tokenizers, needs_mentors_soft_labels
 from ..training.methods import get_method
 from . import notebooks
 
 NOTEBOOKS = (*notebooks.PER_TASK, notebooks.STUDENTS)
 MENTOR, MENTORS = "mentor", "02_train_mentor"
 OWN = ("sweep", "study", "grid", "where", "search", "threads", "cell_minutes")
+MODEL_OF = {MENTORS: "mentor", notebooks.STUDENTS: "student"}
 SOFT = ("soft_label_weight", "soft_label_temperature")  # no effect for a method without soft labels
 SEARCH_SEED = 0
 PLACE = {"task": 0, "student": 1, "method": 3, "seed": 4}  # position in a cell's name; all others: 2
@@ -100,7 +106,8 @@ class Grid:
         for notebook in NOTEBOOKS:
             own = {key: facts["default"] for key, facts in self.known[notebook].items() if key != "run"}
             own |= {key: value for key, value in given.items() if key in own}
-            means = [notebook, {key: content(key, value) for key, value in own.items()}, stage.key if stage else ""]
+            counts = {key: content(key, value) for key, value in own.items() if key not in notebooks.WITHOUT_EFFECT}
+            means = [notebook, counts, stage.key if stage else ""]
             stage = Stage(notebook, own, digest(means)[:12], stage)
             if mentor and notebook == MENTORS:
                 return stage
@@ -141,7 +148,8 @@ class Grid:
         """Cells by full name, by a prefix up to a slash, or by a pattern with * and ?. InputError if none matches."""
         found: dict[str, Cell] = {}
         for wanted in names:
-            here = [c for c in self.cells if fnmatchcase(c.name, wanted) or c.name.startswith(wanted.rstrip("/") + "/")]
+            here = [c for c in self.cells if c.name.startswith(wanted.rstrip("/") + "/") or c.name == wanted]
+            here = here or [c for c in self.cells if fnmatchcase(c.name, wanted)]  # a name may contain brackets
             if not here:
                 raise InputError(f"no cell is called {wanted!r}; known cells: {', '.join(c.name for c in self.cells)}")
             found |= {cell.name: cell for cell in here}
@@ -157,7 +165,8 @@ def content(name: str, value: object) -> object:
 @functools.cache
 def _content(name: str, value: str) -> str:
     if name in notebooks.FILES:
-        return sha256(Path(value)) if Path(value).is_file() else value
+        folder = name in ("data", "data_test") and sources.is_folder(value)
+        return sha256(Path(value)) if Path(value).is_file() or folder else value
     place = Path(loading.model_path(value)).expanduser()
     if place.is_dir():
         return loading.identity(value)
@@ -170,11 +179,15 @@ def read(path: Path, overrides: list[str] = ()) -> Grid:
     """Read a sweep's YAML file, with `name=value` overrides. Raises InputError for the first cell that is invalid."""
     found = notebooks.read_parameters(path, overrides)
     known = {notebook: notebooks.known_parameters(notebook) for notebook in NOTEBOOKS}
-    name = str(found.get("sweep", Path(path).stem))
+    name = found.get("sweep", Path(path).stem)
+    require_text(f"{path}: sweep", name, empty=False)
     task_folder(name, "task")  # rejects a name that cannot be a folder
     where, search = _where(path, found.get("where") or []), _search(path, found.get("search") or {}, known)
     threads = found.get("threads", 1)
     require_integer(f"{path}: threads", threads, 1)
+    minutes, study = found.get("cell_minutes", 0.0), found.get("study") or ""
+    require_number(f"{path}: cell_minutes", minutes, least=0, note="0 for no limit")
+    require_text(f"{path}: study", study)
     fixed = {key: value for key, value in found.items() if key not in OWN}
     rows = list(_rows(path, found.get("grid")))
     varied = [key for key in dict.fromkeys(key for row in rows for key in row) if _varies(key, rows)] or ["method"]
@@ -194,8 +207,8 @@ def read(path: Path, overrides: list[str] = ()) -> Grid:
     if twice := sorted({one for one in names if names.count(one) > 1}):
         raise InputError(f"{path}: `grid` has the cell {twice[0]!r} twice; remove one")
     _check(path, [*cells, *rest], known)
-    minutes, study = float(found.get("cell_minutes", 0.0)), str(found.get("study") or "")
-    return Grid(name, tuple(cells), search, threads, minutes, known, study)
+    compare_tokenizers([*cells, *rest], known, hub=False)
+    return Grid(name, tuple(cells), search, threads, float(minutes), known, study)
 
 
 def _rows(path: Path, grid: object) -> Iterable[dict]:
@@ -269,9 +282,39 @@ def _check(path: Path, cells: list[Cell], known: dict) -> None:
         seen.add(mark)
         try:
             subsets = notebooks.check_names(parameters, NOTEBOOKS, known)
-            task = str(parameters.get("task", known[NOTEBOOKS[0]]["task"]["default"]))
+            task = parameters.get("task", known[NOTEBOOKS[0]]["task"]["default"])
             notebooks.check_values(subsets, [task], known)
             for name in ("mentor", "student"):  # a hub model is checked when it is loaded
                 content(name, parameters.get(name, ""))
         except InputError as error:
             raise InputError(f"{path}, cell {cell.name}: {error}") from None
+
+
+def compare_tokenizers(cells: Iterable[Cell], known: dict, hub: bool) -> None:
+    """Raise InputError for the first cell whose student cannot use the soft labels of its mentor.
+
+    With `hub` False, models that are neither in a local folder nor in the hub's cache are left out, because a plan is
+    made offline too.
+    """
+    defaults = {name: known[notebook][name]["default"] for notebook, name in MODEL_OF.items()}
+    compared = set()
+    for cell in cells:
+        models = tuple((defaults | cell.parameters)[name] for name in MODEL_OF.values())
+        if cell.method == MENTOR or models in compared or not needs_mentors_soft_labels([cell.method]):
+            continue
+        compared.add(models)
+        if hub or all(map(_at_hand, models)):
+            try:
+                check_tokenizers(*models)
+            except InputError as error:
+                raise InputError(f"cell {cell.name}: {error}") from None
+
+
+def _at_hand(model: str) -> bool:
+    """Whether a model is on this machine: a local folder, or a hub model in the cache."""
+    files = ("config.json", "tokenizer_config.json")
+    with contextlib.suppress(ValueError):  # no name that the hub would accept
+        return Path(loading.model_path(model)).expanduser().is_dir() or all(
+            isinstance(try_to_load_from_cache(model, file), str) for file in files
+        )
+    return False

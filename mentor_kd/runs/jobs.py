@@ -4,29 +4,44 @@ import contextlib
 import ctypes
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
 import yaml
 
-from ..files import PACKAGE, ROOT, official_root, read_json, read_text, reports_root, sha256, write_text
+from ..files import PACKAGE, ROOT, official_root, read_record, read_text, reports_root, sha256, write_text
+from ..manifests import ASIDE
+from ..progress import NEWS
 from . import notebooks
 from .notebooks import CHART, LENS, STUDENTS
 
-MADE = {
-    "01_collect_rationales": "collected/manifest.json",
-    "02_train_mentor": "mentor/manifest.json",
-    "03_augment_rationales": "augmented/manifest.json",
-    "04_inspect_and_filter": "rationales.jsonl",
-    STUDENTS: "students/*/manifest.json",
-    LENS: "figures/soft_labels.csv",
-    CHART: "accuracy.csv",
+MADE = {  # patterns of the files that each notebook leaves
+    "01_collect_rationales": ("collected/*", "params.yaml", "annotation/*", "figures/teacher_*", "figures/policies.*"),
+    "02_train_mentor": ("mentor/*", "figures/mentor_*"),
+    "03_augment_rationales": (
+        *("augmented/*", "augmented/*/*", "augmenter/*", "mentor/*/*"),
+        *("figures/agreement.*", "figures/coverage.*"),
+    ),
+    "04_inspect_and_filter": (
+        *("rationales.jsonl", "filters.yaml", "filter_counts.csv", "manifest.json"),
+        *("figures/lengths.*", "figures/filters.*"),
+    ),
+    STUDENTS: ("students/*-seed*/*", "soft_labels/*/*", "self-mentor/**/*", "learning_curves.*"),
+    LENS: ("figures/soft_labels.*",),
+    CHART: ("accuracy.csv",),
 }
+FULL = 1 << 20  # bytes: with less free space, a disk is called full
+
+# Has a kernel spec "python3" whose "python" jupyter_client replaces by the interpreter of this process. First in the
+# search path, so that a run never takes the python3 kernel of another environment.
+KERNEL = Path(__file__).with_name("jupyter")
 
 
 @dataclass(frozen=True)
@@ -44,13 +59,30 @@ def unfinished(job: Job) -> bool:
     manifest = job.folder / "collected" / "manifest.json"
     if not job.notebook.startswith("01") or not manifest.exists():
         return False
-    return bool(read_json(manifest).get("annotation", {}).get("open", 0))
+    annotation = read_record(manifest).get("annotation", {})
+    return isinstance(annotation, dict) and bool(annotation.get("open", 0))
 
 
-def made(job: Job) -> dict[str, str]:
-    """Hashes of the files that a notebook leaves for the next ones (its manifests or table), by relative path."""
-    found = sorted(job.folder.glob(MADE[job.notebook]))
-    return {path.relative_to(job.folder).as_posix(): sha256(path) for path in found}
+def made(job: Job, *before: str) -> dict[str, str]:
+    """Hashes of all files that a notebook leaves, with its pages, and those before it, by path within the folder."""
+    patterns = [pattern for name in (job.notebook, *before) for pattern in MADE[name]]
+    patterns += [f"notebooks/{job.notebook}.ipynb", f"notebooks/{job.notebook}.yaml", page(job)]
+    found = {path.relative_to(job.folder): path for pattern in patterns for path in job.folder.glob(pattern)}
+    return {
+        inner.as_posix(): sha256(path)
+        for inner, path in sorted(found.items())
+        if path.is_file() and path.suffix != ASIDE and not any(part.startswith(".") for part in inner.parts)
+    }
+
+
+def page(job: Job) -> str:
+    """The executed notebook as a page, within the job's folder."""
+    return f"notebooks/{job.notebook}.html"
+
+
+def results(made: dict[str, str]) -> dict[str, str]:
+    """What later notebooks may read of the files that one leaves."""
+    return {name: value for name, value in made.items() if not name.startswith(("notebooks/", "figures/"))}
 
 
 def _said(path: Path) -> str:
@@ -89,6 +121,16 @@ def command(job: Job, cell_minutes: float = 0.0) -> list[str]:
     ]
 
 
+def news_file(job: Job) -> Path:
+    """Where the kernel writes the progress of the work at hand, see progress.py; removed when the notebook ends."""
+    return job.folder / "notebooks" / f".{job.notebook}.news.json"
+
+
+def forget(job: Job) -> None:
+    """Remove the news of a notebook that has ended."""
+    news_file(job).unlink(missing_ok=True)
+
+
 def start(job: Job, cell_minutes: float = 0.0, **environment: str) -> subprocess.Popen:
     """Start a notebook in a subprocess, with additional environment variables."""
     place = job.folder / "notebooks"
@@ -101,8 +143,11 @@ def start(job: Job, cell_minutes: float = 0.0, **environment: str) -> subprocess
         "MENTOR_KD_HOME": str(ROOT.resolve()),
         "MENTOR_KD_REPORTS": str(reports_root().resolve()),  # absolute: notebooks run in their own folder
         "MENTOR_KD_OFFICIAL_DATA": str(official_root().resolve()),
+        "JUPYTER_PATH": os.pathsep.join([str(KERNEL), *filter(None, [os.environ.get("JUPYTER_PATH")])]),
+        NEWS: str(news_file(job).resolve()),
         **environment,
     }
+    forget(job)
     with (place / f"{job.notebook}.log").open("w") as stream:
         return subprocess.Popen(
             command(job, cell_minutes),
@@ -138,15 +183,25 @@ def why_failed(job: Job, code: int, cell_minutes: float = 0.0) -> str:
     why = _said(place / f"{job.notebook}.ipynb") or " ".join(tail)
     if "Timeout" in " ".join(tail) or "TimeoutError" in read_text(log)[-2000:]:
         why = f"timeout: a cell ran for more than {cell_minutes} minutes; {why}"
+    if shutil.disk_usage(job.folder).free < FULL:
+        why = f"the disk of {job.folder} is full; {why}"
     return f"{why} (exit {code}; log: {log})"
 
 
-def execute(job: Job, cell_minutes: float = 0.0) -> tuple[int, str]:
-    """Execute one notebook in a subprocess. Returns the exit code and, if it failed, the reason."""
+def execute(job: Job, cell_minutes: float = 0.0, look: Callable[[], None] = lambda: None) -> tuple[int, str]:
+    """Execute one notebook in a subprocess. Returns the exit code and, if it failed, the reason.
+
+    `look` is called twice a second while the notebook runs.
+    """
     process = start(job, cell_minutes)
     try:
-        code = process.wait()
+        while (code := process.poll()) is None:
+            look()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.5)
     except BaseException:
         stop([process])
         raise
+    finally:
+        forget(job)
     return code, why_failed(job, code, cell_minutes)

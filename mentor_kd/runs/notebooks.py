@@ -3,9 +3,10 @@
 import ast
 from pathlib import Path
 
-import yaml
-
+from ..checks import items_in, quotes_hint
+from ..data import sources
 from ..files import ROOT, InputError, read_yaml
+from ..parsing import parse_yaml
 from ..pipeline import parameters
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -14,9 +15,11 @@ STUDENTS = "06_distill_student"
 LENS = "05_look_inside_soft_labels"
 CHART = "07_chart_accuracy"
 OWN_KEYS = {"tasks": "list", "cell_minutes": "float"}  # keys of a run's YAML that are not notebook parameters
-FILES = ("data", "dev_file", "teacher", "augmenter", "prompt", "augmenter_prompt", "prices")  # a keyword or a file
+# a keyword or a file
+FILES = ("data", "data_test", "dev_file", "teacher", "augmenter", "prompt", "augmenter_prompt", "prices")
 MODELS = ("mentor", "student", "tokenizer")  # a name or a folder
-TYPES = {"str": str, "int": int, "float": (int, float), "bool": bool, "list": list}
+WITHOUT_EFFECT = ("report_to", "replace")  # parameters that do not change a result
+TYPES = {"str": str, "int": int, "float": (int, float), "bool": bool, "list": list, "dict": dict}
 
 
 def known_parameters(notebook: str) -> dict[str, dict]:
@@ -52,11 +55,11 @@ def check_names(found: dict, notebooks: tuple[str, ...], known: dict[str, dict] 
         kind = TYPES.get(types[name])
         wrong = isinstance(value, bool) and kind is not bool
         if kind is not None and (wrong or not isinstance(value, kind)):
-            hint = ""
+            hint = quotes_hint(value) if kind is str else ""
             if isinstance(value, str) and kind is list:
-                hint = f" (in YAML write a list as [{value}])"
+                hint = f" (in YAML write a list as [{', '.join(items_in(value))}], without quotes)"
             elif isinstance(value, str):
-                hint = " (in YAML write numbers like 1.0e-3, not 1e-3, and true or false without quotes)"
+                hint = " (in YAML write numbers, true and false without quotes)"
             raise InputError(
                 f"parameter {name!r} must be of type {types[name]}, got {value!r} of type {type(value).__name__}{hint}"
             )
@@ -81,10 +84,7 @@ def read_parameters(path: Path, overrides: list[str] = ()) -> dict:
         name, separator, value = override.partition("=")
         if not separator:
             raise InputError(f"-p {override}: must have the form name=value")
-        try:
-            found[name] = yaml.safe_load(value) if value else ""
-        except yaml.YAMLError:
-            raise InputError(f"-p {override}: {value!r} is not valid YAML") from None
+        found[name] = parse_yaml(value, f"-p {name}") if value else ""
     return found
 
 
@@ -92,4 +92,5 @@ def whole_paths(given: dict) -> dict:
     """Make relative paths absolute, because notebooks run in their own folder."""
     places = {name: Path(str(given[name])) for name in (*FILES, *MODELS) if given.get(name)}
     local = [name for name, place in places.items() if (place.is_file() if name in FILES else place.exists())]
+    local += [name for name in ("data", "data_test") if name in places and sources.is_folder(given[name])]
     return given | {name: str(places[name].resolve()) for name in local}

@@ -16,7 +16,7 @@ from ..checks import require_list, require_text
 from ..data.folder import missed
 from ..data.rationales import read_rationales
 from ..evaluation import published as paper
-from ..evaluation.metrics import accuracy, correctness, mean_over_seeds, read_predictions
+from ..evaluation.metrics import accuracy, correctness, over_seeds, read_predictions
 from ..files import ROOT, InputError
 from ..filtering import summaries
 from . import grids, sweeps
@@ -300,16 +300,15 @@ def mirror(task: str, tasks: Iterable[str]) -> str:
 
 
 def means(frame: pandas.DataFrame) -> pandas.DataFrame:
-    """Mean of each point over seeds with a 95% interval cut at 0 and 100: t over seeds, or the row's own for one seed.
+    """Mean of each point over seeds with a 95% interval, cut at 0 and 100, as `metrics.over_seeds` gives it.
 
     Columns: POINT, seeds, n, accuracy, low, high, interval, protocol, rationales, steps.
     """
     lines = []
     for key, group in frame.groupby(POINT, sort=False, dropna=False):
-        mean, first = mean_over_seeds(group["accuracy"]), group.iloc[0]
-        ends = (mean.low, mean.high) if mean.n > 1 else (first["low"], first["high"])
-        low, high = (end if math.isnan(end) else min(100.0, max(0.0, end)) for end in ends)
-        kind = "t over seeds" if mean.n > 1 else "t over questions" if first["what"] == WRITTEN else "Wilson"
+        (mean, kind), first = over_seeds(group), group.iloc[0]
+        low, high = (end if math.isnan(end) else min(100.0, max(0.0, end)) for end in (mean.low, mean.high))
+        kind = "t over questions" if first["what"] == WRITTEN else kind
         costs = [group["rationales"].mean(), group["steps"].mean()]
         lines.append([*key, mean.n, first["n"], mean.value, low, high, kind, first["protocol"], *costs])
     names = [*POINT, "seeds", "n", "accuracy", "low", "high", "interval", "protocol", "rationales", "steps"]

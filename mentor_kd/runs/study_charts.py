@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from ..report.figures import (
-    COLOURS,
     DASHES,
     GREY,
     INK,
@@ -21,11 +20,13 @@ from ..report.figures import (
     MARKERS,
     PAPER_MARK,
     Chart,
+    method_colour,
     name_rows,
     new_figure,
     require_columns,
     span,
 )
+from .grids import MENTOR
 from .studies import COLUMNS, OURS, PAPER, TEST, WRITTEN, means, mirror
 
 TINT = "#F4F1EA"  # background of the paper's panels
@@ -60,7 +61,7 @@ def study_chart(frame: pandas.DataFrame, title: str, axis: str = "", note: str =
         if axis:
             panel.set_xlabel(axis if part.iloc[0]["whose"] == OURS or not isinstance(part.iloc[0]["at"], str) else "")
     if axis:
-        shown = {series: axes[0].plot([], [], **_style(k), label=series)[0] for series, k in names.items()}
+        shown = {series: axes[0].plot([], [], **_style(series, k), label=series)[0] for series, k in names.items()}
         under = (0.005, 1 - 0.27 / figure.get_figheight())
         style = {"frameon": False, "fontsize": 8.5, "columnspacing": 1.2, "borderaxespad": 0}
         ncols = math.ceil(len(names) / lines)
@@ -93,8 +94,9 @@ def _title(panel: Axes, first: pandas.Series, several: bool) -> None:
         panel.set_facecolor(TINT)
 
 
-def _style(k: int) -> dict:
-    look = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)], "markersize": 5}
+def _style(series: str, k: int) -> dict:
+    colour = method_colour(MENTOR if series == "the mentor itself" else series, k)
+    look = {"color": colour, "marker": MARKERS[k % len(MARKERS)], "markersize": 5}
     return look | {"linestyle": DASHES[k % len(DASHES)], "linewidth": 1.5}
 
 
@@ -108,7 +110,7 @@ def _curves(panel: Axes, part: pandas.DataFrame, names: dict[str, int]) -> None:
     middle = (max(where.values()) + min(where.values())) / 2 if where else 0.0
     here = [series for series in names if series in set(points["series"])]
     for series, rows in points.groupby("series", sort=False):
-        style, shift = _style(names[series]), 0.012 * span * (here.index(series) - (len(here) - 1) / 2)
+        style, shift = _style(series, names[series]), 0.012 * span * (here.index(series) - (len(here) - 1) / 2)
         if (rows["at"] == "").all():
             _level(panel, rows.iloc[0], style)
             continue
@@ -164,7 +166,7 @@ def _rows(panel: Axes, part: pandas.DataFrame, names: dict[str, int]) -> None:
     points = means(part.sort_values("series", key=lambda column: column.map(names), kind="stable"))
     name_rows(panel, list(points["series"]))
     for place, row in enumerate(points.itertuples()):
-        style = _style(names[row.series])
+        style = _style(row.series, names[row.series])
         if not math.isnan(row.low):
             panel.plot(
                 [row.low, row.high], [place] * 2, color=style["color"], linewidth=2.2, alpha=0.5, solid_capstyle="butt"

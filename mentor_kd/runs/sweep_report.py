@@ -9,16 +9,21 @@ from pathlib import Path
 import pandas
 from rich.console import Console, Group
 from rich.live import Live
+from rich.spinner import Spinner
 from rich.table import Table
+from rich.text import Text
 
+from ..data.spreadsheet import csv_text
 from ..evaluation import published as paper
-from ..evaluation.metrics import accuracy_table, mean_over_seeds, read_predictions
-from ..files import InputError, read_json, write_text
+from ..evaluation.metrics import accuracy_table, over_seeds, read_predictions
+from ..files import InputError, read_record, write_text
 from ..models.shapes import GPUS
-from ..progress import duration
+from ..progress import duration, visible
 from ..report import run_report
-from . import estimates, notebooks, sweeps
+from . import estimates, follow, notebooks, sweep_page, sweeps
 from .grids import MENTOR, Cell, Grid, Stage
+from .studies import get_study
+from .sweeps import folder_of
 
 ALIKE = ("cell", "seed", "n", "correct", "accuracy", "low", "high", "dev accuracy", "chosen step", "folder", "steps")
 
@@ -112,7 +117,7 @@ def show_plan(grid: Grid, cells: list[Cell], gpu: str, console: Console) -> None
 
 def view(grid: Grid, state: sweeps.State) -> Group:
     """The progress of a sweep as tables: stage counts by kind, and the running stages."""
-    table = Table(title=f"sweep {grid.name}", title_justify="left")
+    table = Table(title=_done(grid, state), title_justify="left")
     for name in ("stage", "done", "running", "failed", "waiting"):
         table.add_column(name, justify="left" if name == "stage" else "right")
     counts: dict[str, Counter] = {}
@@ -122,28 +127,49 @@ def view(grid: Grid, state: sweeps.State) -> Group:
     for kind, count in counts.items():
         table.add_row(kind, *(str(count[name] or "") for name in ("done", "running", "failed", "waiting")))
     work = Table(title="running now", title_justify="left")
-    for name in ("folder", "task", "stage", "model", "time"):
+    for name in ("task", "stage", "seed", "model", "work", "time"):
         work.add_column(name)
-    for key, one in state.running.items():
-        own = one.stage.parameters
-        model = Path(str(own.get("student" if one.stage.notebook == notebooks.STUDENTS else "mentor", ""))).name
-        work.add_row(key, own["task"], estimates.kind(one.stage), model, duration(time.time() - one.started))
-    left = state.seconds_left()
-    note = f"about {duration(left)} left" if left else ""
-    return Group(table, work, note) if state.running else Group(table, note)
+    for one in state.running.values():
+        own, student = one.stage.parameters, one.stage.notebook == notebooks.STUDENTS
+        model = Path(str(own.get("student" if student else "mentor", ""))).name
+        found, spent = follow.news(sweeps.job(grid, one.stage)), duration(time.time() - one.started)
+        doing = follow.sentence(found.text, follow.about(found.left))
+        seed = str(own["seeds"][0]) if student else ""
+        work.add_row(own["task"], estimates.kind(one.stage), seed, model, Text(visible(doing, keep="")), spent)
+    return Group(table, work) if state.running else Group(table)
+
+
+def _done(grid: Grid, state: sweeps.State) -> str:
+    """How much of a sweep is done, and the time left if it is known."""
+    done = f"sweep {grid.name}: {len(state.done)} of {len(state.wanted)} stages done"
+    return follow.sentence(done, follow.about(state.seconds_left()))
+
+
+def log_line(grid: Grid, state: sweeps.State) -> str:
+    """The progress of a sweep as one line: stages done, time left, and the work of each running stage."""
+    running = []
+    for one in state.running.values():
+        found = follow.news(sweeps.job(grid, one.stage))
+        running.append(f"{estimates.title(one.stage)}: {follow.sentence(found.text, follow.about(found.left))}")
+    return "; ".join([_done(grid, state), *running])
 
 
 def run(grid: Grid, cells: list[Cell], workers: int, memory: float, gpu: str, console: Console) -> sweeps.State:
-    """Run a sweep and show its progress: a live table in a terminal, otherwise lines."""
+    """Run a sweep and show its progress: a live table in a terminal, otherwise a line every half minute."""
     if not console.is_terminal:
-        return sweeps.run(grid, cells, workers, memory, gpu, say=lambda line: print(line, flush=True))
-    with Live(console=console, refresh_per_second=2, transient=True) as live:
-        show = functools.partial(_update, grid, live)
-        return sweeps.run(grid, cells, workers, memory, gpu, show, lambda line: None)
+        with follow.Line(console) as line:
 
+            def tell(state: sweeps.State) -> None:
+                line.show(log_line(grid, state) if state.running else "")
 
-def _update(grid: Grid, live: Live, state: sweeps.State) -> None:
-    live.update(view(grid, state))
+            return sweeps.run(grid, cells, workers, memory, gpu, tell, line.say)
+    spinner = Spinner("dots")
+    with Live(console=console, refresh_per_second=4, transient=True) as live:
+
+        def update(state: sweeps.State) -> None:
+            live.update(Group(view(grid, state), spinner))
+
+        return sweeps.run(grid, cells, workers, memory, gpu, update, lambda line: print(visible(line)))
 
 
 # Results
@@ -195,41 +221,70 @@ def published(task: str, model: str, method: str) -> float | None:
 
 
 def summary(frame: pandas.DataFrame) -> pandas.DataFrame:
-    """Results averaged over seeds: seeds, n, mean accuracy, 95% interval (t over seeds, or Wilson for one seed)."""
+    """Results averaged over seeds: seeds, n, mean accuracy, its 95% interval and the kind (`metrics.over_seeds`)."""
     same = [name for name in frame.columns if name not in ALIKE and name != "rationales"]
     lines = []
     for key, group in frame.groupby(same, sort=False, dropna=False):
-        mean, first = mean_over_seeds(group["accuracy"]), group.iloc[0]
-        low, high = (mean.low, mean.high) if mean.n > 1 else (first["low"], first["high"])
-        lines.append([*key, mean.n, first["n"], mean.value, low, high])
-    return pandas.DataFrame(lines, columns=[*same, "seeds", "n", "accuracy", "low", "high"])
+        mean, kind = over_seeds(group)
+        lines.append([*key, mean.n, group.iloc[0]["n"], mean.value, mean.low, mean.high, kind])
+    return pandas.DataFrame(lines, columns=[*same, "seeds", "n", "accuracy", "low", "high", "interval"])
 
 
 def costs(grid: Grid) -> pandas.DataFrame:
     """Cost of every stage that was run. Columns: folder, notebook, state, seconds, code (hash of the package)."""
     lines = []
     for path in sorted(sweeps.folder_of(grid).glob("*/status.json")):
-        found = read_json(path)
+        found = read_record(path)
         lines.append([path.parent.name, *(found.get(name) for name in ("notebook", "state", "seconds", "code"))])
     return pandas.DataFrame(lines, columns=["folder", "notebook", "state", "seconds", "code"])
 
 
+def left_out(grid: Grid) -> list[str]:
+    """A sentence about each file of a finished stage that is missing or was changed, and whose cell is left out."""
+    found = []
+    for cell in grid.cells:
+        final = sweeps.leaves(grid, cell, lambda stage: sweeps.dev_accuracy(grid, stage))[1]
+        for stage in final.chain() if final else ():
+            folder = f"{stage.key}/{stage.parameters['task']}"
+            for name, what in sweeps.changed(grid, stage).items():
+                found.append(f"{cell.name} is left out: {folder}/{name} is {what} since it was written; run it again")
+    return found
+
+
 def write(grid: Grid) -> Path:
-    """Write results.csv, summary.csv, costs.csv and a report per model size. Returns the sweep's folder."""
+    """Write results.csv, summary.csv, costs.csv, a report per model size and index.html. Returns the sweep's folder."""
     folder, frame = sweeps.folder_of(grid), results(grid)
     if frame.empty:
         raise InputError(f"{folder}: no cell is done yet")
-    write_text(folder / "results.csv", frame.to_csv(index=False))
-    write_text(folder / "summary.csv", summary(frame).to_csv(index=False))
-    write_text(folder / "costs.csv", costs(grid).to_csv(index=False))
-    for run_folder in gather(grid):
-        run_report.write(run_folder)
+    for name, table in (("results", frame), ("summary", summary(frame)), ("costs", costs(grid))):
+        write_text(folder / f"{name}.csv", csv_text(table))
+    given = cell_parameters(grid)
+    for run_folder, names in gather(grid).items():
+        title = f"Sweep {grid.name}, {run_folder.name}"
+        run_report.write(run_folder, title, given[given["cell"].isin(names)])
+    write_page(grid)
     return folder
 
 
-def gather(grid: Grid) -> list[Path]:
-    """Link the cells into one run per model size, charts/<size>/<task>/, for notebook 07 and `report`. Returns them."""
-    made = {}
+def write_page(grid: Grid) -> Path:
+    """Write the sweep's index.html, with the findings of its study if they are there. Returns its path."""
+    frame = results(grid)
+    title = f"Sweep {grid.name}" + (f": {get_study(grid).title}" if grid.study else "")
+    return sweep_page.write(folder_of(grid), title, summary(frame), frame, cell_parameters(grid))
+
+
+def cell_parameters(grid: Grid) -> pandas.DataFrame:
+    """The parameters of every finished cell, those that the search chose included: one row per cell."""
+    lines = [{"cell": cell.name, **stage.every, **parameters} for cell, stage, parameters in sweeps.finished(grid)]
+    return pandas.DataFrame(lines).drop(columns=["methods", "seeds", "run"], errors="ignore")
+
+
+def gather(grid: Grid) -> dict[Path, list[str]]:
+    """Link the cells into one run per model size, charts/<size>/<task>/, for notebook 07 and `report`.
+
+    Returns the folder of each such run, with the names of its cells.
+    """
+    made: dict[Path, list[str]] = {}
     for cell, stage, parameters in sweeps.finished(grid):
         if cell.method == MENTOR:
             continue
@@ -243,10 +298,10 @@ def gather(grid: Grid) -> list[Path]:
         for name in [*links, "rationales.jsonl", "filters.yaml", "filter_counts.csv"]:
             if (place / name).exists():
                 _link(here / name, place / name)
-        made[folder] = folder
+        made.setdefault(folder, []).append(cell.name)
         if not (folder / "params.yaml").is_symlink():
             _link(folder / "params.yaml", place.parent / "params.yaml")
-    return list(made)
+    return made
 
 
 def _link(path: Path, to: Path) -> None:
@@ -260,17 +315,19 @@ def _link(path: Path, to: Path) -> None:
 def show_results(grid: Grid, console: Console) -> None:
     """Print the summary as a table next to the paper's numbers."""
     found = summary(results(grid))
-    hidden = ("protocol", "seeds", "n", "accuracy", "low", "high", "paper")
+    hidden = ("protocol", "seeds", "n", "accuracy", "low", "high", "interval", "paper")
     names = [name for name in found.columns if name not in hidden and found[name].nunique(dropna=False) > 1]
     table = Table(title=f"{grid.name}: test accuracy (95% interval)", title_justify="left")
     for name in [*names, "accuracy", "interval", "seeds", "questions", "paper"]:
         table.add_column(name, justify="left" if name in ("task", "method", "student", "mentor") else "right")
     for row in found.to_dict("records"):
         values = ["" if pandas.isna(row[name]) else Path(str(row[name])).name for name in names]
-        interval = f"{max(0, row['low']):.1f} to {min(100, row['high']):.1f}"
+        interval = f"{row['low']:.1f} to {row['high']:.1f}"
         beside = "" if pandas.isna(row["paper"]) else f"{row['paper']:.2f}"
         table.add_row(*values, f"{row['accuracy']:.1f}", interval, str(row["seeds"]), str(row["n"]), beside)
     console.print(table)
+    for note in left_out(grid):
+        console.print(f"Caution: {note}")
     codes = costs(grid)["code"].dropna().nunique()
     if codes > 1:
         console.print(f"Note: the stages were run with {codes} versions of the code; see costs.csv.")

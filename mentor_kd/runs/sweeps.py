@@ -9,8 +9,6 @@ it, so several machines with a shared folder can work on one sweep.
 """
 
 import contextlib
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -21,20 +19,23 @@ import filelock
 import torch
 import yaml
 
-from .. import progress
+from .. import disk, progress
 from ..data.folder import task_folder
-from ..files import InputError, read_json, read_text, reports_root, write_json, write_text
+from ..files import InputError, read_record, read_text, reports_root, write_text
 from ..models.shapes import GPUS
 from ..provenance import code_hash
-from . import jobs, notebook_html, notebooks, stages
-from .estimates import NOTEBOOK_SECONDS, Estimate, estimate, kind
-from .grids import MENTOR, MENTORS, Cell, Grid, Stage
+from ..training import tracking
+from . import jobs, notebook_html, notebooks, stage_files, stages
+from .devices import devices, with_room
+from .estimates import NOTEBOOK_SECONDS, Estimate, estimate, title
+from .follow import about, seconds_left, sentence
+from .grids import MENTOR, MENTORS, Cell, Grid, Stage, compare_tokenizers
+from .stage_files import pass_on, share
 
 TRIES = 3
 NOT_WHOLE = "some requested rationales are missing; run again to request them"
 # Errors of a start that a retry can fix: two kernels took the same port, or the machine was too busy for one to answer
 UNLUCKY = ("Address already in use", "Kernel died before replying", "Kernel didn't respond in")
-OWN_WORK = ("notebooks", "figures", "students", "soft_labels")  # not passed on to the next stage
 
 
 @dataclass
@@ -66,12 +67,11 @@ class State:
     workers: int = 1
 
     def seconds_left(self) -> float | None:
-        """Estimated time left, scaled by actual over estimated time so far; None before the first result."""
-        estimated, taken = (sum(values) for values in zip(*self.spent, strict=True)) if self.spent else (0, 0)
-        if not estimated:
-            return None
+        """Estimated time left, scaled by actual over estimated time so far; None if a stage cannot be estimated."""
         left = [key for key in self.wanted if key not in self.done and key not in self.failed]
-        return sum(self.estimates[key].seconds for key in left) * taken / estimated / self.workers
+        rest = seconds_left([self.estimates[key].seconds for key in left], self.spent)
+        gone = sum(time.time() - one.started for one in self.running.values())
+        return None if rest is None else max(0.0, rest - gone) / self.workers
 
 
 def folder_of(grid: Grid) -> Path:
@@ -87,18 +87,21 @@ def job(grid: Grid, stage: Stage) -> jobs.Job:
 
 
 def is_done(grid: Grid, stage: Stage) -> bool:
-    """Whether the stage succeeded and its results still exist unchanged."""
-    one = job(grid, stage)
-    status = one.folder.parent / "status.json"
-    known = read_json(status) if status.exists() else {}
-    return known.get("state") == "ok" and jobs.made(one) == known.get("made") != {}
+    """Whether the stage succeeded, its files are unchanged, and what it was given is what the stage before it has."""
+    return stage_files.succeeded(job(grid, stage).folder) and not changed(grid, stage)
+
+
+def changed(grid: Grid, stage: Stage) -> dict[str, str]:
+    """The files of a finished stage that are missing, changed, or replaced where it got them: name -> what."""
+    before = [job(grid, one).folder for one in stage.chain() if one is not stage]
+    return stage_files.changed(job(grid, stage).folder, before)
 
 
 def trained(grid: Grid, stage: Stage) -> dict:
     """The manifest of the model that a stage trained."""
     place = job(grid, stage).folder
     name = MENTOR if stage.notebook == MENTORS else f"students/{stage.parameters['methods'][0]}-seed*"
-    return read_json(next(place.glob(f"{name}/manifest.json")))
+    return read_record(next(place.glob(f"{name}/manifest.json")))
 
 
 def dev_accuracy(grid: Grid, stage: Stage) -> float | None:
@@ -125,37 +128,13 @@ def prepare(grid: Grid, stage: Stage) -> None:
     write_text(one.folder.parent / "params.yaml", yaml.safe_dump(stage.every, sort_keys=False))
     if stage.before is None:
         return
-    source = job(grid, stage.before).folder
-    for path in sorted(source.rglob("*")):
-        inner = path.relative_to(source)
-        target = one.folder / inner
-        if inner.parts[0] in OWN_WORK or path.is_dir() or target.exists() or path.name.startswith("."):
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".safetensors":  # large, and never modified: link instead of copy
-            with contextlib.suppress(OSError):
-                os.link(path, target)
-                continue
-        part = target.with_name(f".{target.name}.part")
-        shutil.copy2(path, part)
-        part.replace(target)
+    pass_on(job(grid, stage.before).folder, one.folder)
     if stage.notebook == notebooks.STUDENTS:
         mentor = next(part for part in stage.chain() if part.notebook == MENTORS)
         shared = job(grid, mentor).folder / "soft_labels"
-        shared.mkdir(exist_ok=True)
-        if not (one.folder / "soft_labels").is_symlink():
-            (one.folder / "soft_labels").symlink_to(os.path.relpath(shared, one.folder))
-
-
-def devices(memory: float = 0.0) -> list[tuple[dict, float]]:
-    """Devices for stages: the environment variables that select each GPU (or none: the CPU), and its memory in GB."""
-    if not torch.cuda.is_available():
-        every = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
-        return [({}, memory or 0.8 * every)]
-    names = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    names = names if names != [""] else [str(i) for i in range(torch.cuda.device_count())]
-    sizes = [torch.cuda.get_device_properties(i).total_memory / 1e9 for i in range(len(names))]
-    return [({"CUDA_VISIBLE_DEVICES": n}, memory or 0.95 * gb) for n, gb in zip(names, sizes, strict=True)]
+        share(one.folder / "soft_labels", shared)
+    if stage.parameters.get("report_to"):
+        share(one.folder.parent / tracking.FOLDER, folder_of(grid) / tracking.FOLDER)
 
 
 def run(
@@ -172,7 +151,9 @@ def run(
     A failed stage stops only the stages that depend on it. `show` is called with the state several times a second. On
     KeyboardInterrupt, running stages save their checkpoints before it is raised again.
     """
+    compare_tokenizers(cells, grid.known, hub=True)
     places = devices(memory)
+    stage_files.discard_damaged_soft_labels(folder_of(grid))
     state = State(workers=max(1, workers))
     look = 0.0
     try:
@@ -186,7 +167,8 @@ def run(
             for stage in list(ready):
                 if len(state.running) >= state.workers:
                     break
-                if (device := _room(state.estimates[stage.key].memory, state, places)) is not None:
+                used = [(one.device, one.memory) for one in state.running.values()]
+                if (device := with_room(state.estimates[stage.key].memory, used, places)) is not None:
                     ready.remove(stage)
                     _begin(grid, stage, device, places, state, say)
             show(state)
@@ -196,6 +178,7 @@ def run(
     except BaseException:
         jobs.stop([one.process for one in state.running.values()])
         for one in state.running.values():
+            jobs.forget(job(grid, one.stage))
             _note(grid, one.stage, state="stopped", seconds=round(time.time() - one.started, 1))
         raise
     finally:
@@ -212,6 +195,7 @@ def run_here(grid: Grid, cells: list[Cell]) -> State:
     torch.set_num_threads(grid.threads)  # as in the subprocesses of `run`: rounding depends on it
     try:
         with progress.Progress(f"study {grid.name}", 0, "stages") as shown:
+            stage_files.discard_damaged_soft_labels(folder_of(grid))
             while ready := _ready(grid, cells, state, "cpu"):
                 shown.total = len(state.wanted)
                 shown.skip(len(state.done) - shown.done)
@@ -223,7 +207,7 @@ def run_here(grid: Grid, cells: list[Cell]) -> State:
                         _perform(grid, stage)
                     finally:
                         lock.release()
-                    shown.advance(1, f"{stage.parameters['task']}, {kind(stage)}")
+                    shown.advance(1, title(stage))
                     state.done.add(stage.key)
             shown.total = len(state.wanted)
             shown.skip(len(state.done) - shown.done)
@@ -236,8 +220,8 @@ def _perform(grid: Grid, stage: Stage) -> None:
     """Run a stage in this process and record how it ended; its output goes to its log."""
     one, started = job(grid, stage), time.monotonic()
     log = one.folder / "notebooks" / f"{stage.notebook}.log"
-    log.parent.mkdir(exist_ok=True)
     try:
+        log.parent.mkdir(exist_ok=True)
         with log.open("w") as stream, contextlib.redirect_stdout(stream), progress.quiet():
             stages.perform(stage.notebook, one.parameters, one.folder)
         if jobs.unfinished(one):
@@ -247,7 +231,7 @@ def _perform(grid: Grid, stage: Stage) -> None:
         why = f"{type(error).__name__}: {error}"
         _note(grid, stage, state=state, seconds=round(time.monotonic() - started, 1), why=why)
         raise
-    _note(grid, stage, state="ok", seconds=round(time.monotonic() - started, 1), made=jobs.made(one))
+    _note(grid, stage, state="ok", seconds=round(time.monotonic() - started, 1), made=stage_files.made(one, stage))
 
 
 def _ready(grid: Grid, cells: list[Cell], state: State, gpu: str) -> list[Stage]:
@@ -271,6 +255,7 @@ def _ready(grid: Grid, cells: list[Cell], state: State, gpu: str) -> list[Stage]
                 if stage.key not in state.wanted:
                     state.wanted[stage.key] = stage
                     state.estimates[stage.key] = _estimate(stage, gpu)
+            for stage in leaf.chain():
                 if done(stage):
                     continue
                 if stage.key not in state.running and stage.key not in state.failed:
@@ -284,16 +269,6 @@ def _estimate(stage: Stage, gpu: str) -> Estimate:
         return estimate(stage, GPUS[gpu])
     except InputError:  # not available yet: the notebook loads or rejects it
         return Estimate(str(stage.parameters.get("student", "")), 0, 0, 0, 4.0, NOTEBOOK_SECONDS)
-
-
-def _room(memory: float, state: State, places: list[tuple[dict, float]]) -> int | None:
-    """The device with the most free memory if `memory` GB fit, else None. An idle device takes any stage."""
-    room = [gb for _, gb in places]
-    for one in state.running.values():
-        room[one.device] -= one.memory
-    best = max(range(len(places)), key=room.__getitem__)
-    idle = all(one.device != best for one in state.running.values())
-    return best if idle or memory <= room[best] else None
 
 
 def _claim(grid: Grid, stage: Stage, state: State) -> filelock.FileLock | None:
@@ -310,6 +285,9 @@ def _claim(grid: Grid, stage: Stage, state: State) -> filelock.FileLock | None:
     if is_done(grid, stage):
         lock.release()
         return None
+    disk.reserve(folder)
+    for name, what in changed(grid, stage).items():
+        print(f"{stage.key}: {name}: {what} since it was written; the stage is run again")
     prepare(grid, stage)
     _note(grid, stage, state="running", notebook=stage.notebook, started=round(time.time()), code=code_hash())
     return lock
@@ -328,17 +306,18 @@ def _begin(grid: Grid, stage: Stage, device: int, places: list, state: State, sa
     process = jobs.start(one, grid.cell_minutes, **environment)
     gb = state.estimates[stage.key].memory
     state.running[stage.key] = Running(stage, process, device, environment, gb, lock)
-    say(f"{one.key} ({stage.parameters['task']}) ...")
+    say(f"{title(stage)} ({one.key}) ...")
 
 
 def _end(grid: Grid, one: Running, state: State, say: Callable) -> None:
     """Record how a stage ended; one whose kernel did not start is retried."""
     del state.running[one.stage.key]
     this, seconds = job(grid, one.stage), round(time.time() - one.started, 1)
+    jobs.forget(this)
     why = jobs.why_failed(this, one.process.returncode, grid.cell_minutes)
     log = read_text(this.folder / "notebooks" / f"{this.notebook}.log")
     if why and one.tries < TRIES and any(words in log for words in UNLUCKY):
-        say(f"{this.key}: the kernel did not start; retrying")
+        say(f"{title(one.stage)} ({this.key}): the kernel did not start; retrying")
         process = jobs.start(this, grid.cell_minutes, **one.environment)
         state.running[one.stage.key] = replace(one, process=process, tries=one.tries + 1)
         return
@@ -347,19 +326,20 @@ def _end(grid: Grid, one: Running, state: State, say: Callable) -> None:
     if why:
         _note(grid, one.stage, state="failed", seconds=seconds, why=why)
         state.failed[one.stage.key] = why
-        say(f"{this.key}: failed: {why}")
+        say(f"{title(one.stage)} ({this.key}): failed: {why}")
     else:
         notebook_html.to_html(this.folder / "notebooks" / f"{this.notebook}.ipynb")
-        _note(grid, one.stage, state="ok", seconds=seconds, made=jobs.made(this))
+        _note(grid, one.stage, state="ok", seconds=seconds, made=stage_files.made(this, one.stage))
         state.spent.append((state.estimates[one.stage.key].seconds, seconds))
-        say(f"{this.key}: ok after {seconds:.0f} s")
+        if stage_files.succeeded(this.folder):
+            state.done.add(one.stage.key)
+        said = f"{title(one.stage)}: ok after {progress.duration(seconds)}"
+        say(sentence(said, f"{len(state.done)} of {len(state.wanted)} stages done", about(state.seconds_left())))
     one.lock.release()
 
 
 def _note(grid: Grid, stage: Stage, **facts: object) -> None:
-    path = job(grid, stage).folder.parent / "status.json"
-    before = read_json(path) if path.exists() and facts["state"] != "running" else {}
-    write_json(path, {**before, **facts})
+    stage_files.note(job(grid, stage).folder, **facts)
 
 
 def finished(grid: Grid) -> Iterator[tuple[Cell, Stage, dict]]:

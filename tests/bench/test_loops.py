@@ -10,12 +10,14 @@ from mentor_kd.bench.loops import BenchSettings, PaperLoop, compare, cost_of_dis
 from mentor_kd.files import InputError
 from mentor_kd.models import loading
 from mentor_kd.models.batches import Example
+from mentor_kd.models.generation import Sampling
 from mentor_kd.models.shapes import T5Shape
-from mentor_kd.pipeline import augment, ensure
+from mentor_kd.pipeline import augment
 from mentor_kd.pipeline import mentor as steps
 from mentor_kd.pipeline.collect import CollectSettings, collect
 from mentor_kd.report.figures import png
 from mentor_kd.training.losses import LossSettings
+from mentor_kd.training.settings import TrainSettings
 
 QUICK = BenchSettings(batch_size=2, steps=3, paper_steps=1, rounds=2)
 
@@ -144,8 +146,10 @@ def test_the_distillation_set_has_correct_rationales(tmp_path):
     collect(folder, "sandbox-letters", CollectSettings(train_questions=12, dev_questions=2, test_questions=2))
     rows = loops.distillation_set(folder, "sandbox")
     assert rows and all(row.correct and row.source == "teacher" for row in rows)
-    steps.train_mentor(folder, str(tiny.llama(tmp_path / "m")), ensure.SMOKE_TRAINING)
-    augment.augment(folder, ensure.SMOKE_SAMPLING)
+    steps.train_mentor(
+        folder, str(tiny.llama(tmp_path / "m")), TrainSettings(epochs=2, batch_size=16, learning_rate=3e-3)
+    )
+    augment.augment(folder, Sampling(n=3, temperature=0.7, top_k=50, max_new_tokens=80))
     assert len(loops.distillation_set(folder, "sandbox")) >= len(rows)
 
 

@@ -5,7 +5,7 @@ import sys
 
 import hostile
 import pytest
-from browser import needs_browser
+from browser import HEIGHT, THEMES, WIDTH, needs_browser, unreadable
 
 from mentor_kd.data.folder import task_folder
 from mentor_kd.filtering.verdicts import add_verdict, read_rows, read_verdicts
@@ -13,6 +13,17 @@ from mentor_kd.pipeline import ensure
 from mentor_kd.runs import notebook_html
 
 pytestmark = [needs_browser, pytest.mark.timeout(300)]
+
+
+BROKEN = """root => {  // words that are on two lines
+    const found = [], walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT), range = document.createRange();
+    while (walker.nextNode()) for (const match of walker.currentNode.textContent.matchAll(/[\\w]+/g)) {
+        range.setStart(walker.currentNode, match.index);
+        range.setEnd(walker.currentNode, match.index + match[0].length);
+        if (new Set([...range.getClientRects()].map(box => box.top)).size > 1) found.push(match[0]);
+    }
+    return found;
+}"""
 
 
 def rows(page):
@@ -28,13 +39,28 @@ def open_explorer(book, page):
     rows(page).first.wait_for()
 
 
-def test_notebook_04_filter_judge_reload_and_find_the_verdicts(lab, page):
+def test_notebook_04_filter_judge_reload_and_find_the_verdicts(lab, page, reports):
     folder = task_folder("smoke", "sandbox-letters")
     ensure.ensure(folder, "augmented")
     verdicts = folder / "verdicts.jsonl"
     book = lab.open(page, "04_inspect_and_filter")
     cells = book.cells()
     open_explorer(book, page)
+
+    # both themes, and a window so narrow that the list and the text are below each other
+    page.set_viewport_size({"width": 1000, "height": 1000})
+    for theme in THEMES:
+        book.theme(theme)
+        for tab in ("Filters", "People", "Read and judge"):
+            page.get_by_role("tab", name=tab).click()
+            assert unreadable(page, ".mkd-explorer") == [], theme
+        assert unreadable(page, ".jp-RenderedHTML table") == [], theme  # of the page, and the explorer's twin
+        page.locator(".mkd-explorer").screenshot(path=reports / f"explorer-{theme.split()[1]}.png")
+    table, text = page.locator(".mkd-table").bounding_box(), page.locator("td.mkd-text").first.bounding_box()
+    assert text["width"] > 400 and text["x"] + text["width"] <= table["x"] + table["width"]
+    assert page.locator(".mkd-explorer .mkd-one").evaluate(BROKEN) == []
+    page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
+    book.theme(THEMES[0])
 
     # facets and search, with counts
     page.locator('[data-facet="source/teacher"]').check()
@@ -69,8 +95,9 @@ def test_notebook_04_filter_judge_reload_and_find_the_verdicts(lab, page):
     page.keyboard.press("Enter")
     page.wait_for_function("document.activeElement.classList.contains('mkd-table')")
     page.wait_for_timeout(300)
-    assert "kept? dropped? no" in {row.note for row in read_rows(verdicts)}
+    noted = next(row for row in read_rows(verdicts) if row.note == "kept? dropped? no")
     before = read_verdicts(verdicts)
+    assert noted.id not in before  # a note is no verdict
 
     # the kernel dies, the page is loaded afresh
     book.restart_kernel()

@@ -3,7 +3,7 @@
 import re
 
 import nbformat
-from browser import needs_browser
+from browser import HEIGHT, THEMES, WIDTH, needs_browser, unreadable
 
 pytestmark = needs_browser
 
@@ -45,6 +45,18 @@ def test_the_lens_by_mouse_keys_and_sliders(lab, page, reports):
         "push on after",
     ]
     assert page.locator(".lens-strip").count() == 1
+
+    # both themes, and every column within a narrow window
+    page.set_viewport_size({"width": 1000, "height": HEIGHT})
+    for theme in THEMES:
+        book.theme(theme)
+        assert unreadable(page, ".lens") == [], theme
+        page.locator(".lens").screenshot(path=reports / f"lens-{theme.split()[1]}.png")
+    room = page.locator(".lens-bars").bounding_box()
+    for box in [one.bounding_box() for one in page.locator(".lens-column, .lens-number").all()]:
+        assert room["x"] <= box["x"] and box["x"] + box["width"] <= room["x"] + room["width"] + 1
+    page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
+    book.theme(THEMES[0])
 
     # a token by mouse, then by keys
     page.locator(".lens-token").nth(4).click()

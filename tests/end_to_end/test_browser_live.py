@@ -3,7 +3,7 @@
 import re
 
 import nbformat
-from browser import needs_browser
+from browser import THEMES, needs_browser, unreadable
 
 from mentor_kd.files import read_json, read_jsonl
 
@@ -43,7 +43,10 @@ def test_training_is_stopped_by_the_button_and_goes_on(lab, page, reports):
     page.wait_for_function("seen => !document.querySelector(`img[src='${seen}']`)", arg=seen)  # drawn afresh ...
     assert outputs(page) == shown == 3  # ... in the same place
     picture.scroll_into_view_if_needed()
-    page.screenshot(path=reports / "live.png")
+    for theme in reversed(THEMES):
+        book.theme(theme)
+        assert unreadable(page, ".jp-OutputArea-output") == [], theme  # the button, the time left, tables
+        page.screenshot(path=reports / f"live-{theme.split()[1]}.png")
 
     stop.focus()
     for key in "ddxb":  # in command mode: delete the cell, cut it, add another below

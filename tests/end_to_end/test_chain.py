@@ -35,7 +35,7 @@ def check(folder, task, protocol="sound"):
         rows = [one for _, one in read_jsonl(place / "predictions.jsonl")]
         verdict = "paper_correct" if protocol == "paper" else "correct"
         assert row.correct == sum(one[verdict] for one in rows) and row.n == len(rows)
-        assert "question" not in rows[0]
+        assert all(one["question"] for one in rows)
         assert (place / "model.safetensors").exists() and read_json(place / "model_card.json")["accuracy"]
     counts = pandas.read_csv(folder / task / "filter_counts.csv", index_col=0)
     assert (counts["total"] == counts.drop(columns="total").sum(axis=1)).all()
@@ -50,6 +50,7 @@ def check(folder, task, protocol="sound"):
 def test_the_notebooks_run_on_official_files(shape, task, protocol, tmp_path, monkeypatch, capsys):
     write_tree(tmp_path / "official")
     monkeypatch.setenv("MENTOR_KD_OFFICIAL_DATA", str(tmp_path / "official"))
+    monkeypatch.setenv("MENTOR_KD_OFFICIAL_CHANGED", "accept")
     model = str(shape(tmp_path / "model"))
     parameters = tmp_path / "few.yaml"
     parameters.write_text(

@@ -1,6 +1,7 @@
 """The command line: help texts, error messages, exit codes."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -120,6 +121,15 @@ def test_predict_answers_from_the_command_line_and_from_files(student, tmp_path,
 def test_predict_explains_invalid_input(student, arguments, words, capsys):
     assert main(["predict", str(student), *arguments]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_output_that_nobody_reads_ends_the_command_quietly(student, capsys, monkeypatch):
+    def unread(rows, path):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(predict, "write_answers", unread)  # as after `predict ... | head -1`
+    assert main(["predict", str(student), "What?"]) == 1
+    assert capsys.readouterr().err == ""
 
 
 def test_predict_needs_a_folder_of_this_project(tmp_path, capsys):

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from dataclasses import replace
 
 import pandas
 import pytest
@@ -14,6 +13,7 @@ from mentor_kd.files import ROOT
 from mentor_kd.filtering.confidence import confidences
 from mentor_kd.filtering.filters import FilterSettings, from_parameters
 from mentor_kd.pipeline import distill, ensure, filter
+from mentor_kd.training.settings import TrainSettings
 from mentor_kd.widgets.explorer.explorer import explore
 from mentor_kd.widgets.explorer.table import CODE
 
@@ -31,10 +31,10 @@ def kept(explorer) -> set[str]:
 
 
 def test_a_verdict_changes_what_the_student_learns_from_and_the_counts_say_so(folder):
-    once = replace(ensure.SMOKE_TRAINING, epochs=1)
+    once = TrainSettings(epochs=1, batch_size=16, learning_rate=3e-3)
     filter.filter_rationales(folder, FilterSettings())
     explorer = explore(folder)
-    before = distill.distill(folder, "vanilla-kd", ensure.SMOKE_MODEL, once)
+    before = distill.distill(folder, "vanilla-kd", "sandbox-small", once)
     assert set(before["inputs"]["data"]["rows"]) == kept(explorer)
 
     explorer.reading.facets.chosen = {"status": ["kept"], "source": ["teacher"]}
@@ -45,7 +45,7 @@ def test_a_verdict_changes_what_the_student_learns_from_and_the_counts_say_so(fo
     for _ in saved:
         explorer.reading.buttons["keep"].click()
 
-    after = distill.distill(folder, "vanilla-kd", ensure.SMOKE_MODEL, once)
+    after = distill.distill(folder, "vanilla-kd", "sandbox-small", once)
     assert set(after["inputs"]["data"]["rows"]) == set(before["inputs"]["data"]["rows"]) - {dropped} | set(saved)
     assert after["inputs"]["data"]["rows"] and set(after["inputs"]["data"]["rows"]) == kept(explorer)
     assert after["rationales"] == before["rationales"] + 1
@@ -56,7 +56,7 @@ def test_a_verdict_changes_what_the_student_learns_from_and_the_counts_say_so(fo
     explorer.reading.facets.chosen = {}
     for _ in range(3):
         explorer.reading.undo.click()
-    again = distill.distill(folder, "vanilla-kd", ensure.SMOKE_MODEL, once)
+    again = distill.distill(folder, "vanilla-kd", "sandbox-small", once)
     assert again["inputs"] == before["inputs"]
 
 

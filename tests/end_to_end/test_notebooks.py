@@ -1,4 +1,4 @@
-"""Each notebook runs alone from nothing, is committed clean, and its parameters are those of the smoke size."""
+"""Each notebook runs alone from nothing, is committed clean, and its parameters are those of the quick size."""
 
 import os
 import re
@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from mentor_kd.files import ROOT
-from mentor_kd.pipeline import ensure
+from mentor_kd.pipeline import sizes
 from mentor_kd.runs import notebooks
 
 BOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
@@ -86,27 +86,55 @@ def test_a_notebook_imports_the_package_in_one_or_two_lines(name):
     assert 1 <= len(lines) <= 2, lines
 
 
-def test_the_defaults_are_the_smoke_size_that_the_package_uses():
-    one = defaults("01_collect_rationales")
-    for key in ("train_questions", "dev_questions", "test_questions", "coverage", "error_rate", "rationales"):
-        assert one[key] == getattr(ensure.SMOKE_COLLECT, key), key
-    two, six = defaults("02_train_mentor"), defaults("06_distill_student")
-    assert two["mentor"] == six["student"] == ensure.SMOKE_MODEL
-    for key in ("epochs", "batch_size", "learning_rate"):
-        assert two[f"mentor_{key}"] == six[key] == getattr(ensure.SMOKE_TRAINING, key), key
-    assert six["soft_label_weight"] == ensure.SMOKE_TRAINING.loss.soft_label_weight
-    assert six["soft_label_temperature"] == ensure.SMOKE_TRAINING.loss.soft_label_temperature
-    three = defaults("03_augment_rationales")
-    assert three["samples"] == ensure.SMOKE_SAMPLING.n
-    for key in ("temperature", "top_k", "max_new_tokens"):
-        assert three[key] == getattr(ensure.SMOKE_SAMPLING, key), key
+def test_the_defaults_are_those_of_the_quick_size():
+    for name in BOOKS[:8]:
+        found = defaults(name)
+        assert {key: value for key, value in found.items() if key in sizes.QUICK} == {
+            key: value for key, value in sizes.QUICK.items() if key in found
+        }, name
+
+
+def outputs_of(name: str) -> str:
+    """The texts and tables that a reader of the committed notebook sees."""
+    parts = []
+    for cell in read(name).cells:
+        for output in cell.get("outputs", []):
+            parts.append(output.get("text", "") or "")
+            parts += [str(output.get("data", {}).get(kind, "")) for kind in ("text/plain", "text/markdown")]
+    return "\n".join(parts)
+
+
+def accuracies(name: str) -> dict[str, float]:
+    """Method -> accuracy in percent, from the committed tables of a notebook: rows such as `mentor-kd ... 73.6 ...`."""
+    found: dict[str, list[float]] = {}
+    for line in outputs_of(name).splitlines():
+        match = re.match(r"\s*(?:\d+\s+)?(?:sandbox-\w+\s+)?(mentor-kd|vanilla-kd|mentor)\s", line)
+        numbers = re.findall(r"(?<![\w.])(\d{1,3}\.\d)(?![\w.])", line)
+        if match and numbers:
+            found.setdefault(match[1], []).append(float(numbers[0]))
+    return {method: max(values) for method, values in found.items()}
+
+
+def test_the_committed_notebooks_show_real_results():
+    mentor = re.search(r"(\d+\.\d)% of 300 test questions", outputs_of("02_train_mentor"))
+    assert mentor and float(mentor[1]) > 50
+    for name in ("06_distill_student", "07_chart_accuracy"):
+        found = accuracies(name)
+        assert found["mentor-kd"] > found["vanilla-kd"] > 0, name
+    for name in BOOKS[:8]:
+        assert not re.search(r"\b(\w{2,})(?: and \1){2,}", outputs_of(name)), f"{name}: a model that repeats a word"
+
+
+@pytest.mark.parametrize("name", BOOKS)
+def test_no_committed_notebook_is_large(name):
+    assert (ROOT / "notebooks" / f"{name}.ipynb").stat().st_size < 400_000
 
 
 @pytest.mark.parametrize("name", BOOKS)
 def test_a_notebook_runs_alone(name, tmp_path):
     """nbval, with a reports folder of its own: as on a clean checkout."""
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--nbval-lax", "--nbval-cell-timeout=120"]
-    environment = {**os.environ, "MENTOR_KD_REPORTS": str(tmp_path)}
+    environment = {**os.environ, "MENTOR_KD_REPORTS": str(tmp_path), sizes.SMOKE_VARIABLE: "1"}
     done = subprocess.run(
         [*command, f"{name}.ipynb"], cwd=ROOT / "notebooks", env=environment, capture_output=True, text=True
     )

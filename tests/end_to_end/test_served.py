@@ -19,7 +19,8 @@ from mentor_kd.__main__ import main
 from mentor_kd.data.rationales import read_rationales
 from mentor_kd.data.sandbox import make_questions
 from mentor_kd.data.tasks import TASKS
-from mentor_kd.files import DATA, finish, read_json, read_jsonl
+from mentor_kd.files import DATA, read_json, read_jsonl
+from mentor_kd.manifests import finish
 from mentor_kd.models import loading
 from mentor_kd.models.generation import Sampling
 from mentor_kd.pipeline.augment import augment
@@ -117,7 +118,7 @@ def test_500_questions_with_16_in_flight_and_a_server_that_dies_in_the_middle(se
 
 def test_zero_shot_cot_in_two_calls_by_both_routes(served, tmp_path):
     questions = make_questions(TASK.name, 12, seed=6, split="train")
-    ask = AskSettings(model=served.model, rationales=2, max_tokens=8)
+    ask = AskSettings(model=served.model, rationales=2, max_tokens=8, conclude_tokens=8)
     for route in ("chat", "completions"):
         rows, facts = annotated(
             tmp_path / route, TASK, questions, [], "endpoint", ask, EndpointSettings(served.url, route)

@@ -40,6 +40,7 @@ def installed(tmp_path_factory):
     """The bin folder of an environment with the wheel; it borrows all other packages from this one."""
     place = tmp_path_factory.mktemp("wheel")
     shutil.copytree(ROOT, place / "source", ignore=shutil.ignore_patterns(*LEFT_OUT))
+    shutil.copytree(ROOT / "reports" / "sandbox", place / "source" / "reports" / "sandbox")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
     build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(place), str(place / "source")]
     done = subprocess.run(build, capture_output=True, text=True)
@@ -97,6 +98,7 @@ def test_start_copies_a_folder_to_work_in(installed, tmp_path):
     assert sorted(path.name for path in (mine / "notebooks").glob("*.ipynb")) == sorted(
         path.name for path in (ROOT / "notebooks").glob("*.ipynb")
     )
+    assert (mine / "reports" / "sandbox" / "table4" / "chart.csv").is_file()
     code = "import json, mentor_kd.files as f; print(json.dumps([str(f.ROOT), str(f.reports_root())]))"
     root, reports = json.loads(run(installed, mine / "notebooks", "python", "-c", code))
     assert (root, reports) == (str(mine), str(mine / "reports"))

@@ -1,6 +1,7 @@
 """A collection from an endpoint: splits, repeated requests, and the checks before a run starts."""
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,3 +114,22 @@ def test_annotate_writes_a_file_that_works_as_a_teacher(table, tmp_path, capsys)
 def test_an_invalid_teacher_is_rejected_before_a_run_starts(parameters, words):
     with pytest.raises(InputError, match=words):
         run.plan({"run": "x", "task": "sandbox-letters", **parameters})
+
+
+def test_replies_that_were_paid_for_are_never_asked_again(table, tmp_path):
+    with Server(right) as server:
+        folder, given = tmp_path / "sums", settings(table, server)
+        collect(folder, "sums", given)
+        asked, rows = server.asked.total(), teacher_rows(folder)
+        shutil.rmtree(folder / "collected")
+        collect(folder, "sums", given)  # from the replies
+        assert server.asked.total() == asked and teacher_rows(folder) == rows
+        whole = (folder / "annotation" / "replies.jsonl").read_bytes()
+        (folder / "annotation" / "replies.jsonl").write_bytes(b"".join(whole.splitlines(keepends=True)[:7]))
+        for place in ("teacher.jsonl", "manifest.json"):
+            with pytest.raises(InputError, match=r"replies\.jsonl: replies that were paid for are missing .*restore"):
+                collect(folder, "sums", given)
+            (folder / "collected" / place).unlink()
+        (folder / "annotation" / "replies.jsonl").write_bytes(whole)
+        collect(folder, "sums", given)
+        assert server.asked.total() == asked and teacher_rows(folder) == rows

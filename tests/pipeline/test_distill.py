@@ -21,7 +21,9 @@ from mentor_kd.training.methods import METHODS, USUAL
 
 def times(folder):
     return {
-        str(path): os.stat(path).st_mtime_ns for path in folder.rglob("*") if path.suffix != ".lock" and path.is_file()
+        str(path): os.stat(path).st_mtime_ns
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.startswith(".") and path.suffix != ".lock"
     }
 
 
@@ -110,7 +112,7 @@ def test_a_stopped_step_has_no_manifest_and_resumes(folder, model):
     assert (place / "model.safetensors").read_bytes() == weights
     for facts in (whole, again):
         facts["training"].pop("seconds")
-    assert again == whole | {"outputs": again["outputs"]}
+    assert again == whole | {name: again[name] for name in ("outputs", "seal")}  # metrics.jsonl has times
     assert again["outputs"]["predictions.jsonl"] == whole["outputs"]["predictions.jsonl"]
 
 
@@ -167,6 +169,8 @@ def test_students_with_other_settings_are_moved_to_earlier(folder, model, capsys
     distill.distill(folder, "vanilla-kd", model, same)
     assert sorted(p.name for p in (folder / "students").iterdir()) == ["vanilla-kd-seed0", "vanilla-kd-seed1"]
     other = dataclasses.replace(TRAINING, seed=2, learning_rate=0.002)
+    with pytest.raises(InputError, match="learning_rate was 0.003, is now 0.002; set replace to true"):
+        distill.distill(folder, "vanilla-kd", model, other, replace=False)
     distill.distill(folder, "vanilla-kd", model, other)
     left = sorted(p.name for p in (folder / "students").glob("*-seed*"))
     assert left == ["vanilla-kd-seed2"]

@@ -11,12 +11,14 @@ from mentor_kd.runs.notebooks import known_parameters
 KNOWN = {notebook: known_parameters(notebook) for notebook in parameters.CHECKS}
 EVERY = [(notebook, name) for notebook, facts in KNOWN.items() for name in facts]
 
-WRONG_TYPE = {"str": 3, "int": "many", "float": "much", "bool": "false", "list": "word"}
+WRONG_TYPE = {"str": 3, "int": "many", "float": "much", "bool": "false", "list": "word", "dict": "word"}
 # Bad values of the right type, for parameters that do not allow every value of their type.
 BAD = {
     "run": ["../elsewhere", ""],
     "task": ["../elsewhere", ""],
-    "data": ["nowhere.csv"],
+    "data": ["nowhere.csv", "hub:"],
+    "columns": [{"colour": "x"}, {"question": 3}, {"question": "x"}, [], None],  # the sandbox has no columns
+    "data_test": ["nowhere.csv", "hub:a b"],
     "answer_type": ["colour"],
     "dev_file": ["nowhere.json"],
     "last_letter_labels": ["mine"],
@@ -27,6 +29,7 @@ BAD = {
     "key_env": ["sk-not-a-name"],
     "prompt": ["no-such-prompt"],
     "prices": ["nowhere.yaml"],
+    "rationale_from": ["answer"],
     "mentor": [""],
     "student": [""],
     "precision": ["float8"],
@@ -58,6 +61,7 @@ BAD = {
     "on_policy_temperature": [0.0],
     "on_policy_beta": [1.5],
     "learning_rate": [0.0, 1.0],
+    "report_to": [["sorcery"], [3], ["tensorboard", "tensorboard"]],
     "mentor_learning_rate": [0.0, 1.0],
 }
 FREE = {
@@ -73,6 +77,8 @@ NEGATIVE_ALLOWED = {"min_confidence"}  # a log-probability
 def bad_values(notebook, name):
     kind = KNOWN[notebook][name]["type"]
     values = [WRONG_TYPE[kind], *BAD.get(name, [])]
+    if (notebook, name) == (parameters.OWN, "task"):  # recognised from the data
+        values.remove("")
     if kind == "int":
         values += [-1, True, 1.5]
     if kind == "float":

@@ -1,5 +1,6 @@
 """The steps before the students: collection, mentor, augmentation and filters, and missing inputs."""
 
+import re
 from dataclasses import replace
 
 import pandas
@@ -17,7 +18,7 @@ from mentor_kd.filtering import filters, verdicts
 from mentor_kd.filtering.filters import FilterSettings
 from mentor_kd.models import loading
 from mentor_kd.models.batches import Example
-from mentor_kd.pipeline import augment, distill, ensure, filter, mentor
+from mentor_kd.pipeline import augment, distill, ensure, filter, mentor, sizes
 from mentor_kd.pipeline.collect import CollectSettings, collect
 from mentor_kd.training.methods import USUAL
 
@@ -119,10 +120,8 @@ def test_the_accuracy_is_that_of_the_test_predictions(filtered):
 
 
 def test_a_finished_step_leaves_no_checkpoint(filtered):
-    assert not list(filtered.rglob("checkpoint-*"))
-    assert (filtered / "mentor" / "metrics.jsonl").read_text() == (
-        filtered / "mentor" / "work" / "metrics.jsonl"
-    ).read_text()
+    assert not list(filtered.rglob("checkpoint-*")) and not (filtered / "mentor" / "work").exists()
+    assert list(read_jsonl(filtered / "mentor" / "metrics.jsonl"))
 
 
 def test_the_mentor_writes_for_every_training_question(filtered):
@@ -137,7 +136,7 @@ def test_the_mentor_writes_for_every_training_question(filtered):
 def test_rationales_that_are_too_long_are_listed(folder, model):
     shortest = min(len(e.target) for e in tiny.examples(loading.load(model), 20, TASK))
     longest = max(len(e.prompt) + len(e.target) for e in tiny.examples(loading.load(model), 20, TASK))
-    manifest = mentor.train_mentor(folder, model, replace(TRAINING, epochs=1), max_length=longest - 20)
+    manifest = mentor.train_mentor(folder, model, replace(TRAINING, epochs=1), longest - 20)
     assert manifest["trained_on"] + len(manifest["too_long"]) == manifest["rationales"]
     assert manifest["too_long"] and set(manifest["too_long"]) <= {row.id for row in teacher_rows(folder)}
     with pytest.raises(InputError, match=r"none of \d+ rationale\(s\) is left to train on \(too long: \d+\)"):
@@ -217,18 +216,13 @@ def test_a_step_without_its_inputs_raises(tmp_path, model):
 
 
 def test_ensure_creates_what_is_missing_and_prints_it(tmp_path, model, monkeypatch, capsys):
-    monkeypatch.setattr(ensure, "SMOKE_MODEL", model)
-    monkeypatch.setattr(ensure, "SMOKE_COLLECT", COLLECT)
-    monkeypatch.setattr(ensure, "SMOKE_TRAINING", replace(TRAINING, epochs=1))
-    monkeypatch.setattr(ensure, "SMOKE_SAMPLING", SAMPLING)
+    small = {"train_questions": 12, "dev_questions": 3, "test_questions": 5, "mentor_epochs": 1, "epochs": 1}
+    models = {"mentor": model, "student": model, "max_new_tokens": 20}
+    monkeypatch.setattr(sizes, "SMOKE", sizes.SMOKE | small | models)
     folder = tmp_path / "run" / TASK
     ensure.ensure(folder, "rationales")
-    assert [line.split(" was missing in run/")[0] for line in capsys.readouterr().out.splitlines()] == [
-        "collected",
-        "mentor",
-        "augmented",
-        "rationales",
-    ]
+    said = capsys.readouterr().out
+    assert re.findall(rf"^(\w+): missing in run/{TASK}, created now", said, re.M) == list(ensure.STEPS[:-1])
     assert (folder / "rationales.jsonl").exists() and not (folder / "students").exists()
     ensure.ensure(folder, "rationales")
     assert capsys.readouterr().out == ""

@@ -6,7 +6,7 @@ import tiny
 from mentor_kd.data.tasks import TASKS
 from mentor_kd.models import loading
 from mentor_kd.models.shapes import GPUS, T5_SHAPES, Gpu
-from mentor_kd.runs import estimates, grids
+from mentor_kd.runs import estimates, grids, run
 from mentor_kd.runs.estimates import Shape, Size
 
 # numbers of parameters of the published checkpoints, counted by transformers
@@ -95,3 +95,23 @@ def test_a_student_with_soft_labels_needs_memory_for_its_mentor(tmp_path):
     assert vanilla.memory < 5 and vanilla.soft_label_seconds == 0
     assert soft.memory == pytest.approx(1 + 4 * (2.849757184 + 0.076961152)) and soft.soft_label_seconds > 0
     assert soft.steps > vanilla.steps > 0 and soft.seconds > vanilla.seconds
+
+
+def test_every_notebook_of_a_run_has_an_estimate_and_students_are_counted():
+    given = {"run": "x", "task": "sandbox-sums", "train_questions": 60, "methods": ["mentor-kd"]}
+    one = dict(zip((job.notebook for job in run.plan(given)), estimates.of_run(run.plan(given)), strict=True))
+    assert min(one.values()) >= estimates.NOTEBOOK_SECONDS and len(one) == 7
+    three = run.plan(given | {"seeds": [0, 1, 2]})
+    more = dict(zip((job.notebook for job in three), estimates.of_run(three), strict=True))
+    training = one["06_distill_student"] - estimates.NOTEBOOK_SECONDS
+    assert more["06_distill_student"] == pytest.approx(3 * training + estimates.NOTEBOOK_SECONDS, rel=0.05)
+    assert {name: seconds for name, seconds in more.items() if name[:2] != "06"} == {
+        name: seconds for name, seconds in one.items() if name[:2] != "06"
+    }
+
+
+def test_your_own_data_has_no_estimate(tmp_path):
+    path = tmp_path / "apples.csv"
+    path.write_text("question,answer\n" + "".join(f"{i} and {i}?,{2 * i}\n" for i in range(20)))
+    jobs = run.plan({"run": "x", "task": "apples", "data": str(path), "answer_type": "number"})
+    assert set(estimates.of_run(jobs)) == {0.0}

@@ -1,6 +1,7 @@
 """Grids: cells from YAML, sharing of stages, the search by dev accuracy, and error messages."""
 
 import pytest
+import tiny
 
 from mentor_kd.files import InputError
 from mentor_kd.runs import grids
@@ -74,9 +75,9 @@ def test_cells_share_all_stages_before_the_first_difference(read):
     assert shared(seed=1) == shared(method="vanilla-kd") == shared(student="sandbox-base") == shared(epochs=9) == 4
     assert shared(min_words=3) == 3
     assert shared(samples=7) == 2
-    assert shared(mentor_epochs=9) == shared(mentor="sandbox-base") == 1
+    assert shared(mentor_epochs=9) == shared(mentor="sandbox-large") == 1
     assert shared(task="sandbox-letters") == shared(data_seed=1) == 0
-    assert shared(epochs=2) == 5  # the notebook's default, given or not
+    assert shared(epochs=grid.known["06_distill_student"]["epochs"]["default"]) == 5  # a default, given or not
 
 
 def test_a_model_is_identified_by_content_not_by_path(read, tmp_path):
@@ -85,9 +86,9 @@ def test_a_model_is_identified_by_content_not_by_path(read, tmp_path):
     from mentor_kd.files import DATA
 
     copy = tmp_path / "copy"
-    shutil.copytree(DATA / "models" / "sandbox-base", copy)
+    shutil.copytree(DATA / "models" / "sandbox-large", copy)
     grid = read()
-    assert keys(grid, mentor=str(copy)) == keys(grid, mentor="sandbox-base") != keys(grid)
+    assert keys(grid, mentor=str(copy)) == keys(grid, mentor="sandbox-large") != keys(grid)
 
 
 def test_a_mentor_cell_ends_with_training_the_mentor_and_has_its_seed(read):
@@ -165,3 +166,50 @@ def test_only_parameters_that_affect_a_method_are_searched(read):
 def test_errors_in_a_grid_are_reported_before_anything_runs(read, text, words):
     with pytest.raises(InputError, match=words):
         read(text)
+
+
+PAIR = """
+train_questions: 20
+student: sandbox-small
+grid: {task: sandbox-sums, method: [vanilla-kd, METHOD]}
+"""
+
+
+def test_tokenizers_of_mentor_and_student_are_compared_when_the_grid_is_read(read, tmp_path):
+    mentor = f"mentor={tiny.gpt2(tmp_path / 'gpt2')}"
+    with pytest.raises(InputError, match="cell mentor-kd: soft labels require the same tokenizer for both models"):
+        read(PAIR.replace("METHOD", "mentor-kd"), mentor)
+    assert len(read(PAIR.replace("METHOD", "self-mentor"), mentor).cells) == 2
+
+
+def test_a_hub_model_that_is_not_here_is_compared_when_the_sweep_starts(read, monkeypatch):
+    compared = []
+    monkeypatch.setattr(grids, "check_tokenizers", lambda *models: compared.append(models))
+    grid = read(PAIR.replace("METHOD", "mentor-kd"), "mentor=someone/on-the-hub")
+    assert compared == []
+    grids.compare_tokenizers(grid.cells, grid.known, hub=True)
+    assert compared == [("someone/on-the-hub", "sandbox-small")]
+
+
+def test_trackers_do_not_change_the_key_of_a_stage(read):
+    keys = []
+    for trackers in ("[]", "[tensorboard]"):
+        grid = read(PAIR.replace("METHOD", "mentor-kd"), f"report_to={trackers}")
+        keys.append([stage.key for cell in grid.cells for stage in grid.stage(cell.parameters).chain()])
+    assert keys[0] == keys[1]
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("cell_minutes=-1", "cell_minutes must be a number >= 0"),
+        ("sweep=on", "sweep must be a non-empty string, got True .YAML reads on, off, yes and no without quotes"),
+        ("coverage=90", "coverage must be a number > 0 and <= 1"),
+        ("mentor=' '", "mentor must be a non-empty string"),
+        ("report_to=tensorboard", "report_to"),
+        ("task=on", "task"),
+    ],
+)
+def test_values_out_of_range_are_refused_when_the_grid_is_read(read, override, words):
+    with pytest.raises(InputError, match=words):
+        read(PAIR.replace("METHOD", "mentor-kd").replace("task: sandbox-sums, ", ""), override)

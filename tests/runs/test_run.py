@@ -1,17 +1,20 @@
 """Runs: parameters are checked, failures are reported, and finished notebooks are skipped."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
 import pytest
+import tiny
 import yaml
 
-from mentor_kd.files import ROOT, InputError, RunFailed, read_json, reports_root
+from mentor_kd.files import ROOT, InputError, RunFailed, read_json, reports_root, write_text
 from mentor_kd.runs import jobs, notebooks, run
 
 
@@ -60,12 +63,20 @@ def test_an_unknown_parameter_is_rejected_with_a_list_of_known_ones(books):
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("learning_rate", "1e-3", "must be of type float, got '1e-3' of type str .in YAML write numbers like 1.0e-3"),
+        ("learning_rate", "1e-3", "must be of type float, got '1e-3' of type str .in YAML write numbers, true and"),
         ("epochs_01", 2.5, "must be of type int, got 2.5 of type float"),
         ("epochs_01", True, "must be of type int, got True of type bool"),
         ("fast", "false", "must be of type bool, got 'false' of type str"),
         ("seeds", 3, "must be of type list, got 3 of type int"),
-        ("tasks", "one", "tasks"),
+        ("seeds", "[0,1]", r"must be of type list, got '\[0,1\]' of type str \(in YAML write a list as \[0, 1\], w"),
+        ("tasks", "one", "tasks must be a non-empty list of strings, got the text 'one'"),
+        ("tasks", ["one", 2], r"tasks\[1\] must be a string, got 2 \(YAML reads it as a number: put it in quotes"),
+        (
+            "run",
+            True,
+            "'run' must be of type str, got True of type bool .YAML reads on, off, yes and no without quotes",
+        ),
+        ("run", 2026, "'run' must be of type str, got 2026 of type int .YAML reads it as a number: put it in quotes"),
     ],
 )
 def test_a_value_of_the_wrong_type_is_rejected(books, name, value, words):
@@ -106,13 +117,22 @@ def test_parameters_from_yaml_with_overrides(tmp_path):
         "seeds": [1, 2],
         "rate": 0.001,
     }
+    path.write_text("run: a\nlearning_rate: 2e-5\ngrid: {rate: [1e-3, 2.5E-3]}\nname: '2e-5'\n")  # as YAML 1.2 and JSON
+    assert notebooks.read_parameters(path, ["mentor_learning_rate=3e-4", "who='1e3'"]) == {
+        "run": "a",
+        "learning_rate": 2e-5,
+        "grid": {"rate": [1e-3, 2.5e-3]},
+        "name": "2e-5",
+        "mentor_learning_rate": 3e-4,
+        "who": "1e3",
+    }
     with pytest.raises(InputError, match="name=value"):
         notebooks.read_parameters(path, ["seeds"])
     path.write_text("- a\n- b\n")
     with pytest.raises(InputError, match=r"p\.yaml must contain parameters and values"):
         notebooks.read_parameters(path)
     path.write_text("run: [a\n")
-    with pytest.raises(InputError, match=r"p\.yaml: not valid YAML"):
+    with pytest.raises(InputError, match=r"p\.yaml, line 2: not valid YAML"):
         notebooks.read_parameters(path)
 
 
@@ -121,7 +141,16 @@ def test_parameters_from_yaml_with_overrides(tmp_path):
     [
         ({"task": "nope"}, "task must be one of .* got 'nope'"),
         ({"seeds": []}, "seeds must be a non-empty list"),
-        ({"seeds": ["a"]}, "seeds must be a non-empty list of int"),
+        ({"seeds": ["0"]}, r"seeds\[0\] must be an integer, got '0'"),
+        ({"seeds": [0, 0]}, r"seeds\[1\] repeats 0, which is also seeds\[0\]; remove one"),
+        ({"methods": ["mentor-kd", "mentor-kd"]}, r"methods\[1\] repeats 'mentor-kd'"),
+        ({"tasks": ["sandbox-letters", "sandbox-letters"]}, r"tasks\[1\] repeats 'sandbox-letters'"),
+        ({"tasks": []}, "tasks must be a non-empty list of strings"),
+        (
+            {"task": "sandbox-letters", "tasks": ["sandbox-sums"]},
+            "give either task or tasks, got task 'sandbox-letters'",
+        ),
+        ({"cell_minutes": -1}, "cell_minutes must be a number >= 0"),
         ({"learning_rate": 5.0}, "learning_rate must be a number > 0 and < 1"),
         ({"tasks": ["sandbox-letters", "other"]}, "task must be one of .* got 'other'"),
     ],
@@ -160,7 +189,7 @@ def counted(books: Path, name: str, body: str) -> None:
 def test_a_failed_run_says_so_in_status_and_goes_on_where_it_was(books, tmp_path, monkeypatch):
     monkeypatch.setattr(run.run_report, "write", lambda folder: folder / "index.html")
     monkeypatch.setattr(notebooks, "PER_TASK", ("01_collect_rationales", "02_train_mentor"))
-    monkeypatch.setattr(jobs, "MADE", dict.fromkeys(jobs.MADE, "**/questions.jsonl"))
+    monkeypatch.setattr(jobs, "MADE", dict.fromkeys(jobs.MADE, ("**/questions.jsonl",)))
     counted(books, "02_train_mentor", "raise RuntimeError('no')")
     counted(books, notebooks.STUDENTS, "1")
     made = "folder = place / 'collected'\nfolder.mkdir(parents=True, exist_ok=True)\n"
@@ -192,6 +221,101 @@ def test_a_failed_run_says_so_in_status_and_goes_on_where_it_was(books, tmp_path
     (folder / "sandbox-letters" / "collected" / "questions.jsonl").unlink()  # a missing result is recreated
     run.run({"run": "r"}, said.append)
     assert (tmp_path / "count.txt").read_text().split()[5:] == ["01_collect_rationales"]
+
+
+@pytest.fixture
+def finished(books, monkeypatch):
+    """A finished run of three notebooks, and a function that runs it again: what it said, and which notebooks ran.
+
+    The notebooks are not executed: they leave what a notebook leaves.
+    """
+    monkeypatch.setattr(run.run_report, "write", lambda folder: folder / "index.html")
+    monkeypatch.setattr(notebooks, "PER_TASK", ("01_collect_rationales",))
+    ran = []
+    left = {
+        "01": {"collected/questions.jsonl": "{}\n", "collected/teacher.jsonl": "{}\n{}\n"},
+        "06": {"students/a-seed0/predictions.jsonl": "{}\n"},
+        "07": {"accuracy.csv": "a\n"},
+    }
+
+    def execute(job, cell_minutes=0.0, look=None):
+        ran.append(job.notebook[:2])
+        for name, text in left[job.notebook[:2]].items():
+            write_text(job.folder / name, text)
+        write_text(job.folder / "notebooks" / f"{job.notebook}.ipynb", (books / f"{job.notebook}.ipynb").read_text())
+        return 0, ""
+
+    monkeypatch.setattr(run, "execute", execute)
+
+    def again():
+        said = []
+        ran.clear()
+        run.run({"run": "r"}, said.append)
+        return said, list(ran)
+
+    assert again()[1] == ["01", "06", "07"]
+    assert again()[1] == []
+    return reports_root() / "r", again
+
+
+def test_a_changed_file_of_a_notebook_runs_it_again_and_only_it(finished):
+    folder, again = finished
+    path = folder / "sandbox-letters" / "collected" / "teacher.jsonl"
+    path.write_text("{}\n")
+    said, ran = again()
+    assert ran == ["01"] and path.read_text() == "{}\n{}\n"  # what the later notebook read is as it was
+    assert any(
+        "collected/teacher.jsonl is changed since it was written: running the notebook again" in one for one in said
+    )
+    (folder / "sandbox-letters" / "students" / "a-seed0" / "predictions.jsonl").unlink()
+    assert again()[1] == ["06"] and again()[1] == []
+    (folder / "accuracy.csv").write_text("b\n")
+    assert again()[1] == ["07"]
+    (folder / "sandbox-letters" / "notebooks" / "06_distill_student.ipynb").write_text("{}")
+    assert again()[1] == ["06"]
+
+
+def test_a_page_is_written_again_without_running_its_notebook(finished):
+    folder, again = finished
+    page = folder / "sandbox-letters" / "notebooks" / "01_collect_rationales.html"
+    for harm in (page.unlink, lambda: page.write_text("other")):
+        harm()
+        said, ran = again()
+        assert ran == [] and "<html" in page.read_text()[:200]
+        assert any(f"notebooks/{page.name} " in one and "written again" in one for one in said)
+    assert not any("written again" in one for one in again()[0])
+
+
+def test_a_changed_status_is_not_believed(finished):
+    folder, again = finished
+    path = folder / "status.json"
+    whole = path.read_text()
+    path.write_text(whole[: len(whole) // 2])
+    said, ran = again()
+    assert ran == ["01", "06", "07"] and "every notebook is run again" in said[0]
+    path.write_text(path.read_text().replace('"seconds": ', '"seconds": 1', 1))
+    assert again()[1] == ["01"]
+
+
+def test_a_result_that_is_another_one_runs_the_later_notebooks_again(finished):
+    folder, again = finished
+    (folder / "sandbox-letters" / "collected" / "teacher.jsonl").unlink()
+    (folder / "sandbox-letters" / "params.yaml").write_text("x: 1\n")  # it was not there the first time
+    assert again()[1] == ["01", "06", "07"]
+
+
+def test_a_full_disk_is_said_in_status(finished, monkeypatch):
+    folder, again = finished
+    (folder / "sandbox-letters" / "collected" / "teacher.jsonl").unlink()
+
+    def full(path):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(run.notebook_html, "to_html", full)
+    with pytest.raises(RunFailed, match=r"No space left on device.*; free some space, and run the same command again"):
+        again()
+    state = read_json(folder / "status.json")["sandbox-letters/01_collect_rationales"]
+    assert state["state"] == "failed" and "No space left" in state["why"]
 
 
 def test_two_processes_cannot_run_the_same_run(books):
@@ -248,6 +372,71 @@ def _alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
     except OSError:
         return False
+
+
+def test_a_run_takes_its_own_interpreter_whatever_kernel_is_called_python3(books, tmp_path, monkeypatch):
+    other = tmp_path / "share" / "kernels" / "python3"
+    other.mkdir(parents=True)
+    spec = {"argv": ["/bin/false", "{connection_file}"], "display_name": "Python 3", "language": "python"}
+    (other / "kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "share"))
+    assert job(tmp_path / "out", f"import sys; assert sys.executable == {sys.executable!r}") == (0, "")
+
+
+TWO = {"run": "x", "task": "sandbox-sums", "student": "sandbox-small"}
+
+
+def test_tokenizers_are_compared_before_anything_starts(tmp_path):
+    mentor = str(tiny.gpt2(tmp_path / "gpt2"))
+    with pytest.raises(
+        InputError, match="same tokenizer for both models, but mentor .*gpt2.* and student 'sandbox-sma"
+    ):
+        run.plan({**TWO, "mentor": mentor, "methods": ["vanilla-kd", "mentor-kd"]})
+    assert run.plan({**TWO, "mentor": mentor, "methods": ["vanilla-kd", "mentor-kd-no-sld", "self-mentor"]})
+    assert run.plan({**TWO, "mentor": "sandbox-base", "methods": ["mentor-kd"]})
+
+
+def test_a_dry_run_looks_at_your_own_data(tmp_path):
+    path = tmp_path / "apples.csv"
+    path.write_text("question,answer,rationale\n" + "".join(f"{i} and {i}?,{2 * i},it is {2 * i}\n" for i in range(20)))
+    own = {"run": "x", "task": "apples", "data": str(path), "answer_type": "number"}
+    (look,) = run.looks(run.plan(own))
+    assert "rows: 20 read" in look and "example 1" in look
+    assert run.looks(run.plan(TWO)) == [] and not list(reports_root().iterdir())
+
+
+@pytest.mark.parametrize("wrong", [{"coverage": 90}, {"mentor": ""}, {"student": "  "}, {"samples": -1}])
+def test_values_out_of_range_are_refused_before_anything_starts(wrong):
+    (name,) = wrong
+    with pytest.raises(InputError, match=name):
+        run.plan({**TWO, **wrong})
+
+
+def test_a_change_of_trackers_runs_nothing_again(tmp_path):
+    one = jobs.Job("06_distill_student", tmp_path, {"run": "x", "seeds": [0]}, "x")
+    other = replace(one, parameters={**one.parameters, "report_to": ["tensorboard"]})
+    assert run._fingerprint(one, "") == run._fingerprint(other, "")
+
+
+def test_what_goes_on_is_shown_while_a_notebook_runs_and_then_no_more(books, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "of_run", lambda jobs: [10.0, 20.0, 30.0])
+    monkeypatch.setattr(run.notebook_html, "to_html", lambda path: None)
+    line = {"label": "training", "done": 3, "total": 9, "unit": "steps", "note": "loss 1.2", "left": 4.0}
+    news = f"""
+import json, os, time
+with open(os.environ['MENTOR_KD_NEWS'], 'w') as file:
+    json.dump({{'time': time.time(), 'lines': [{line}]}}, file)
+time.sleep(1)
+"""
+    monkeypatch.setattr(jobs, "command", lambda job, minutes: [sys.executable, "-S", "-c", news])
+    shown, said = [], []
+    names = (*notebooks.PER_TASK[:2], notebooks.CHART)
+    wanted = [jobs.Job(name, tmp_path / name, {}, f"sums/{name}") for name in names]
+    run._run_jobs(wanted, tmp_path / "status.json", 0.0, said.append, shown.append)
+    first = "[1/3] sums/01_collect_rationales: training 3/9 steps · loss 1.2 · about 4 s left · run: about 59 s left"
+    assert first in shown or first.replace("59", "60") in shown
+    assert shown[-1] == "" and shown.count("") == 3  # after each notebook
+    assert said[0] == "[1/3] sums/01_collect_rationales ..." and len(said) == 6
 
 
 def test_the_parameters_of_a_job_are_saved_with_its_notebook(books, tmp_path):

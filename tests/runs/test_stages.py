@@ -46,7 +46,7 @@ def given(notebook: str, **more) -> Watched:
 def test_every_parameter_is_read(notebook, called, tmp_path):
     parameters = given(notebook)
     stages.perform(notebook, parameters, tmp_path)
-    needless = IDLE | ({"task"} if notebook != stages.COLLECT else set())
+    needless = IDLE | {"replace"} | ({"task"} if notebook != stages.COLLECT else set())
     assert set(parameters) - parameters.asked <= needless and called
 
 
@@ -54,7 +54,7 @@ def test_values_are_used_as_in_the_notebook(called, tmp_path):
     more = {"teacher_share": 0.4, "share_of": "rationales", "data_seed": 5, "prompt": "one-call", "in_flight": 3}
     stages.perform(stages.COLLECT, given(stages.COLLECT, **more), tmp_path)
     (folder, task, settings), *_ = called
-    assert isinstance(settings, CollectSettings) and task == "sandbox-letters" and folder == tmp_path
+    assert isinstance(settings, CollectSettings) and task == "sandbox-sums" and folder == tmp_path
     assert (settings.share.share, settings.share.unit, settings.seed) == (0.4, "rationales", 5)
     assert (settings.ask.prompt, settings.endpoint.in_flight) == ("one-call", 3)
 

@@ -10,7 +10,7 @@ import math
 import pandas
 import pytest
 
-from mentor_kd.evaluation.metrics import mean_over_seeds
+from mentor_kd.evaluation.metrics import accuracy, mean_over_seeds
 from mentor_kd.files import ROOT, InputError, read_json, write_json, write_jsonl
 from mentor_kd.pipeline.collect import CollectSettings, collect
 from mentor_kd.report import charts
@@ -203,10 +203,14 @@ def test_only_common_seeds_are_paired_and_missing_places_are_left_out():
 
 def test_means_are_over_seeds_and_intervals_cut_at_0_and_100():
     row = ["this run", studies.TEST, "t", "m", "s", ""]
-    lines = [[*row, seed, 20, value, 1.0, 99.0, "sound", 3, 7] for seed, value in enumerate((10.0, 30.0))]
+    lines = [[*row, seed, 20, value, 1.0, 99.0, "sound", 3, 7] for seed, value in enumerate((10.0, 30.0, 80.0))]
     (point,) = studies.means(pandas.DataFrame(lines, columns=studies.COLUMNS)).itertuples()
-    assert (point.accuracy, point.seeds, point.interval) == (20, 2, "t over seeds")
-    assert point.low == 0 > mean_over_seeds([10, 30]).low and point.high == 100
+    assert (point.accuracy, point.seeds, point.interval) == (40, 3, "t over seeds")
+    assert point.low == 0 > mean_over_seeds([10, 30, 80]).low and point.high == 100
+    (point,) = studies.means(pandas.DataFrame(lines[:2], columns=studies.COLUMNS)).itertuples()
+    assert (point.accuracy, point.seeds, point.interval) == (20, 2, "Wilson")
+    four_of_20 = accuracy([True] * 4 + [False] * 16)
+    assert (point.low, point.high) == (four_of_20.low, four_of_20.high)
     (point,) = studies.means(pandas.DataFrame(lines[:1], columns=studies.COLUMNS)).itertuples()
     assert (point.low, point.high, point.interval) == (1, 99, "Wilson")
 
@@ -255,3 +259,59 @@ def test_a_grid_of_another_study_or_of_none_is_rejected(tmp_path):
         studies.get_study(grid)
     changed = studies.read("smoke-figure3", "figure3", ["epochs=7"])
     assert {cell.parameters["epochs"] for cell in changed.cells} == {7}
+
+
+# Results that the project carries
+
+
+@pytest.mark.parametrize("name", studies.STUDIES)
+def test_carried_results_are_shown_without_training(name, performed):
+    grid, said = studies.read(f"sandbox-{name}", name), []
+    found = findings.show(grid, said.append)
+    assert found.folder == ROOT / "reports" / "sandbox" / name and not performed
+    assert said == [
+        f"sandbox-{name}: results from reports/sandbox/{name}/ (0 of {len(grid.cells)} models trained here)"
+    ]
+    assert findings.sentences(found.differences) == (found.folder / "findings.txt").read_text().splitlines()
+    told = pandas.read_csv(found.folder / "means.csv")
+    assert found.means["accuracy"].round(9).tolist() == told["accuracy"].round(9).tolist()
+    assert {"this run", "paper"} <= {
+        panel.get_title(loc="left").split("\n")[0].split(",")[0] for panel in found.chart.axes
+    }
+
+
+def test_a_changed_grid_has_no_carried_results():
+    assert findings.carried(studies.read("sandbox-figure3", "figure3"))
+    assert findings.carried(studies.read("sandbox-figure3", "figure3", ["epochs=7"])) is None
+    assert findings.carried(SMOKE["figure3"]) is None
+
+
+def test_ones_own_models_are_shown_once_all_are_trained(performed, monkeypatch):
+    grid, carried = SMOKE["figure3"], ROOT / "reports" / "sandbox" / "figure3"
+    monkeypatch.setattr(findings, "carried", lambda one: carried)
+    sweeps.run_here(grid, list(grid.cells)[:1])
+    assert findings.show(grid, lambda line: None).folder == carried
+    sweeps.run_here(grid, list(grid.cells))
+    assert findings.show(grid, lambda line: None).folder == sweeps.folder_of(grid) / "figure3"
+
+
+@pytest.mark.parametrize("name", studies.STUDIES)
+def test_findings_are_read_as_they_were_written(name, performed):
+    grid, said = SMOKE[name], []
+    written = findings.show(grid, said.append)  # trains what is missing
+    assert performed and said == [f"{grid.name}: {len(grid.cells)} models, trained in reports/{grid.name}/"]
+    found = findings.read(grid, written.folder)
+    pandas.testing.assert_frame_equal(found.means, written.means, check_dtype=False)
+    pandas.testing.assert_frame_equal(found.differences, written.differences, check_dtype=False)
+
+
+def test_the_cost_of_a_grid_is_at_the_pace_of_the_carried_results():
+    # 6.4 minutes for 15 models; the 8 of the quick grid take 3.4
+    assert (
+        findings.cost(studies.read("sandbox-figure3", "figure3"))
+        == "sandbox-figure3: 15 models, about 6 minutes of one core"
+    )
+    assert (
+        findings.cost(studies.read("quick-figure3", "figure3"))
+        == "quick-figure3: 8 models, about 3 minutes of one core"
+    )

@@ -6,6 +6,7 @@ Small scripts replace the notebooks, so that a stage takes a moment; test_sweep_
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -151,6 +152,12 @@ def test_the_table_does_not_depend_on_the_number_of_workers(grid, log, monkeypat
     assert (chosen == 1).all()  # searched once for all seeds
     page = sweeps.folder_of(grid) / "charts" / "all" / "index.html"
     assert "sandbox-sums" in page.read_text() and "mentor-kd" in page.read_text()
+    assert "<h1>Sweep s, all</h1>" in page.read_text() and "learning_rate" in page.read_text()
+    index = (sweeps.folder_of(grid) / "index.html").read_text()
+    assert "<h1>Sweep s</h1>" in index and "learning_rate" in index and "mentor_epochs" in index
+    assert all(cell.name in index for cell in grid.cells)
+    for name in ("results.csv", "summary.csv", "costs.csv", "charts/all/index.html"):
+        assert f'<a href="./{name}">' in index
 
 
 def test_the_value_with_the_best_dev_accuracy_is_chosen(grid, log):
@@ -213,6 +220,20 @@ def test_a_port_collision_is_retried(grid, log, monkeypatch):
     cells = grid.chosen(["sandbox-sums/mentor"])
     state = sweeps.run(grid, cells, 1, say=lambda line: None)
     assert not state.failed and len(state.done) == 2 and len(lines(log, "begin")) == 3  # the first one twice
+
+
+def test_lines_name_task_method_and_seed_and_how_much_is_done_and_left(grid, log):
+    said, lines_of_a_log = [], set()
+    cells = grid.chosen(["sandbox-sums/mentor", "sandbox-sums/vanilla-kd/seed1"])
+    sweeps.run(
+        grid, cells, 1, show=lambda state: lines_of_a_log.add(sweep_report.log_line(grid, state)), say=said.append
+    )
+    assert re.fullmatch(r"sandbox-sums, questions \(\w+/01_collect_rationales\) \.\.\.", said[0])
+    assert re.fullmatch(r"sandbox-sums, questions: ok after 0 s · 1 of 6 stages done · about .* left", said[1])
+    assert re.match(r"sandbox-sums, vanilla-kd, seed 1: ok after 0 s · 7 of 7 stages done", said[-1])
+    working = r"sweep s: \d of [67] stages done · about .* left; sandbox-sums, vanilla-kd, seed \d: starting"
+    assert any(re.fullmatch(working, line) for line in lines_of_a_log)
+    assert "sweep s: 7 of 7 stages done · about 0 s left" in lines_of_a_log  # nothing runs, nothing stale
 
 
 def test_memory_limits_parallel_stages_but_one_always_runs(grid, log, monkeypatch):
