@@ -18,7 +18,7 @@ lab: setup
 
 # execute every notebook with the quick run's results and keep clean outputs, for a commit
 notebooks: reproduce
-	set -e; for book in notebooks/*.ipynb; do \
+	set -e; for book in notebooks/*.ipynb notebooks/solutions/*.ipynb; do \
 	  $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace --coalesce-streams \
 	    --ExecutePreprocessor.store_widget_state=False --ClearMetadataPreprocessor.clear_notebook_metadata=False \
 	    --ClearMetadataPreprocessor.enabled=True --ClearMetadataPreprocessor.preserve_cell_metadata_mask tags $$book; \

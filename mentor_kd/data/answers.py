@@ -93,7 +93,7 @@ _ARGUMENT = re.compile(r"\b(?:because|since|rather than|instead of|as opposed to
 _REMARK = re.compile(r"\b(?:whereas|while|although|though|unlike|given that|as|over)\b", re.IGNORECASE)
 _NEGATION = re.compile(
     r"""(?:(?:\b(?:not|never|neither|nor|cannot|anything\sbut|other\sthan|different\sfrom|nicht|kein|pas|não\sé|non\sè|no\ses
-    |не|bukan|không\sphải|nie\sjest|niet)|n['’]t)\s+(?:\w+\s+)?|!=\s?|不是|不等于|并非)[\s"'“(*$]*\Z""",
+    |не|bukan|không\sphải|nie\sjest|niet)|n['’]t)\s+(?:\w+\s+)?(?:(?:up|down|at|on|by|in|until|before|after|from|to|of)\s+){0,2}|!=\s?|不是|不等于|并非)[\s"'“(*$]*\Z""",
     re.IGNORECASE | re.VERBOSE,
 )
 _NEGATED = re.compile(

@@ -15,6 +15,7 @@ from ..data import sandbox
 from ..data.folder import missed, protocol_of, questions, task_of, teacher_rows
 from ..data.rationales import Question, Rationale, judged, rationale_id, write_rationales
 from ..disk import writes_files
+from ..evaluation import memorisation
 from ..files import InputError, RunFailed, read_record, sha256
 from ..manifests import ASIDE, discard_changed, finish, is_done, require_unchanged, warn_of_changes
 from ..models import ct2, loading
@@ -96,6 +97,8 @@ def augment(
     else:
         rows = _mentor_rows(folder, asked, sampling, backend, inputs["mentor"], stop)
     write_rationales(place / "mentor.jsonl", rows)
+    if augmenter.who == MENTOR:
+        facts["memorisation"] = memorisation.measure(rows, _trained_on(folder))
     shards = [path.name for path in place.glob("shards/*") if path.suffix != ASIDE and not path.name.startswith(".")]
     outputs = ["mentor.jsonl", *(f"shards/{name}" for name in sorted(shards))]
     finish(place, inputs, outputs, rows=len(rows), **facts)
@@ -127,6 +130,13 @@ def _inputs(folder: Path, sampling: Sampling, augmenter: Augmenter, backend: str
     if augmenter.who in ASKED:
         inputs |= {"ask": asdict(augmenter.ask), "base_url": augmenter.endpoint.base_url}
     return inputs
+
+
+def _trained_on(folder: Path) -> list[Rationale]:
+    """The teacher's rationales that the folder's mentor was trained on."""
+    made = read_record(folder / "mentor" / "manifest.json", inputs=dict)
+    ids = set(made["inputs"]["data"]["rows"])
+    return [row for row in teacher_rows(folder) if row.id in ids]
 
 
 # The mentor on this machine

@@ -259,6 +259,7 @@ def coverage_chart(frame: pandas.DataFrame, title: str = "Training questions wit
 
 def _label_ends(panel: Axes, ends: dict[str, tuple[float, float, str]]) -> None:
     """Write each line's name to the right of its end, outside the panel; names that would overlap are moved apart."""
+    panel.autoscale_view()  # matplotlib sets the limits only when it draws
     to_axes = panel.transData - panel.transAxes  # for linear and logarithmic axes
     runs = sorted(ends, key=lambda run: ends[run][1])
     heights: list[float] = []

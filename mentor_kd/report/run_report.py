@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from ..data.folder import questions
 from ..data.spreadsheet import csv_text
-from ..evaluation import flips
+from ..evaluation import flips, memorisation
 from ..evaluation import published as paper
 from ..evaluation.metrics import (
     accuracy_table,
@@ -188,7 +188,9 @@ zero. With fewer than about five seeds the intervals are too narrow; look at the
 {{ comparisons }}{% else %}<p>There is nothing to compare: no two methods were trained on the same task and seed.</p>
 {% endif %}
 <h2>Training data and cost of each model</h2>{{ costs }}
-{% for task, table in counts.items() %}<h2>Rationales kept and dropped: {{ task }}</h2>{{ table }}{% endfor %}
+{% for task, table in counts.items() %}<h2>Rationales kept and dropped: {{ task }}</h2>{{ table }}
+{% if memorised[task] %}<p>{{ memorised[task] }}</p>
+{% endif %}{% endfor %}
 <h2>Files</h2><ul>
 {% for link, what in files %}<li>{{ link }}: {{ what }}</li>
 {% endfor %}</ul>
@@ -236,6 +238,7 @@ def write(run: Path, title: str = "", settings: pandas.DataFrame | None = None) 
         comparisons=pages.table(compared) if len(compared) else "",
         costs=pages.table(cost),
         counts={task: pages.table(frame, True) for task, frame in filter_counts(run).items()},
+        memorised={folder.name: memorised(folder) for folder in task_folders(run)},
         files=[(pages.anchor(run / name, run, name), what) for name, what in FILES.items() if (run / name).exists()],
         predictions=[_anchor(found, run) for found in sorted(run.glob("*/**/predictions.jsonl"))],
         notebooks=[_anchor(found, run) for found in sorted(run.glob("**/notebooks/*.html"))],
@@ -244,6 +247,14 @@ def write(run: Path, title: str = "", settings: pandas.DataFrame | None = None) 
     )
     write_text(run / "index.html", pages.page(title, body))
     return run / "index.html"
+
+
+def memorised(folder: Path) -> str:
+    """What the mentor of a task's folder has memorised, in a sentence; "" if it wrote no rationales."""
+    places = [folder / "augmented" / "manifest.json", folder / "mentor" / "manifest.json"]
+    if not all(place.exists() for place in places):
+        return ""
+    return memorisation.of_mentor(*map(read_record, places))
 
 
 def _anchor(path: Path, run: Path) -> Markup:

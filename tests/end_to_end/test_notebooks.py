@@ -118,11 +118,14 @@ def accuracies(name: str) -> dict[str, float]:
 def test_the_committed_notebooks_show_real_results():
     mentor = re.search(r"(\d+\.\d)% of 300 test questions", outputs_of("02_train_mentor"))
     assert mentor and float(mentor[1]) > 50
+    counts = re.search(r"^mentor +900 +(\d+) ", outputs_of("03_augment_rationales"), re.M)
+    assert counts and int(counts[1]) > 100  # kept rationales of the mentor
     for name in ("06_distill_student", "07_chart_accuracy"):
         found = accuracies(name)
         assert found["mentor-kd"] > found["vanilla-kd"] > 0, name
     for name in BOOKS[:8]:
         assert not re.search(r"\b(\w{2,})(?: and \1){2,}", outputs_of(name)), f"{name}: a model that repeats a word"
+        assert min(accuracies(name).values(), default=1) > 0, f"{name}: an accuracy of 0.0"
 
 
 @pytest.mark.parametrize("name", BOOKS)

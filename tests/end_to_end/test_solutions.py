@@ -25,7 +25,7 @@ def exercises(source: str) -> list[str]:
 
 
 def test_there_are_solutions():
-    assert [name[:2] for name in BOOKS][:4] == ["00", "01", "02", "03"]
+    assert [name[:2] for name in BOOKS] == ["00", "01", "02", "03", "04", "05", "06", "07"]
 
 
 @pytest.mark.parametrize("name", BOOKS)

@@ -159,6 +159,22 @@ def test_seven_tasks_fit():
     assert len(titles) == 7 and overlapping(figure) == [] and outside(figure) == []
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("log", [False, True])
+def test_the_names_of_lines_are_beside_their_panel_and_apart(log):
+    runs = {"vanilla-kd": 74.0, "vanilla-kd-step-matched": 72.0, "mentor-kd": 84.0}
+    rows = [
+        {"run": run, "step": 40 * k, "dev_accuracy": end * k / 4, "loss": 5.0 / k}
+        for run, end in runs.items()
+        for k in (1, 2, 3, 4)
+    ]
+    figure = charts.learning_curve(pandas.DataFrame(rows), log=log)
+    charts.png(figure)  # the layout must succeed
+    heights = sorted(text.xyann[1] for text in figure.axes[1].texts)
+    assert len(heights) == 3 and all(-0.05 <= height <= 1.05 for height in heights)
+    assert min(b - a for a, b in zip(heights, heights[1:], strict=False)) > 0.06
+
+
 def test_learning_curve_draws_each_run_for_each_of_its_metrics():
     frame = pandas.DataFrame(
         {
