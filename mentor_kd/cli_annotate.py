@@ -1,9 +1,9 @@
 """The command `python -m mentor_kd annotate`: questions in, a file of rationales out, no request paid for twice."""
 
 import argparse
-import os
 from pathlib import Path
 
+from .cli_options import add_answers, add_columns, shown
 from .data.folder import require_folder_name
 from .files import InputError, reports_root
 from .teacher.ask import ASKED, AskSettings
@@ -37,24 +37,8 @@ def add_arguments(one: argparse.ArgumentParser) -> None:
     one.add_argument("--dry-run", action="store_true", help="print calls, tokens and cost, send nothing, and exit")
     group = one.add_argument_group("task")
     group.add_argument("--task", default="", metavar="NAME", help="task name (default: the table's file name)")
-    group.add_argument(
-        "--answer-type",
-        default="",
-        metavar="TYPE",
-        help="number, math, choice, yes/no, text or pattern (default: recognised from the answers)",
-    )
-    group.add_argument(
-        "--answer-pattern", default="", metavar="REGEX", help="what an answer looks like, for type pattern"
-    )
-    group.add_argument(
-        "--answer-choices",
-        default="",
-        metavar="LETTERS",
-        help="letters of the choices, for type choice (default: ABCDE)",
-    )
-    text = "names of your columns, as YAML: {question: problem, answer: final}"
-    group.add_argument("--columns", default="", metavar="YAML", help=text)
-    group.add_argument("--data-test", default="", metavar="FILE", help="a second file with the test questions")
+    add_answers(group)
+    add_columns(group)
     group.add_argument("--questions", type=int, default=0, metavar="N", help="use the first N training questions only")
     group.add_argument(
         "--dev-questions",
@@ -247,9 +231,10 @@ def run(args: argparse.Namespace) -> int:
     rows, facts = annotate.annotated(*what)
     result = folder / "teacher.jsonl"
     write_rationales(result, rows)
-    shown = os.path.relpath(result) if not os.path.relpath(result).startswith("..") else result
     print(visible(annotate.said(facts)))
-    print(f"written: {shown} ({len(rows)} rationales), with replies.jsonl (every paid reply) and outcomes.jsonl")
+    print(
+        f"written: {shown(result)} ({len(rows)} rationales), with replies.jsonl (every paid reply) and outcomes.jsonl"
+    )
     if facts["open"]:
         print(f"{facts['open']} rationales are missing; run the same command again to request them")
         return 1
@@ -260,6 +245,9 @@ def run(args: argparse.Namespace) -> int:
         more += f" -p data_test={args.data_test}" if args.data_test else ""
         print(
             f"next: python -m mentor_kd run --params notebooks/params/own.yaml -p run={name} -p task={name} "
-            f"-p data={args.data} -p answer_type={settings.answer_type}{more} -p teacher={shown}"
+            f"-p data={args.data} -p answer_type={settings.answer_type}{more} -p teacher={shown(result)}"
         )
     return 0
+
+
+COMMANDS = {"annotate": ((SUMMARY, MORE, EXAMPLES), add_arguments, run)}

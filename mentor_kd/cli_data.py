@@ -1,10 +1,11 @@
-"""The command `python -m mentor_kd data look`: the first look at your own data, before anything is written."""
+"""The commands `data look`, the first look at your own data, and `data fetch`, which gets the paper's."""
 
 import argparse
-import re
 from pathlib import Path
 
+from .cli_options import add_answers, add_columns
 from .data.folder import require_folder_name
+from .files import WORK
 from .parsing import parse_yaml
 
 SUMMARY = "Look at your own data: what is recognised, left out, and trained on."
@@ -16,47 +17,30 @@ DATA is a JSON, JSONL, CSV, TSV, Parquet or Arrow file, a folder saved by `datas
 hub:owner/name[@revision][:config][:split]."""
 EXAMPLES = """\
   mentor-kd data look my.csv
-  mentor-kd data look train.jsonl --test test.jsonl --columns '{question: problem, answer: final}'
+  mentor-kd data look train.jsonl --data-test test.jsonl --columns '{question: problem, answer: final}'
   mentor-kd data look hub:openai/gsm8k:main"""
 
 
-def add_arguments(one: argparse.ArgumentParser) -> None:
-    """Add the arguments of the command to its parser."""
+def add_look(one: argparse.ArgumentParser) -> None:
+    """Add the arguments of `data look`."""
     one.add_argument("data", metavar="DATA", help="a file, a folder, or a hub id")
-    one.add_argument("--test", default="", metavar="DATA", help="a second file, folder or hub id: the test questions")
-    one.add_argument(
-        "--columns", default="{}", metavar="YAML", help="names of the columns, such as '{question: problem}'"
-    )
     one.add_argument("--task", default="", metavar="NAME", help="task name (default: the file's name)")
-    one.add_argument(
-        "--answer-type",
-        default="",
-        metavar="TYPE",
-        help="number, math, choice, yes/no, text or pattern (default: guessed)",
-    )
-    one.add_argument(
-        "--answer-pattern", default="", metavar="REGEX", help="what an answer looks like, for type pattern"
-    )
-    one.add_argument("--answer-choices", default="", metavar="LETTERS", help="letters of the choices, for type choice")
+    add_columns(one)
+    add_answers(one)
 
 
-def task_name(data: str) -> str:
-    """A task's name from a file, a folder or a hub id."""
-    place = re.split("[@:]", data.removeprefix("hub:"))[0] if data.startswith("hub:") else Path(data).stem
-    return re.sub(r"[^a-z0-9]+", "-", place.rpartition("/")[2].lower()).strip("-") or "task"
-
-
-def run(args: argparse.Namespace) -> int:
-    """Print the look, and how to go on."""
+def look(args: argparse.Namespace) -> int:
+    """Print the look."""
     from .pipeline.collect import CollectSettings, look_text  # imported here to keep --help fast
+    from .pipeline.own_task import name_of
     from .progress import visible
 
-    name = args.task or task_name(args.data)
+    name = args.task or name_of(args.data)
     require_folder_name("--task", name)
     settings = CollectSettings(
         data=args.data,
-        columns=parse_yaml(args.columns, "--columns"),
-        data_test=args.test,
+        columns=parse_yaml(args.columns, "--columns") if args.columns else {},
+        data_test=args.data_test,
         answer_type=args.answer_type,
         answer_pattern=args.answer_pattern,
         answer_choices=args.answer_choices,
@@ -64,3 +48,37 @@ def run(args: argparse.Namespace) -> int:
     found = look_text(name, settings)
     print(found or visible(f"{args.data}: this is not your own data; pass a file, a folder or a hub id"))
     return 0
+
+
+def add_fetch(one: argparse.ArgumentParser) -> None:
+    """Add the arguments of `data fetch`."""
+    one.add_argument("--from", dest="source", metavar="DIR", help="install from a local copy, complete or partial")
+    one.add_argument("--to", metavar="DIR", help="destination (default: data/official/)")
+
+
+def fetch(args: argparse.Namespace) -> int:
+    """Install the paper's data and print what is there; returns 1 if files are missing."""
+    from .data import download
+
+    destination = Path(args.to) if args.to else WORK / "data" / "official"
+    report = download.fetch(destination, Path(args.source) if args.source else None)
+    print(report)
+    return 0 if report.complete or (args.source and not report.failed) else 1
+
+
+ABOUT = "Look at your own data, or get the paper's."
+COMMANDS = {
+    "look": ((SUMMARY, MORE, EXAMPLES), add_look, look),
+    "fetch": (
+        (
+            "Download the paper's data and verify every file.",
+            "Installs the authors' questions and teacher rationales at a pinned commit into data/official/ and checks "
+            "the git blob hash of each file. Files already installed are kept, so run the command again after an "
+            "interruption. To use data stored elsewhere, set MENTOR_KD_OFFICIAL_DATA to the folder that contains its "
+            "data/.",
+            "",
+        ),
+        add_fetch,
+        fetch,
+    ),
+}

@@ -4,6 +4,7 @@ import argparse
 import time
 from pathlib import Path
 
+from .cli_options import add_answers, add_columns, add_parameters
 from .files import ROOT, InputError, reports_root
 
 SUMMARY = "From a file with rationales to a student: look, train, report, export."
@@ -25,15 +26,11 @@ def add_arguments(one: argparse.ArgumentParser) -> None:
     one.add_argument("data", help="file, folder, or hub:owner/name")
     one.add_argument("--run", default="", metavar="NAME", help="name of the run (default: the task's name)")
     one.add_argument("--task", default="", metavar="NAME", help="name of the task (default: the file's name)")
-    text = "number, math, choice, yes/no, text or pattern (default: recognised from the answers)"
-    one.add_argument("--answer-type", default="", metavar="TYPE", help=text)
-    text = "names of your columns, as YAML: {question: problem, answer: final}"
-    one.add_argument("--columns", default="", metavar="YAML", help=text)
-    one.add_argument("--data-test", default="", metavar="FILE", help="a second file with the test questions")
+    add_answers(one)
+    add_columns(one)
     one.add_argument("--mentor", default="", metavar="MODEL", help="hub id, folder or sandbox size")
     one.add_argument("--student", default="", metavar="MODEL", help="hub id, folder or sandbox size")
-    text = "set any other parameter of notebooks/params/own.yaml; repeatable"
-    one.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help=text)
+    add_parameters(one, "set any other parameter of notebooks/params/own.yaml; repeatable")
     one.add_argument("--dry-run", action="store_true", help="look, print what would run, and exit")
 
 
@@ -78,11 +75,11 @@ def _parameters(args: argparse.Namespace) -> dict:
     task = args.task or name_of(args.data)
     columns = parse_yaml(args.columns, "--columns") if args.columns else {}
     given = {"data": args.data, "task": task, "run": args.run or task, "data_test": args.data_test, "columns": columns}
-    given |= {name: getattr(args, name) for name in ("mentor", "student", "answer_type")}
+    answers = ("answer_type", "answer_choices", "answer_pattern")
+    given |= {name: getattr(args, name) for name in ("mentor", "student", *answers)}
     parameters |= {name: value for name, value in given.items() if value}
     found = with_answer_type(task, mapping.collect_settings(parameters))
-    names = ("answer_type", "answer_choices", "answer_pattern")
-    return parameters | {name: getattr(found, name) for name in names}
+    return parameters | {name: getattr(found, name) for name in answers}
 
 
 def _look(parameters: dict) -> str:
@@ -116,3 +113,6 @@ def _written(index: Path, folder: Path, parameters: dict) -> str:
         f'try it:  python -m mentor_kd predict {student} "..."\n'
         f"upload:  python -m mentor_kd push {student} hub:owner/name"
     )
+
+
+COMMANDS = {"distill": ((SUMMARY, MORE, EXAMPLES), add_arguments, run)}

@@ -132,3 +132,9 @@ def _send(folder: Path, to: str, private: bool, licence: str, dry_run: bool) -> 
         return 0
     print(f"uploaded: {send(upload, private)}")
     return 0
+
+
+COMMANDS = {
+    "export": ((SUMMARY, MORE, EXAMPLES), add_arguments, run),
+    "push": ((PUSH_SUMMARY, PUSH_MORE, PUSH_EXAMPLES), add_push_arguments, push),
+}

@@ -1,9 +1,10 @@
 """The commands `python -m mentor_kd models ...`: fetch, list, cut and heal models."""
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
+
+from .cli_options import shown
 
 ABOUT = "Fetch real pre-trained models without a hub, and cut them to smaller students."
 
@@ -24,7 +25,7 @@ def fetch(args: argparse.Namespace) -> int:
     print(
         visible(
             f"{args.name}: {known['parameters']:,} parameters, {known['architecture']}, licence {known['licence']}, "
-            f"from {known['source']}\nfolder: {_path(folder)}"
+            f"from {known['source']}\nfolder: {shown(folder)}"
         )
     )
     if "warning" in known:
@@ -46,13 +47,8 @@ def show(args: argparse.Namespace) -> int:
     rows += fetching.present()
     rows += [{"name": name, "state": full} for name, full in names.CUT.items()]
     _table(["name", "parameters", "megabytes", "licence", "state"], rows)
-    print(f"folder: {_path(names.models_root())}")
+    print(f"folder: {shown(names.models_root())}")
     return 0
-
-
-def _path(path: Path) -> str:
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative
 
 
 def _table(columns: list[str], rows: list[dict[str, Any]]) -> None:
@@ -125,7 +121,7 @@ def cut(args: argparse.Namespace) -> int:
     print(visible(greedy_cut.table(cuts)))
     if not manifests.is_done(out, inputs):
         greedy_cut.save(args.model, cuts, out, inputs)
-    print(visible(f"written: {_path(out)}; the same model by name: {args.model}[{cuts[-1].kept}]"))
+    print(visible(f"written: {shown(out)}; the same model by name: {args.model}[{cuts[-1].kept}]"))
     return 0
 
 
@@ -163,7 +159,7 @@ def heal(args: argparse.Namespace) -> int:
         f"loss per token on {found['measured_on']} {which}: {found['loss_before']:.3f} before, {found['loss']:.3f} "
         f"after {found['steps']} steps, {found['loss_whole']:.3f} for the whole model"
     )
-    print(visible(f"{said}\nwritten: {_path(Path(args.out))}"))
+    print(visible(f"{said}\nwritten: {shown(Path(args.out))}"))
     return 0
 
 

@@ -111,7 +111,7 @@ def test_the_whole_workflow_through_the_api(tmp_path, monkeypatch, model):
 
 
 COMMANDS = ["", "run", "sweep", "reproduce", "bench", "annotate", "augment", "data", "data fetch", "start", "report"]
-COMMANDS += ["predict", "export", "push"]
+COMMANDS += ["predict", "export", "push", "distill", "data look", "models", "models fetch", "models cut", "models heal"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

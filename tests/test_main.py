@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from mentor_kd import __main__ as command_line
+from mentor_kd import start
 from mentor_kd.__main__ import main
 
 
@@ -16,10 +17,11 @@ def failing(monkeypatch):
     """A command that raises what it is given."""
 
     def fail_with(error: BaseException):
-        def start(args):
+        def run(args):
             raise error
 
-        monkeypatch.setattr(command_line, "_start", start)
+        texts, add_arguments, _ = start.COMMANDS["start"]
+        monkeypatch.setitem(start.COMMANDS, "start", (texts, add_arguments, run))
 
     return fail_with
 

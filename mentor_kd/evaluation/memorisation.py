@@ -11,7 +11,7 @@ from ..data.rationales import Rationale
 
 FAR = 20.0  # points between trained and other questions from which a mentor is said to have memorised
 MANY = 50.0  # percent of samples that repeat a training text
-REMEDY = "Its rationales for them add little. Train it for fewer epochs or on more questions, or sample at a higher temperature"
+REMEDY = "Its rationales for them add little. Train it for fewer epochs or on more questions, or raise the temperature"
 
 
 def measure(samples: Iterable[Rationale], trained_on: Iterable[Rationale]) -> dict[str, dict[str, int]]:
@@ -68,7 +68,7 @@ def _percent(counts: Mapping[str, int], name: str) -> float:
 
 
 def of_mentor(augmented: Mapping[str, Any], mentor: Mapping[str, Any]) -> str:
-    """The sentence from the manifests of an augmentation and of its mentor; "" if another model wrote the rationales."""
+    """The sentence from the manifests of an augmentation and its mentor; "" if another model wrote the texts."""
     if "memorisation" not in augmented:
         return ""
     return sentence(augmented["memorisation"], mentor["training"]["dev_accuracy"])

@@ -42,7 +42,8 @@ def recognised(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def name_of(data: str) -> str:
     """A task name made of a file's name or a hub id. Raises InputError if nothing is left of it."""
-    name = re.sub(r"[^a-z0-9]+", "-", Path(data.removeprefix("hub:").partition(":")[0]).stem.lower()).strip("-")
+    place = re.split("[@:]", data.removeprefix("hub:"))[0] if data.startswith("hub:") else data
+    name = re.sub(r"[^a-z0-9]+", "-", Path(place).stem.lower()).strip("-")
     if not name:
         raise InputError(f"no task name can be made of {data!r}; pass one with --task")
     return name

@@ -215,6 +215,7 @@ def length_histogram(frame: pandas.DataFrame, title: str = "Length of rationales
             text = f"{name}: {len(words)}, median {words.median():g} words"
             style = {"color": colour, "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85}}
             panel.text(0.99, 0.96 - 0.14 * level, text, transform=panel.transAxes, ha="right", va="top", **style)
+        panel.set_ylim(top=1.4 * panel.get_ylim()[1])  # room for the texts above the bars
         panel.set_title(source, fontsize=10)
         panel.set_ylabel("Rationales")
         panel.yaxis.set_major_locator(MaxNLocator(4, integer=True))

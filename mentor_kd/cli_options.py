@@ -1,0 +1,34 @@
+"""Options that several commands share, and how they show a path."""
+
+import argparse
+import os
+from pathlib import Path
+
+
+def add_parameters(one: argparse.ArgumentParser, text: str = "override one parameter; repeatable") -> None:
+    """Add `-p NAME=VALUE`."""
+    one.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help=text)
+
+
+def add_columns(one: argparse._ActionsContainer) -> None:
+    """Add `--columns` and `--data-test`, for your own data."""
+    text = "names of your columns, as YAML: {question: problem, answer: final}"
+    one.add_argument("--columns", default="", metavar="YAML", help=text)
+    text = "a second file, folder or hub id with the test questions"
+    one.add_argument("--data-test", default="", metavar="DATA", help=text)
+
+
+def add_answers(one: argparse._ActionsContainer) -> None:
+    """Add `--answer-type`, `--answer-pattern` and `--answer-choices`, for a task of your own."""
+    text = "number, math, choice, yes/no, text or pattern (default: recognised from the answers)"
+    one.add_argument("--answer-type", default="", metavar="TYPE", help=text)
+    text = "what an answer looks like, for type pattern"
+    one.add_argument("--answer-pattern", default="", metavar="REGEX", help=text)
+    text = "letters of the choices, for type choice (default: ABCDE)"
+    one.add_argument("--answer-choices", default="", metavar="LETTERS", help=text)
+
+
+def shown(path: Path) -> str:
+    """The path relative to the working directory, if it is inside it."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
