@@ -55,7 +55,7 @@ def _front(text: str) -> str:
 
 
 def _notebook(path: Path, place: Path) -> None:
-    """A notebook as a Markdown page, with its outputs; pictures lie beside it."""
+    """A notebook as a Markdown page with its outputs; its figures are written to the same folder."""
     book = nbformat.read(path, as_version=4)
     for cell in book.cells:
         if cell.cell_type == "code":

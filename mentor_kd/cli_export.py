@@ -10,7 +10,7 @@ from .files import InputError
 
 SUMMARY = "Write the distillation set, or the task for lm-evaluation-harness, for other programs."
 MORE = """\
-The set has what the filters kept, with the questions of dev and test as splits of their own and a card that says how it
+The set has the kept rationales, with the questions of dev and test as separate splits and a card that says how it
 was made. `datasets.load_dataset` reads the folder; TRL, Axolotl and LLaMA-Factory train on it. With --lm-eval, the
 test questions are written as a task of lm-evaluation-harness that asks and judges a student as this package does."""
 EXAMPLES = """\

@@ -154,7 +154,7 @@ def heal(args: argparse.Namespace) -> int:
         seed=args.seed,
     )
     found = healing.heal(args.model, args.teacher, _rationales(args.data), settings, Path(args.out))
-    which = "held-out rationales" if found["held_out"] else "rationales that it learnt from"
+    which = "held-out rationales" if found["held_out"] else "rationales that it learned from"
     said = (
         f"loss per token on {found['measured_on']} {which}: {found['loss_before']:.3f} before, {found['loss']:.3f} "
         f"after {found['steps']} steps, {found['loss_whole']:.3f} for the whole model"

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 NEWS = "MENTOR_KD_NEWS"
 
 _quiet = False
-_open: list["Progress"] = []  # the lines of work that goes on now, outermost first
+_open: list["Progress"] = []  # the progress lines of current work, outermost first
 # control characters of ASCII and Latin-1, marks that turn the direction of text, separators and tags that nobody sees
 _CONTROLS = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\U000e0000-\U000e007f]"

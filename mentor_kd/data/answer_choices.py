@@ -25,7 +25,7 @@ _BETTER = re.compile(
     (?:right|correct|true|best|better|preferable|answer|(?:more|most)\s(?!of\b)\w+)\b)""",
     re.IGNORECASE | re.VERBOSE,
 )
-_SUBJECT = re.compile(  # what may stand before a letter that is called right; "statement I is true" calls no option so
+_SUBJECT = re.compile(  # words before a letter that is called right; "statement I is true" is about no option
     rf"""(?:\A|[^\w\s'’]|[{CJK}]|\b(?:that|think|believe|conclude|say|while|whereas|although|though|and|or|but|so|thus|hence|then
     |therefore|only|just|option|choice|answer|letter|because|since|as|if|is)\s)["'“”‘(\[{{*_$\s]*\Z""",
     re.IGNORECASE | re.VERBOSE,

@@ -46,7 +46,7 @@ _BRACKET = re.compile(r"[(\[{]\s?\Z")
 _EURO = re.compile(r"\s?(?:€|EUR\b)")
 AMBIGUOUS = "cannot be read as one number"
 
-# What stands next to a number and makes it something else than a plain number.
+# Neighbours of a number that make it something other than a plain number.
 _MONTH = (
     r"(?-i:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?"
     r"|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)\b\.?"
@@ -121,7 +121,7 @@ def numbers(text: str, start: int, end: int) -> list[Candidate]:
 
 
 def _other_meaning(body: str, before: str, after: str) -> str:
-    """Why a number is not one by what stands next to it, as in √3, 7 pm, at least 3; "" if it is."""
+    """Why a number is no plain number because of its neighbours, as in √3, 7 pm, at least 3; "" if it is one."""
     for pattern, note in _BEFORE:
         if pattern.search(before) and (note != _DATE or _DAY_OR_YEAR.fullmatch(body)):
             return note
@@ -172,7 +172,7 @@ def _decimal(body: str, bracketed: bool, measured: bool, euro: bool) -> str | No
     """Digits with a decimal point, from the usual ways to group thousands; None if they are ambiguous.
 
     1,234.5 and 1.234,5 and 1 234,5 and 1'234.5 and 1,23,456 are read; 1.234 is a decimal, but not in euros. 12,5 is a
-    decimal as well unless it stands in brackets, where it may be a pair; 1,2 only with a unit.
+    decimal too, except in brackets, where it may be a pair; 1,2 only with a unit.
     """
     grouped = re.sub(r"[ '_]", "", body)
     if grouped != body and not re.fullmatch(r"[0-9]{1,3}(?:([ '_])[0-9]{3})(?:\1[0-9]{3})*(?:[.,][0-9]+)?", body):

@@ -124,7 +124,7 @@ def closing(text: str, start: int, pair: str) -> int:
 
 
 def _line_start(text: str, at: int) -> int:
-    """Where the sentence begins that `at` lies in, at most 200 characters before."""
+    """The start of the sentence around position `at`, at most 200 characters before it."""
     first = max(0, at - _REACH)
     return max((match.end() for match in _SENTENCE_END.finditer(text, first, at)), default=first)
 

@@ -1,4 +1,4 @@
-"""Statements that hold several numbers: equations, two quantities, alternatives, remarks, and a sign apart."""
+"""Statements with several numbers: equations, two quantities, alternatives, remarks, and a sign before a space."""
 
 import re
 from collections import deque
@@ -102,7 +102,7 @@ _UNKNOWN = re.compile(r"(?<![\w+*/^-])(?<![+*/^-]\s)[A-Za-z]\s?=\s?(?=[-−]?[0-
 
 
 def unknowns(text: str, start: int, end: int) -> str:
-    """Two unknowns, or two values of one, that a span states (`x = 5, y = 7`), for a message; "" if there are none."""
+    """Two unknowns, or two values of one, in a span (`x = 5, y = 7`), for a message; "" if there are none."""
     matches = _UNKNOWN.finditer(text, start, end)
     found = [(match.start(), numbers(text, match.end(), end)[:1]) for match in matches]
     for (at, (first,)), (next_at, (second,)) in pairwise((at, one) for at, one in found if one):
@@ -115,7 +115,7 @@ _MINUS = re.compile(r"\s*[-−–]\s+\Z")
 
 
 def signed(text: str, start: int, candidates: list[Candidate], colon: bool) -> list[Candidate]:
-    """A dash and a space before the number that a cue announces is a minus sign; after a colon it may be a list's."""
+    """The candidates, the first one negative after a dash and a space, but a miss if the dash may begin a list item."""
     first = candidates[0]
     dash = _MINUS.fullmatch(text, start, first.start)
     if not dash or first.value is None:

@@ -40,7 +40,7 @@ _START_TOKEN = re.compile(
 _END_TOKEN = re.compile(
     r"</s>|<eos>|<pad>|<unk>|<end_of_turn>|<\|[a-z_]{1,30}\|>|<｜[^<>｜]{1,30}｜>|\[/?INST\]|<</?SYS>>", re.IGNORECASE
 )
-# A further question that a model invents after its answer, as a few-shot prompt would go on.
+# A further question that a model invents after its answer, like the next one of a few-shot prompt.
 NEXT_QUESTION = re.compile(
     r"""\n[^\S\n]*+(?:[#*_>-]{1,4}\s?)?(?:(?:next|new|another)\s+)?
     (?:Q|Question|Problem|Exercise|Example|Human|User|Instruction|Task|Input|Frage|Aufgabe|Pregunta|Problema|Pergunta

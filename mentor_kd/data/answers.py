@@ -80,7 +80,7 @@ def find_answer(text: str, answer_type: str, choices: str, question: str, patter
     if found is None:
         reason = reason or f"no {_KINDS[answer_type].format(choices=choices)} is stated"
         if marked and not text[start:end].strip():
-            reason = f"nothing stands after {MARKER}"
+            reason = f"nothing follows {MARKER}"
         return Extraction(None, reason if text.strip() else "the text is empty")
     if found.value is None:
         return found

@@ -32,7 +32,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "options": ("options choices answerchoices candidates",),
     "split": ("split",),
 }
-CONTEXT = ("body", "passage", "context", "premise")  # stands in front of the question
+CONTEXT = ("body", "passage", "context", "premise")  # written before the question
 ALIKE = 0.8  # likeness of names from which one counts as a misspelling of the other
 _OPTION = re.compile(r"(?:op|opt|option|choice)([a-j])")
 Found = dict[str, tuple[str, ...]]

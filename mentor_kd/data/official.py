@@ -27,7 +27,7 @@ LAST_LETTER_LABELS = {
     "805c1ebb82de1ab0": ("aejt", "aaejt"),
     "55b42834c9da3667": ("oedl", "ooedl"),
 }
-HELD_OUT = "held out of training: the question also stands in the test file"
+HELD_OUT = "held out of training: the question is also in the test file"
 NO_COMPLETION = "no completion published; upstream verdict taken"
 _TYPES: dict[Any, str] = {str: "a string", str | None: "a string or null", bool: "true or false"}
 

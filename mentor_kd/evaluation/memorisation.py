@@ -9,7 +9,7 @@ from typing import Any
 
 from ..data.rationales import Rationale
 
-FAR = 20.0  # points between trained and other questions from which a mentor is said to have memorised
+FAR = 20.0  # points between trained and other questions from which we say that a mentor has memorised
 MANY = 50.0  # percent of samples that repeat a training text
 REMEDY = "Its rationales for them add little. Train it for fewer epochs or on more questions, or raise the temperature"
 

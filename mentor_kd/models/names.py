@@ -64,7 +64,7 @@ def model_path(name: str | Path) -> str:
 
 
 def is_named(name: str | Path) -> bool:
-    """Whether a name stands for a sandbox model or a model in `models_root()`, whatever the current folder."""
+    """Whether a name is that of a sandbox model or of a model in `models_root()`, in any current folder."""
     base, _ = split(name)
     return base in SANDBOX_MODELS or model_path(base) != base
 

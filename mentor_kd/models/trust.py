@@ -37,7 +37,7 @@ def unloadable(name: str | Path, error: BaseException) -> InputError:
     """The InputError for a model that a library cannot load."""
     reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
     if "trust_remote_code" in str(error):
-        reason = "it needs code of its own, which is never run"
+        reason = "it needs its own code, which is never run"
     return InputError(f"model {str(name)!r} could not be loaded ({reason}); give {WANTED}")
 
 
@@ -75,7 +75,9 @@ def check_values(file: str, found: dict[str, Any]) -> None:
     """Check what a config says; InputError names the file and the key."""
     kind = found.get("model_type")
     if found.get("auto_map") and kind is not None and (not isinstance(kind, str) or kind not in CONFIG_MAPPING):
-        raise InputError(f"{file}: auto_map names code of its own for model_type {shown(kind)}, which is never run")
+        raise InputError(
+            f"{file}: auto_map names the model's own code for model_type {shown(kind)}, which is never run"
+        )
     for key, value in _pairs(found):
         if IMPLEMENTATION.fullmatch(key):
             for one in value.values() if isinstance(value, dict) else [value]:

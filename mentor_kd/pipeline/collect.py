@@ -301,7 +301,7 @@ def collect(folder: Path, task: str, settings: CollectSettings, replace: bool = 
         asked, facts["annotation"] = annotate.annotated(
             Path(folder) / ANNOTATION, one, train, rows, settings.teacher, settings.ask, settings.endpoint
         )
-        require_whole(replies, PAID)  # notes what was paid for now
+        require_whole(replies, PAID)  # notes the length with the new replies
         rows = given + asked
     if settings.share.share < 1:
         rows, facts["teacher_share"] = draw(rows, settings.share)

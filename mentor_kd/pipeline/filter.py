@@ -29,7 +29,7 @@ from .replacing import require_permission
 def filter_rationales(folder: Path, settings: FilterSettings, replace: bool = True) -> pandas.DataFrame:
     """Apply filters and verdicts to all rationales, write them to rationales.jsonl, and return the counts.
 
-    Raises InputError if the run has other filters, unless `replace` is True: students may have learnt from them.
+    Raises InputError if the run has other filters, unless `replace` is True: students may have learned from them.
     """
     folder = Path(folder)
     if manifests.read(folder) and "filters.yaml" not in problems(folder):

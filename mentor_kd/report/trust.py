@@ -83,7 +83,7 @@ def stale(folder: Path) -> dict[Path, str]:
 
 
 def _own_mentor(place: Path) -> bool:
-    """Whether a student learnt from the mentor of its task's folder, not from a mentor of its own size."""
+    """Whether a student learned from the mentor of its task's folder, not from a mentor of the student's size."""
     return not place.name.startswith(SELF_MENTOR) and (place.parent.parent / "mentor").is_dir()
 
 

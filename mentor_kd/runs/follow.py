@@ -116,7 +116,7 @@ class Line:
         print(visible(text), flush=True)  # above the live line, which redirects it
 
     def show(self, text: str) -> None:
-        """Show what goes on now; "" for nothing."""
+        """Show the current work; "" for none."""
         if self.console.is_terminal:
             self.spinner.update(text=Text(visible(text, keep="")))
             self.live.update(self.spinner if text else "")

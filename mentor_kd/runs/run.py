@@ -124,7 +124,7 @@ def run(parameters: dict, say: Say = print, show: Say = silent) -> Path:
     """Execute a run and write its report. Returns the path of index.html. Raises RunFailed if a notebook fails.
 
     Notebooks that succeeded with the same inputs are skipped; one that failed or was killed resumes where it stopped.
-    `say` gets a line for each notebook that begins or ends; `show` gets what goes on now twice a second, and "" when
+    `say` gets a line for each notebook that begins or ends; `show` gets the current work twice a second, and "" when
     nothing does (see follow.Line).
     """
     jobs = plan(parameters)

@@ -7,7 +7,7 @@ outcomes of `outcome.STATES`; their counts add up to the number of rationales pl
 
 An annotation folder holds `replies.jsonl` and `attempts.jsonl` (see `teacher/store`), `outcomes.jsonl` (the outcome of
 each requested rationale) and `summary.json` (the counts). The last two can be deleted safely; the first two record
-what was paid for.
+what has been paid.
 """
 
 from collections import Counter

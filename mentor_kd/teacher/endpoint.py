@@ -266,7 +266,7 @@ class Endpoint:
         return self.key.redacted(f"{type(error).__name__}: {error}")[:160]
 
     def _refused(self, error: ServerError, headers: httpx.Headers, said: str) -> Failed:
-        """The failure that an error stands for, by its HTTP status; it costs the reply tokens that were counted."""
+        """The failure that an error means, by its HTTP status; it costs the reply tokens that were counted."""
         status, tokens = error.status, error.tokens
         cost = self._cost(*tokens) if tokens[1] else NOTHING
         message = " ".join(self.key.redacted(error.message).split())[:200]

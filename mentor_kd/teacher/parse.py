@@ -1,4 +1,4 @@
-"""What a server sends, as a reply: validated, with thought, answer, refusal and tool calls told apart.
+"""What a server sends, as a reply: validated, with thought, answer, refusal and tool calls kept separate.
 
 Reads the replies of OpenAI, vLLM, SGLang, llama.cpp, Ollama, DeepSeek, OpenRouter, Mistral and alike: thoughts in the
 fields `reasoning_content`, `reasoning`, `thinking`, `reasoning_details` or `thinking_blocks` (texts, objects or lists),
@@ -22,7 +22,7 @@ class BadReply(ValueError):
 
 
 class ServerError(RuntimeError):
-    """The server sent an error: its words, the HTTP status it stands for, its code, and the reply tokens it counted."""
+    """The server sent an error: its words, the equivalent HTTP status, its code, and the reply tokens it counted."""
 
     def __init__(self, message: str, status: int, code: str = "", tokens: tuple[int, int] = (0, 0)):
         super().__init__(message)
@@ -257,7 +257,7 @@ def error_in(raw: bytes, status: int) -> ServerError:
 
 
 def error_parts(error: Any) -> tuple[str, int, str]:
-    """The message, the HTTP status that it stands for (500 if that is unknown), and the code of an error object."""
+    """The message of an error object, the equivalent HTTP status (500 if unknown), and its code."""
     if not isinstance(error, dict):
         message = error if isinstance(error, str) else json.dumps(error) if error else ""
         return message, _status("", message), ""
@@ -288,7 +288,7 @@ _STATUS = (
 
 
 def _status(names: str, message: str) -> int:
-    """The HTTP status that the words of an error stand for; its code and type go first."""
+    """The HTTP status equivalent to an error, by its code and type, else by its words."""
     for words in (names, message):
         for status, pattern in _STATUS:
             if re.search(pattern, words, re.IGNORECASE):

@@ -1,4 +1,4 @@
-"""The append-only store of replies: what was paid for is kept, and never asked again.
+"""The append-only store of replies: a paid reply is kept, and never requested again.
 
 A request is identified by the hash of everything that shapes its reply: provider, route, the whole body, and the
 sample's index. `replies.jsonl` has one line per reply, written to disk before the reply is used; a stored request is
@@ -101,7 +101,7 @@ class Reply:
         finish = self.finish.lower()
         if self.refusal or finish in REFUSALS:
             return "refused"
-        if finish in CUTS:  # a text that goes on with another question was complete before it
+        if finish in CUTS:  # a text that continues with another question was complete before it
             return "complete" if self.parts.ran_on else "truncated"
         if (self.tools or finish in TOOL_CALLS) and not self.parts.solution:
             return "tool call"

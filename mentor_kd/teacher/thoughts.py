@@ -3,7 +3,7 @@
 Servers deliver the thought in a field (see `parse`) or inside the text: between tags such as `<think>` and `</think>`,
 before a closing tag alone (the chat template wrote the opening one), after an opening tag that is never closed (the
 reply was cut), or in the channels of gpt-oss. The rest of the text is the solution. It ends where a model without a
-chat format goes on with invented further questions. Pure functions of texts; the stored reply is never changed.
+chat format may continue with invented questions. Pure functions of texts; the stored reply is never changed.
 """
 
 import re

@@ -70,14 +70,14 @@ def texts(loaded: Loaded, rows: list[Rationale], max_length: int) -> tuple[list[
     """Examples to learn from and to measure on, and the number of texts that are too long.
 
     They are the rationales after their questions and, to learn from only, each question by itself. With fewer than
-    HELD_OUT questions none is held out: the rationales that are learnt from are measured on.
+    HELD_OUT questions none is held out: the rationales that are learned from are measured on.
     """
     questions = sorted({row.question for row in rows})
     random.Random("healing").shuffle(questions)
     held_out = set(questions[::HELD_OUT]) if len(questions) >= HELD_OUT else set()
-    learnt = [(row.id, row.question, target(row)) for row in rows if row.question not in held_out]
+    learned = [(row.id, row.question, target(row)) for row in rows if row.question not in held_out]
     measured = [(row.id, row.question, target(row)) for row in rows if row.question in held_out]
-    examples, too_long = encode(loaded, learnt, max_length)
+    examples, too_long = encode(loaded, learned, max_length)
     measured_examples, too_long_measured = encode(loaded, measured, max_length)
     start = encode_prompt(loaded.tokenizer, True, "") or [loaded.tokenizer.eos_token_id]
     alone = [Example(f"question {digest(q)[:16]}", start, encode_target(loaded.tokenizer, q)) for q in questions]

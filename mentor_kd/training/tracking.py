@@ -88,7 +88,7 @@ def tracked(names: Iterable[str], model: Path) -> Iterator[None]:
 
 
 def _end(names: Iterable[str]) -> None:
-    """End the runs that a callback leaves open, so that the next training of this process starts one of its own."""
+    """End the runs that a callback leaves open, so that the next training of this process starts its own run."""
     if "wandb" in names and "wandb" in sys.modules:
         sys.modules["wandb"].finish()
     if "mlflow" in names and "mlflow" in sys.modules:

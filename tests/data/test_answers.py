@@ -69,7 +69,7 @@ def test_numbers(text, number):
         ("--> " + "9" * 5000, "longer than"),
         ("--> not 12", "negated"),
         ("He has 3 apples. The answer is unknown.", "no number"),
-        ("5 apples -->", "nothing stands after -->"),
+        ("5 apples -->", "nothing follows -->"),
         ("--> twelve", "no number"),
         ("the 5th", "no number"),
         ("", "the text is empty"),

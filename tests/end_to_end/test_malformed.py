@@ -29,8 +29,9 @@ if __name__ == "__main__":  # as a script, without pytest's settings
 
 import mutations
 import pytest
-from malformed import KINDS, Kind, valid
+from malformed import KINDS, Kind
 from mutations import PLACES, Harm
+from valid_files import valid
 
 from mentor_kd.files import InputError, RunFailed
 from mentor_kd.runs import notebooks

@@ -46,7 +46,9 @@ CODE = {"AutoConfig": "evil.C", "AutoModelForCausalLM": "evil.M", "AutoTokenizer
 
 def test_code_for_an_unknown_architecture_is_refused_by_name(folder):
     change(folder, model_type="evil", auto_map=CODE)
-    refused(folder, "evil' could not be loaded .*config.json: auto_map names code of its own for model_type 'evil'")
+    refused(
+        folder, "evil' could not be loaded .*config.json: auto_map names the model's own code for model_type 'evil'"
+    )
 
 
 def test_code_for_a_known_architecture_is_ignored(folder):

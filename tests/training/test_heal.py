@@ -71,18 +71,18 @@ def test_a_stopped_healing_ends_with_the_same_weights(cut, tmp_path):
 def test_every_tenth_question_is_held_out_and_every_text_is_counted(cut):
     given = rows()
     loaded = loading.load(cut)
-    learnt, measured, too_long = heal.texts(loaded, given, 512)
+    learned, measured, too_long = heal.texts(loaded, given, 512)
     held_out = {one.id for one in measured}
     questions = {row.question for row in given}
     apart = {row.question for row in given if row.id in held_out}
     assert len(apart) == -(-len(questions) // 10) and too_long == 0
-    assert len(learnt) + len(measured) == len(given) + len(questions) - len(apart)
-    assert not held_out & {one.id for one in learnt}
+    assert len(learned) + len(measured) == len(given) + len(questions) - len(apart)
+    assert not held_out & {one.id for one in learned}
     few = [row for row in given if row.question in sorted(questions)[:9]]
-    learnt, measured, _ = heal.texts(loaded, few, 512)
-    assert [one.id for one in measured] == [row.id for row in few] and len(learnt) == len(few) + 9
+    learned, measured, _ = heal.texts(loaded, few, 512)
+    assert [one.id for one in measured] == [row.id for row in few] and len(learned) == len(few) + 9
     fewer, _, too_long = heal.texts(loaded, given, 60)
-    assert too_long > 0 and len(fewer) < len(learnt)
+    assert too_long > 0 and len(fewer) < len(learned)
 
 
 @pytest.mark.parametrize(("name", "value"), [("steps", 0), ("weight", 1.5), ("temperature", 0), ("learning_rate", 2)])
