@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from .cli_options import add_answers, add_columns, shown
+from .cli_options import add_answers, add_columns, add_value, own_data, shown
 from .data.folder import require_folder_name
 from .files import InputError, reports_root
 from .teacher.ask import ASKED, AskSettings
@@ -31,141 +31,78 @@ EXAMPLES = """\
 
 def add_arguments(one: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to its parser."""
-    ask, where = AskSettings(), EndpointSettings()
     one.add_argument("data", help="file or folder of questions, or hub:owner/name; or `sandbox` or `official`")
     one.add_argument("--out", default="", metavar="DIR", help="output folder (default: reports/annotations/<task>)")
     one.add_argument("--dry-run", action="store_true", help="print calls, tokens and cost, send nothing, and exit")
-    group = one.add_argument_group("task")
+    _add_task(one.add_argument_group("task"))
+    _add_teacher(one.add_argument_group("teacher"))
+    _add_requests(one.add_argument_group("requests"))
+    text = "Budgets count all runs into the same output folder; 0 means no limit."
+    _add_limits(one.add_argument_group("limits", text))
+
+
+def _add_task(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--task", default="", metavar="NAME", help="task name (default: the table's file name)")
     add_answers(group)
     add_columns(group)
-    group.add_argument("--questions", type=int, default=0, metavar="N", help="use the first N training questions only")
-    group.add_argument(
-        "--dev-questions",
-        type=int,
-        default=0,
-        metavar="N",
-        help="number of dev questions (default: all marked dev in the table, or a fifth if there are none)",
+    add_value(group, "--questions", 0, "N", "use the first N training questions only")
+    text = "number of dev questions (default: all marked dev in the table, or a fifth if there are none)"
+    add_value(group, "--dev-questions", 0, "N", text)
+
+
+def _add_teacher(group: argparse._ArgumentGroup) -> None:
+    route = EndpointSettings().route
+    text = "a model on a server, or on this machine (default: endpoint)"
+    group.add_argument("--teacher", choices=ASKED, default="endpoint", help=text)
+    text = "model name on the server; for local, a hub id, folder or size"
+    group.add_argument("--model", required=True, metavar="NAME", help=text)
+    add_value(group, "--base-url", "", "URL", "server URL, such as https://api.openai.com/v1")
+    add_value(group, "--key-env", "", "NAME", "environment variable that holds the API key")
+    text = f"completions sends prompts without a chat format (default: {route})"
+    group.add_argument("--route", choices=ROUTES, default=route, help=text)
+    add_value(group, "--provider", "", "NAME", "name to store replies under if the URL may change (default: the URL)")
+
+
+def _add_requests(group: argparse._ArgumentGroup) -> None:
+    ask, where = AskSettings(), EndpointSettings()
+    text = f"{', '.join(read_prompts())}, or a YAML file (default: {ask.prompt})"
+    group.add_argument("--prompt", default=ask.prompt, help=text)
+    add_value(group, "--rationales", ask.rationales, "N", "rationales per question (default: %(default)s)")
+    add_value(group, "--until-correct", 0, "K", "instead, request rationales until K are correct ...")
+    add_value(group, "--most-asked", ask.most_asked, "N", "... or N have been requested (default: %(default)s)")
+    text = "if a model allows only 1, pass 1 and a single-call prompt such as one-call (default: %(default)s)"
+    add_value(group, "--temperature", ask.temperature, "T", text)
+    text = "token limit of a reply, thoughts included (default: %(default)s)"
+    add_value(group, "--max-tokens", ask.max_tokens, "N", text)
+    text = "token limit of the second call's reply, if the prompt has one (default: %(default)s)"
+    add_value(group, "--conclude-tokens", ask.conclude_tokens, "N", text)
+    text = (
+        "the part of a reply that becomes the rationale; solution is the visible text, or the thought if that only "
+        "states an answer. Changing it requests nothing again (default: solution)"
     )
-    group = one.add_argument_group("teacher")
-    group.add_argument(
-        "--teacher",
-        choices=ASKED,
-        default="endpoint",
-        help="a model on a server, or on this machine (default: endpoint)",
-    )
-    group.add_argument(
-        "--model", required=True, metavar="NAME", help="model name on the server; for local, a hub id, folder or size"
-    )
-    group.add_argument("--base-url", default="", metavar="URL", help="server URL, such as https://api.openai.com/v1")
-    group.add_argument("--key-env", default="", metavar="NAME", help="environment variable that holds the API key")
-    group.add_argument(
-        "--route",
-        choices=ROUTES,
-        default=where.route,
-        help="completions sends prompts without a chat format (default: chat)",
-    )
-    group.add_argument(
-        "--provider",
-        default="",
-        metavar="NAME",
-        help="name to store replies under if the URL may change (default: the URL)",
-    )
-    group = one.add_argument_group("requests")
-    group.add_argument(
-        "--prompt", default=ask.prompt, help=f"{', '.join(read_prompts())}, or a YAML file (default: {ask.prompt})"
-    )
-    group.add_argument(
-        "--rationales",
-        type=int,
-        default=ask.rationales,
-        metavar="N",
-        help=f"rationales per question (default: {ask.rationales})",
-    )
-    group.add_argument(
-        "--until-correct", type=int, default=0, metavar="K", help="instead, request rationales until K are correct ..."
-    )
-    group.add_argument(
-        "--most-asked",
-        type=int,
-        default=ask.most_asked,
-        metavar="N",
-        help=f"... or N have been requested (default: {ask.most_asked})",
-    )
-    group.add_argument(
-        "--temperature",
-        type=float,
-        default=ask.temperature,
-        metavar="T",
-        help=f"if a model allows only 1, pass 1 and a single-call prompt such as one-call (default: {ask.temperature})",
-    )
-    group.add_argument(
-        "--max-tokens",
-        type=int,
-        default=ask.max_tokens,
-        metavar="N",
-        help=f"token limit of a reply, thoughts included (default: {ask.max_tokens})",
-    )
-    group.add_argument(
-        "--conclude-tokens",
-        type=int,
-        default=ask.conclude_tokens,
-        metavar="N",
-        help=f"token limit of the second call's reply, if the prompt has one (default: {ask.conclude_tokens})",
-    )
-    group.add_argument(
-        "--rationale-from",
-        choices=RATIONALE_FROM,
-        default=ask.rationale_from,
-        help="the part of a reply that becomes the rationale; solution is the visible text, or the thought if that "
-        "only states an answer. Changing it requests nothing again (default: solution)",
-    )
-    group.add_argument(
-        "--limit-field",
-        default=where.limit_field,
-        metavar="NAME",
-        help=f"field of the token limit; some models need max_completion_tokens (default: {where.limit_field})",
-    )
-    group.add_argument(
-        "--seed",
-        type=int,
-        default=ask.seed,
-        metavar="N",
-        help="seed of the requests, plus the sample's index; -1: none (default: -1)",
-    )
-    group.add_argument("--extra", default="", metavar="YAML", help="more request fields, such as '{top_p: 0.9}'")
-    group = one.add_argument_group("limits", "Budgets count all runs into the same output folder; 0 means no limit.")
-    group.add_argument(
-        "--budget-money", type=float, default=0.0, metavar="X", help="maximum cost, in the currency of --prices"
-    )
-    group.add_argument("--budget-tokens", type=int, default=0, metavar="N", help="maximum number of tokens")
-    group.add_argument("--budget-calls", type=int, default=0, metavar="N", help="maximum number of paid replies")
-    group.add_argument(
-        "--prices", default="", metavar="FILE", help="YAML file of prices (default: mentor_kd/teacher/prices.yaml)"
-    )
-    group.add_argument(
-        "--in-flight",
-        type=int,
-        default=where.in_flight,
-        metavar="N",
-        help=f"concurrent requests (default: {where.in_flight})",
-    )
-    group.add_argument("--requests-per-minute", type=int, default=0, metavar="N", help="rate limit of the server")
-    group.add_argument("--tokens-per-minute", type=int, default=0, metavar="N", help="rate limit of the server")
-    group.add_argument(
-        "--timeout",
-        type=float,
-        default=where.total_timeout,
-        metavar="S",
-        help=f"seconds per request (default: {where.total_timeout:g})",
-    )
+    group.add_argument("--rationale-from", choices=RATIONALE_FROM, default=ask.rationale_from, help=text)
+    text = "field of the token limit; some models need max_completion_tokens (default: %(default)s)"
+    add_value(group, "--limit-field", where.limit_field, "NAME", text)
+    add_value(group, "--seed", ask.seed, "N", "seed of the requests, plus the sample's index; -1: none (default: -1)")
+    add_value(group, "--extra", "", "YAML", "more request fields, such as '{top_p: 0.9}'")
+
+
+def _add_limits(group: argparse._ArgumentGroup) -> None:
+    where = EndpointSettings()
+    add_value(group, "--budget-money", 0.0, "X", "maximum cost, in the currency of --prices")
+    add_value(group, "--budget-tokens", 0, "N", "maximum number of tokens")
+    add_value(group, "--budget-calls", 0, "N", "maximum number of paid replies")
+    add_value(group, "--prices", "", "FILE", "YAML file of prices (default: mentor_kd/teacher/prices.yaml)")
+    add_value(group, "--in-flight", where.in_flight, "N", "concurrent requests (default: %(default)s)")
+    add_value(group, "--requests-per-minute", 0, "N", "rate limit of the server")
+    add_value(group, "--tokens-per-minute", 0, "N", "rate limit of the server")
+    add_value(group, "--timeout", where.total_timeout, "S", "seconds per request (default: %(default)g)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Annotate, then print the counts and the next command; returns 1 if some rationales are missing."""
     from .data.rationales import write_rationales  # imported here to keep --help fast
-    from .parsing import parse_yaml
-    from .pipeline.collect import CollectSettings, look_text, make, task_for
+    from .pipeline.collect import look_text, make, task_for
     from .pipeline.own_task import name_of, with_answer_type
     from .progress import visible
     from .teacher import annotate
@@ -205,16 +142,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--task is required with `{args.data}`; pass the name of one of its tasks")
     name = args.task or name_of(args.data)
     require_folder_name("--task", name)
-    settings = CollectSettings(
-        data=args.data,
-        columns=parse_yaml(args.columns, "--columns") if args.columns else {},
-        data_test=args.data_test,
-        answer_type=args.answer_type,
-        answer_pattern=args.answer_pattern,
-        answer_choices=args.answer_choices,
-        train_questions=args.questions,
-        dev_questions=args.dev_questions,
-    )
+    settings = own_data(args, train_questions=args.questions, dev_questions=args.dev_questions)
     if args.dry_run and (look := look_text(name, settings)):
         print(f"{look}\n")
     settings = with_answer_type(name, settings)

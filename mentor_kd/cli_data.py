@@ -3,10 +3,9 @@
 import argparse
 from pathlib import Path
 
-from .cli_options import add_answers, add_columns
+from .cli_options import add_answers, add_columns, own_data
 from .data.folder import require_folder_name
 from .files import WORK
-from .parsing import parse_yaml
 
 SUMMARY = "Look at your own data: what is recognised, left out, and trained on."
 MORE = """\
@@ -31,21 +30,13 @@ def add_look(one: argparse.ArgumentParser) -> None:
 
 def look(args: argparse.Namespace) -> int:
     """Print the look."""
-    from .pipeline.collect import CollectSettings, look_text  # imported here to keep --help fast
+    from .pipeline.collect import look_text  # imported here to keep --help fast
     from .pipeline.own_task import name_of
     from .progress import visible
 
     name = args.task or name_of(args.data)
     require_folder_name("--task", name)
-    settings = CollectSettings(
-        data=args.data,
-        columns=parse_yaml(args.columns, "--columns") if args.columns else {},
-        data_test=args.data_test,
-        answer_type=args.answer_type,
-        answer_pattern=args.answer_pattern,
-        answer_choices=args.answer_choices,
-    )
-    found = look_text(name, settings)
+    found = look_text(name, own_data(args))
     print(found or visible(f"{args.data}: this is not your own data; pass a file, a folder or a hub id"))
     return 0
 

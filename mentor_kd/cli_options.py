@@ -3,11 +3,22 @@
 import argparse
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .parsing import parse_yaml
+
+if TYPE_CHECKING:
+    from .pipeline.collect import CollectSettings
 
 
 def add_parameters(one: argparse.ArgumentParser, text: str = "override one parameter; repeatable") -> None:
     """Add `-p NAME=VALUE`."""
     one.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help=text)
+
+
+def add_value(one: argparse._ActionsContainer, name: str, default: Any, metavar: str, text: str) -> None:
+    """Add an option with a value of the default's type."""
+    one.add_argument(name, type=type(default), default=default, metavar=metavar, help=text)
 
 
 def add_columns(one: argparse._ActionsContainer) -> None:
@@ -26,6 +37,21 @@ def add_answers(one: argparse._ActionsContainer) -> None:
     one.add_argument("--answer-pattern", default="", metavar="REGEX", help=text)
     text = "letters of the choices, for type choice (default: ABCDE)"
     one.add_argument("--answer-choices", default="", metavar="LETTERS", help=text)
+
+
+def own_data(args: argparse.Namespace, **more: Any) -> "CollectSettings":
+    """The data that a command names, from `data` and the options of `add_columns` and `add_answers`."""
+    from .pipeline.collect import CollectSettings  # imported here to keep --help fast
+
+    return CollectSettings(
+        data=args.data,
+        columns=parse_yaml(args.columns, "--columns") if args.columns else {},
+        data_test=args.data_test,
+        answer_type=args.answer_type,
+        answer_pattern=args.answer_pattern,
+        answer_choices=args.answer_choices,
+        **more,
+    )
 
 
 def shown(path: Path) -> str:
