@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from ..data.folder import questions
 from ..data.spreadsheet import csv_text
-from ..evaluation import flips, memorisation
+from ..evaluation import flips, memorisation, power
 from ..evaluation import published as paper
 from ..evaluation.metrics import (
     accuracy_table,
@@ -99,8 +99,9 @@ def comparisons(rows: list[dict]) -> pandas.DataFrame:
             over = paired_seeds(*means)
             n = len(next(iter(one.values())))
             clear = over.low > 0 or over.high < 0
-            lines.append([task, a, b, len(seeds), n, found.value, found.low, found.high, found.p, clear])
-    names = ["task", "a", "b", "seeds", "n", "difference", "low", "high", "p", "sure"]
+            least = power.detectable(power.clustered_error(one, other))
+            lines.append([task, a, b, len(seeds), n, found.value, found.low, found.high, least, found.p, clear])
+    names = ["task", "a", "b", "seeds", "n", "difference", "low", "high", "detectable", "p", "sure"]
     table = pandas.DataFrame(lines, columns=names)
     table.insert(len(names) - 1, "p_holm", holm_column(table["p"]))
     return table.assign(sure=table["sure"].astype(bool) & (table["p_holm"] < 0.05))
@@ -184,7 +185,9 @@ test questions (Wilson).</p>
 <h2>Paired comparisons</h2>
 {% if comparisons %}<p>Difference b - a in points, paired by seed and test question (bootstrap); p_holm has Holm's
 correction over all rows. Sure: p_holm is below 0.05, and the paired t interval over at least three seeds leaves out
-zero. With fewer than about five seeds the intervals are too narrow; look at the spread over seeds above.</p>
+zero. Detectable: the true difference that such a comparison finds in four of five tries; if it is large, a small
+difference says little. With fewer than about five seeds the intervals are too narrow; look at the spread over seeds
+above.</p>
 {{ comparisons }}{% else %}<p>There is nothing to compare: no two methods were trained on the same task and seed.</p>
 {% endif %}
 <h2>Training data and cost of each model</h2>{{ costs }}

@@ -7,6 +7,7 @@ import tiny
 from run_books import TWO
 
 from mentor_kd.files import ROOT, InputError, reports_root
+from mentor_kd.models import names
 from mentor_kd.runs import jobs, notebooks, run
 
 
@@ -127,7 +128,11 @@ def test_every_parameter_file_is_accepted_by_the_notebooks():
         parameters = notebooks.read_parameters(path)
         if "grid" in parameters:  # a sweep: test_paper_grids
             continue
-        if path.name.startswith("bench-"):
+        if parameters.get("mentor") in names.FETCHABLE and not (names.models_root() / parameters["mentor"]).exists():
+            notebooks.check_names(parameters, notebooks.PER_TASK + (notebooks.STUDENTS,))
+            with pytest.raises(InputError, match="mentor-kd models fetch"):
+                run.plan(parameters)
+        elif path.name.startswith("bench-"):
             assert notebooks.check_names(parameters, ("90_measure_speed",)), path.name
         else:
             assert run.plan(parameters), path.name
