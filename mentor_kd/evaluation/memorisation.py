@@ -1,7 +1,8 @@
 """What a mentor has memorised: its samples for the questions that it was trained on, beside those for other questions.
 
 A small mentor trained for many epochs repeats its training texts. Nearly all of its samples for those questions are
-then right, although it answers few new ones, and its rationales add little to the teacher's.
+then right, although it answers few new ones, and its rationales add little to the teacher's. Repetition alone is no
+proof of that: a task may leave little choice of words.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,7 +12,7 @@ from ..data.rationales import Rationale
 
 FAR = 20.0  # points between trained and other questions from which we say that a mentor has memorised
 MANY = 50.0  # percent of samples that repeat a training text
-REMEDY = "Its rationales for them add little. Train it for fewer epochs or on more questions, or raise the temperature"
+REMEDY = "its rationales for them add little. Train it for fewer epochs or on more questions, or raise the temperature"
 
 
 def measure(samples: Iterable[Rationale], trained_on: Iterable[Rationale]) -> dict[str, dict[str, int]]:
@@ -57,9 +58,10 @@ def sentence(facts: Mapping[str, Mapping[str, int]], dev_accuracy: float | None)
     else:
         elsewhere = dev_accuracy
         found += f"; on dev it answers {elsewhere:.1f}%" if elsewhere is not None else ""
-    far = elsewhere is not None and right - elsewhere >= FAR
-    if far or repeated >= MANY:
-        return f"{found}. It has memorised training questions. {REMEDY}."
+    if elsewhere is not None and right - elsewhere >= FAR:
+        return f"{found}. It has memorised its training questions: {REMEDY}."
+    if repeated >= MANY:
+        return f"{found}. Samples that repeat the teacher add nothing: a higher temperature gives more variety."
     return f"{found}."
 
 
