@@ -1,4 +1,4 @@
-"""Cards of models and data sets: YAML front matter and Markdown in which a quoted text stays a quoted text.
+"""Cards of models and data sets: YAML front matter and Markdown in which quoted texts are inert.
 
 Names, questions and file names come from people and models. Each is put on one line, and escaped or put into a code
 span or block with more backticks than any run of them inside, so that no text can end the front matter, start a heading
@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 README = "README.md"
-UNKNOWN = "unknown"  # the Hub's name for a licence that nobody stated
-HERE = "# this folder, or its name on the Hub"  # at the end of a line `x_id = ...`, where an upload puts the name
+UNKNOWN = "unknown"  # the Hub's value for a licence that is not stated
+HERE = "# this folder, or its name on the Hub"  # ends a line `x_id = ...`, in which an upload sets the name
 
 
 def one_line(text: object) -> str:

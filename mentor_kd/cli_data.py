@@ -1,4 +1,4 @@
-"""The commands `data look`, the first look at your own data, and `data fetch`, which gets the paper's."""
+"""The commands `data look`, which inspects your own data, and `data fetch`, which downloads the paper's."""
 
 import argparse
 from pathlib import Path
@@ -29,7 +29,7 @@ def add_look(one: argparse.ArgumentParser) -> None:
 
 
 def look(args: argparse.Namespace) -> int:
-    """Print the look."""
+    """Print what was recognised in the data."""
     from .pipeline.collect import look_text  # imported here to keep --help fast
     from .pipeline.own_task import name_of
     from .progress import visible
@@ -57,7 +57,7 @@ def fetch(args: argparse.Namespace) -> int:
     return 0 if report.complete or (args.source and not report.failed) else 1
 
 
-ABOUT = "Look at your own data, or get the paper's."
+ABOUT = "Look at your own data, or download the paper's."
 COMMANDS = {
     "look": ((SUMMARY, MORE, EXAMPLES), add_look, look),
     "fetch": (

@@ -9,11 +9,11 @@ from .files import ROOT, InputError, reports_root
 
 SUMMARY = "From a file with rationales to a student: look, train, report, export."
 MORE = """\
-Takes your questions with rationales (a file, a folder saved by `datasets`, or hub:owner/name; see docs/data.md), says
-what it recognised and what it will do, then runs notebooks 01 to 07: a mentor, its rationales, the filters, one student
-on the teacher's rationales alone (vanilla-kd) and one on both (mentor-kd). Writes the report, the distillation set and
-a student that `mentor-kd push` can upload. The default models are the sandbox's tiny decoders; for real ones, pass
---mentor and --student."""
+Takes your questions with rationales (a file, a folder saved by `datasets`, or hub:owner/name; see docs/data.md),
+reports what it recognised and what it will do, then runs notebooks 01 to 07: a mentor, its rationales, the filters, one
+student on the teacher's rationales alone (vanilla-kd) and one on both (mentor-kd). Writes the report, the distillation
+set and a student that `mentor-kd push` can upload. The default models are the sandbox's tiny decoders; for real ones,
+pass --mentor and --student."""
 EXAMPLES = """\
   python -m mentor_kd distill my.jsonl --dry-run
   python -m mentor_kd distill my.csv --columns "{question: problem, rationale: solution, answer: final}"
@@ -31,7 +31,7 @@ def add_arguments(one: argparse.ArgumentParser) -> None:
     one.add_argument("--mentor", default="", metavar="MODEL", help="hub id, folder or sandbox size")
     one.add_argument("--student", default="", metavar="MODEL", help="hub id, folder or sandbox size")
     add_parameters(one, "set any other parameter of notebooks/params/own.yaml; repeatable")
-    one.add_argument("--dry-run", action="store_true", help="look, print what would run, and exit")
+    one.add_argument("--dry-run", action="store_true", help="inspect the data, print what would run, and exit")
 
 
 def run(args: argparse.Namespace) -> int:

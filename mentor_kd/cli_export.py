@@ -12,7 +12,7 @@ SUMMARY = "Write the distillation set, or the task for lm-evaluation-harness, fo
 MORE = """\
 The set has the kept rationales, with the questions of dev and test as separate splits and a card that says how it
 was made. `datasets.load_dataset` reads the folder; TRL, Axolotl and LLaMA-Factory train on it. With --lm-eval, the
-test questions are written as a task of lm-evaluation-harness that asks and judges a student as this package does."""
+test questions are written as a task of lm-evaluation-harness that prompts and judges a student as this package does."""
 EXAMPLES = """\
   python -m mentor_kd export quick/sandbox-sums --to sums-set
   python -m mentor_kd export quick/sandbox-sums --to hub:me/sums-set --format chat-jsonl --license cc-by-4.0
@@ -24,7 +24,7 @@ TOP = 20  # tokens of a soft label, if --soft-labels does not say how many
 PUSH_SUMMARY = "Upload a student, a mentor or an exported set to the Hugging Face Hub."
 PUSH_MORE = """\
 Weights, configuration, tokenizer and card of a model, or the data and card of a set: nothing else is uploaded, and no
-text that is uploaded names a folder of this machine. The token is the one of `hf auth login` or of HF_TOKEN."""
+uploaded text names a local folder. The token comes from `hf auth login` or from HF_TOKEN."""
 PUSH_EXAMPLES = """\
   python -m mentor_kd push reports/quick/sandbox-sums/students/mentor-kd-seed0 hub:me/sums-student --dry-run
   python -m mentor_kd push sums-set hub:me/sums-set --private"""
@@ -40,7 +40,7 @@ def add_arguments(one: argparse.ArgumentParser) -> None:
     one.add_argument("--source", choices=WHOSE, default=WHOSE[0], help="whose rationales (default: all)")
     text = f"licence of the set, an identifier of the Hub such as cc-by-4.0 (default: {UNKNOWN})"
     one.add_argument("--license", default=UNKNOWN, metavar="ID", help=text)
-    text = f"add the mentor's K likeliest tokens at each position, as columns (parquet only; K: {TOP})"
+    text = f"add the mentor's K most likely tokens at each position, as columns (parquet only; K: {TOP})"
     one.add_argument("--soft-labels", type=int, nargs="?", const=TOP, default=0, metavar="K", help=text)
     one.add_argument("--lm-eval", action="store_true", help="write the task for lm-evaluation-harness instead")
     one.add_argument("--private", action="store_true", help="with hub:, create a private repository")
@@ -82,11 +82,13 @@ def _written(args: argparse.Namespace, folder: Path, to: Path) -> str:
         from .export import lm_eval
 
         facts = lm_eval.export(folder, to)
-        tasks = ",".join(facts["tasks"])
-        return (
-            f"written: {to} ({facts['questions']} test questions)\n"
-            f"next: lm_eval --include_path {to} --tasks {tasks} --model_args pretrained=STUDENT,dtype=float32"
-        )
+        lines = [f"written: {to} ({facts['questions']} test questions)"]
+        for task in facts["tasks"]:
+            more = " --apply_chat_template" if task in facts["chat"] else ""
+            lines.append(
+                f"next: lm_eval --include_path {to} --tasks {task} --model_args pretrained=STUDENT,dtype=float32{more}"
+            )
+        return "\n".join(lines)
     from .export import dataset
 
     facts = dataset.export(folder, to, SetSettings(args.format, args.source, args.license, args.soft_labels))
@@ -94,7 +96,8 @@ def _written(args: argparse.Namespace, folder: Path, to: Path) -> str:
     lines = [
         f"written: {args.to}: {facts['exported']} of {facts['rationales']} rationales, {counts['dev']} dev and "
         f"{counts['test']} test questions; the card says why the others were left out",
-        f"{facts['train_questions_without_rationale']} of {counts['train']} training questions have none of them",
+        f"{facts['train_questions_without_rationale']} of {counts['train']} training questions have no exported "
+        f"rationale",
     ]
     if soft := facts["soft_labels"]:
         lines.append(

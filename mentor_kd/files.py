@@ -2,7 +2,7 @@
 
 Every writer here writes to a temporary file in the same folder and renames it, so that a reader never sees a partial
 file. Every reader raises InputError with the file and, where it is known, the line, and never waits for a pipe or a
-device; see `parsing` for what is refused.
+device; `parsing` says what is refused.
 """
 
 import codecs
@@ -54,7 +54,7 @@ DATA = ROOT / "data"
 MANIFEST = "manifest.json"
 Made = TypeVar("Made")
 LARGEST = 1 << 30  # bytes of a file that is read as a whole
-KINDS = {  # what is no regular file
+KINDS = {  # what is not a regular file
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
     stat.S_IFSOCK: "a socket",
@@ -108,7 +108,7 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file atomically; InputError for half a surrogate pair, which UTF-8 cannot contain."""
+    """Write a UTF-8 text file atomically; InputError for an unpaired surrogate, which UTF-8 cannot contain."""
     write_bytes(path, _utf8(path, text))
 
 
@@ -127,7 +127,7 @@ def _utf8(path: Path, text: str) -> bytes:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
         near = ascii(text[max(0, error.start - 20) : error.end + 20])
-        raise InputError(f"{path}: half a surrogate pair in {near}; remove it. Nothing was written") from None
+        raise InputError(f"{path}: an unpaired surrogate in {near}; remove it. Nothing was written") from None
 
 
 def _dumped(value: object, indent: int | None = None) -> str:
@@ -174,14 +174,14 @@ def _require_file(path: Path, largest: float = LARGEST) -> None:
     except (OSError, ValueError) as error:  # ValueError: NUL in the name
         raise InputError(f"{str(path)!r}: cannot be read ({getattr(error, 'strerror', error)})") from None
     if not stat.S_ISREG(found.st_mode):
-        what = KINDS.get(stat.S_IFMT(found.st_mode), "no regular file")
+        what = KINDS.get(stat.S_IFMT(found.st_mode), "not a regular file")
         raise InputError(f"{path}: cannot be read, it is {what}; give a file")
     if found.st_size > largest:
         raise InputError(f"{path}: {found.st_size} bytes; at most {largest} are read, so split the file")
 
 
 def read_bytes(path: Path) -> bytes:
-    """Read a whole file. Raises InputError if it is missing, unreadable, larger than 1 GiB, or no regular file."""
+    """Read a whole file. Raises InputError if it is missing, unreadable, larger than 1 GiB, or not a regular file."""
     path = Path(path)
     _require_file(path)
     try:
@@ -253,7 +253,7 @@ def read_records(path: Path) -> dict[str, Record]:
 
 
 def build(kind: Callable[..., Made], values: dict[str, Any], where: object) -> Made:
-    """`kind(**values)` with values from the file `where`: what it does not accept is an InputError with that name."""
+    """`kind(**values)` with values from the file `where`; InputError with its name for values that are not accepted."""
     try:
         return kind(**values)
     except (TypeError, InputError) as error:  # TypeError: a missing or unknown key, or a value of another type

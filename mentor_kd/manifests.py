@@ -2,8 +2,8 @@
 
 A step's manifest is written last: a folder without one is unfinished. It has the SHA-256 of each file that the step
 wrote, and of itself. A file is hashed again only if its size, its times or its inode differ from those in `.stamps`,
-noted when its hash was last found right; so a large finished run is checked in no time. The files of a moved or copied
-folder have other times: they are hashed once more, and their hashes decide.
+noted when its hash was last verified, so a large finished run is checked quickly. The files of a moved or copied folder
+have other times, so they are hashed once more.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from .files import MANIFEST, InputError, Record, digest, read_record, sha256, wr
 STAMPS = ".stamps"
 ASIDE = ".changed"  # suffix of a changed file that a step writes again
 SEAL = "seal"  # the key of a manifest's own hash
-SETTLED = 2 * 10**9  # ns: a younger file may change again within one tick of the clock that its times are taken from
+SETTLED = 2 * 10**9  # ns: a younger file may change again within one tick of the file system's clock
 MISSING, CHANGED = "missing", "changed"
 
 
@@ -75,7 +75,7 @@ def require_unchanged(folder: Path, remedy: str) -> None:
 def warn_of_changes(folder: Path) -> None:
     """Print a warning for each changed file of a finished step whose result is still usable, such as a model."""
     for name, what in problems(folder).items():
-        print(f"warning: {_place(folder, name)}: {what} since it was written; what follows from it is another result")
+        print(f"warning: {_place(folder, name)}: {what} since it was written; results that depend on it will differ")
 
 
 def discard_changed(folder: Path) -> dict[str, str]:
@@ -146,7 +146,7 @@ def require_whole(path: Path, what: str) -> None:
         gone = "are missing" if len(content) < size else "were changed"
         raise InputError(
             f"{path}: {what} {gone} (the file had {size} bytes, and is only ever appended to); restore it, or delete "
-            f"{note} to go on without them"
+            f"{note} to continue without them"
         )
     if len(content) > size:
         with contextlib.suppress(OSError):

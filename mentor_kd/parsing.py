@@ -1,9 +1,9 @@
-"""Strict parsing of JSON, YAML and CSV: what is ambiguous, too deep or too large is refused, with its place.
+"""Strict parsing of JSON, YAML and CSV: ambiguous, deeply nested or very large input is refused, with its position.
 
 Every file of a user passes through here (see `files`), and so does every YAML or JSON value on the command line.
 Whatever the libraries raise becomes an InputError that names the file and, where it is known, the line. A repeated key
-is refused, because the libraries would keep the last value silently; so are numbers that are not finite, and half a
-surrogate pair, which no UTF-8 file can contain.
+is refused, because the libraries would keep the last value silently; so are numbers that are not finite, and unpaired
+surrogates, which no UTF-8 file can contain.
 """
 
 import csv
@@ -35,7 +35,7 @@ def shown(value: object, most: int = 60) -> str:
 
 
 def has_half_surrogate(value: object) -> bool:
-    """Whether a value is a string with half a surrogate pair."""
+    """Whether a value is a string with an unpaired surrogate."""
     if not isinstance(value, str):
         return False
     try:
@@ -102,8 +102,8 @@ def parse_json(text: str, where: object, line: int = 1, finite: bool = True) -> 
 
     With `finite` False, NaN and infinity are accepted.
 
-    Raises InputError for invalid JSON, a repeated key, a number that is not finite or has more than 300 digits, half a
-    surrogate pair, and nesting deeper than 50 levels.
+    Raises InputError for invalid JSON, a repeated key, a number that is not finite or has more than 300 digits, an
+    unpaired surrogate, and nesting deeper than 50 levels.
     """
     try:
         value = (_DECODER if finite else _LENIENT_DECODER).decode(text)
@@ -126,7 +126,7 @@ def parse_json(text: str, where: object, line: int = 1, finite: bool = True) -> 
         for match in _TOKEN.finditer(text):
             if match[0].startswith('"') and has_half_surrogate(part := json.loads(match[0], strict=False)):
                 place = _place(text, match.start(), line)
-                raise InputError(f"{where}, {place}: half a surrogate pair in {shown(part)}; remove it")
+                raise InputError(f"{where}, {place}: an unpaired surrogate in {shown(part)}; remove it")
     return value
 
 
@@ -225,7 +225,7 @@ class _Loader(yaml.SafeLoader):
         if unusable or (isinstance(value, int) and abs(value) >= 10**LONGEST_NUMBER):
             _refuse(f"{shown(node.value)} is not a finite number of at most {LONGEST_NUMBER} digits", node.start_mark)
         if has_half_surrogate(value):
-            _refuse(f"half a surrogate pair in {shown(value)}; remove it", node.start_mark)
+            _refuse(f"an unpaired surrogate in {shown(value)}; remove it", node.start_mark)
         return value
 
 
@@ -241,8 +241,8 @@ def parse_yaml(text: str, where: object) -> Any:
     """The value of a YAML text from the file or option `where`; None for an empty text.
 
     Values are those of JSON: a date is a string, and 2e-5 is a number. Raises InputError for invalid YAML, a key that
-    is repeated or is not a string, any other tag, a number that is not finite or has more than 300 digits, half a
-    surrogate pair, nesting deeper than 50 levels, and more than 10,000 values once aliases are expanded.
+    is repeated or is not a string, any other tag, a number that is not finite or has more than 300 digits, an unpaired
+    surrogate, nesting deeper than 50 levels, and more than 10,000 values once aliases are expanded.
     """
     if len(text) > YAML_CHARACTERS:
         raise InputError(f"{where}: {len(text)} characters of YAML; at most {YAML_CHARACTERS} are read")

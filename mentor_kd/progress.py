@@ -16,7 +16,7 @@ NEWS = "MENTOR_KD_NEWS"
 
 _quiet = False
 _open: list["Progress"] = []  # the progress lines of current work, outermost first
-# control characters of ASCII and Latin-1, marks that turn the direction of text, separators and tags that nobody sees
+# control characters of ASCII and Latin-1, marks that turn the direction of text, separators and invisible tags
 _CONTROLS = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
 )

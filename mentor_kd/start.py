@@ -32,7 +32,7 @@ def start(folder: Path) -> list[str]:
 
 
 def _left_behind(folder: str, names: list[str]) -> list[str]:
-    """What is not carried along: notebooks' checkpoints, and models that were fetched, cut or healed here."""
+    """Names that are not copied: notebooks' checkpoints, and models that were fetched, cut or healed here."""
     fetched = [name for name in names if (Path(folder) / name / "config.json").is_file() and name not in SANDBOX_MODELS]
     return [*fetched, ".ipynb_checkpoints"]
 

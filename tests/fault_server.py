@@ -23,7 +23,7 @@ FAULTS = {  # name -> text required in the client's error
     "null choices": "wrong type: choices",
     "an array": "wrong type: the reply",
     "number for text": "wrong type: content",
-    "surrogate": "half a surrogate pair",
+    "surrogate": "an unpaired surrogate",
     "not utf-8": "not UTF-8",
     "huge": "larger than",
     "huge without length": "larger than",

@@ -1,7 +1,7 @@
-"""A whole small run in a process of its own, to be killed: collection, mentor, samples, filters, two students, table.
+"""A whole small run in a separate process, to be killed: collection, mentor, samples, filters, two students, table.
 
-`python tests/kills.py 100` kills a hundred such runs at random moments, goes on with each, and compares how they end.
-The processes are forked from a server that has imported everything, so that a run starts in no time.
+`python tests/kills.py 100` kills a hundred such runs at random moments, resumes each, and compares the results. The
+processes are forked from a server that has imported everything, so that a run starts quickly.
 """
 
 import contextlib

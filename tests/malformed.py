@@ -24,7 +24,7 @@ from mentor_kd.manifests import is_done
 from mentor_kd.models import loading
 from mentor_kd.pipeline import filter
 from mentor_kd.teacher import store
-from mentor_kd.training import soft_labels
+from mentor_kd.training.soft_label_cache import SoftLabels, SoftLabelSettings
 from mentor_kd.training.train import state_seconds, whole_rows
 
 
@@ -107,7 +107,7 @@ def read_confidences(folder: Path) -> None:
 def read_labels(folder: Path) -> None:
     """Rows that are still whole are read; a damaged shard is removed, and its rows count as missing."""
     place = next(path for path in (folder / "labels").iterdir() if path.is_dir())
-    found = soft_labels.SoftLabels(place, soft_labels.SoftLabelSettings(), 1024)
+    found = SoftLabels(place, SoftLabelSettings(), 1024)
     assert len(found.places) in (0, 6)
 
 

@@ -1,4 +1,4 @@
-"""Malformed files: seeded mutations of valid ones, and paths that are no regular file."""
+"""Malformed files: seeded mutations of valid ones, and paths that are not regular files."""
 
 import json
 import os
@@ -210,13 +210,13 @@ def _binary(content: bytes, random: Random) -> Harm:
     return Harm(f"{name} at {at}", made[name])
 
 
-# paths that are no regular file; each must be refused at once, except by a reader for which a missing file is fine
+# paths that are not regular files; each must be refused at once, except by a reader for which a missing file is fine
 
 PLACES = ("missing", "folder", "pipe", "device", "broken link", "loop", "null device")
 
 
 def put(path: Path, place: str) -> None:
-    """Replace a file by something that is no regular file."""
+    """Replace a file by something that is not a regular file."""
     path.unlink()
     if place == "folder":
         path.mkdir()

@@ -3,7 +3,7 @@
 from mentor_kd.models.generation import (
     Sampling,
 )
-from mentor_kd.models.loading import encode_prompt
+from mentor_kd.models.prompts import encode_prompt
 
 GREEDY = Sampling(max_new_tokens=12, batch_size=3)
 THREE = Sampling(n=3, temperature=0.9, top_k=50, max_new_tokens=8, batch_size=6, seed=5)

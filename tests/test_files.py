@@ -172,7 +172,7 @@ def test_what_json_cannot_hold_is_not_written(tmp_path):
     append_jsonl(tmp_path / "b.jsonl", {"a": float("nan")})
     assert read_json(path) == {"a": None, "b": [1.5, [None]]} and read_json(tmp_path / "b.jsonl") == {"a": None}
     for write in (write_json, append_jsonl, lambda path, value: write_jsonl(path, [value])):
-        with pytest.raises(InputError, match="half a surrogate pair in .*Nothing was written"):
+        with pytest.raises(InputError, match="an unpaired surrogate in .*Nothing was written"):
             write(tmp_path / "c.json", {"a": "x \ud83d"})
     assert not (tmp_path / "c.json").exists()
 

@@ -24,7 +24,8 @@ from transformers import (
 
 from mentor_kd.data.sandbox import FAMILIES, explain, make_questions, read_question
 from mentor_kd.models.batches import Example
-from mentor_kd.models.loading import Loaded, encode_prompt, encode_target
+from mentor_kd.models.loading import Loaded
+from mentor_kd.models.prompts import encode_prompt, encode_target
 from mentor_kd.pretraining.pretrain import build_tokenizer
 
 sandbox_tokenizer = functools.cache(build_tokenizer)

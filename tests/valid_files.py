@@ -23,6 +23,7 @@ from mentor_kd.models.generation import Sampling, generate_to
 from mentor_kd.pipeline import filter
 from mentor_kd.teacher import store
 from mentor_kd.training import soft_labels
+from mentor_kd.training.soft_label_cache import SoftLabelSettings
 
 TASK = "sandbox-sums"
 
@@ -186,7 +187,7 @@ def _adapters(folder: Path, one: loading.Loaded, base: Path) -> None:
 
 
 def _labels(folder: Path, one: loading.Loaded, examples: list) -> None:
-    settings = soft_labels.SoftLabelSettings()
+    settings = SoftLabelSettings()
     soft_labels.cached(folder, "x" * 16, lambda: one, one.vocabulary, examples, settings)
 
 

@@ -24,7 +24,8 @@ from ..training.losses import (
     soft_label_divergence,
 )
 from ..training.settings import rounds_soft_labels
-from ..training.soft_labels import HEAD, TAIL, SoftLabelSettings, cached, with_temperature
+from ..training.soft_label_cache import HEAD, TAIL, SoftLabelSettings, with_temperature
+from ..training.soft_labels import cached
 from .loops import BenchSettings, apart, high_water, labels_of
 
 LOSSES = ("plain", "chunked")

@@ -39,7 +39,8 @@ from ..models.loading import IGNORED, Loaded
 from ..models.shapes import GPUS, T5_SHAPES, T5Shape, own_gpu
 from ..training.losses import LossSettings
 from ..training.settings import TrainSettings
-from ..training.soft_labels import SoftLabels, SoftLabelSettings, cached, with_temperature
+from ..training.soft_label_cache import SoftLabels, SoftLabelSettings, with_temperature
+from ..training.soft_labels import cached
 from ..training.train import plan_batches, train
 
 SHAPES = {  # FlanT5's published sizes, plus a tiny one for CPUs

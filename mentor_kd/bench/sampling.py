@@ -22,7 +22,7 @@ from ..files import InputError
 from ..models import ct2, loading
 from ..models.batches import mask, pad
 from ..models.generation import Draw, Sampling, Text, as_text, in_shards, shard_seed
-from ..models.loading import Loaded, encode_prompt
+from ..models.loading import Loaded
 from ..progress import Progress
 
 PAPER = "paper"
@@ -81,7 +81,7 @@ def paper_way(loaded: Loaded, questions: list[str], sampling: Sampling) -> list[
     If `sampling.min_new_tokens` is above 0, every text has exactly that many tokens. Decoder-only models get
     left-padded batches with an attention mask. The official code has no mask, which makes its texts wrong, not faster.
     """
-    prompts = [encode_prompt(loaded.tokenizer, loaded.encoder_decoder, question) for question in questions]
+    prompts = [loaded.prompt(question) for question in questions]
     longest, left = max(map(len, prompts)), not loaded.encoder_decoder
     limit = {"max_new_tokens": PAPER_LENGTH - (longest if left else 1)}
     if sampling.min_new_tokens:
@@ -108,7 +108,7 @@ def paper_way(loaded: Loaded, questions: list[str], sampling: Sampling) -> list[
 
 def our_way(loaded: Loaded, draw: Draw, questions: list[str], sampling: Sampling) -> list[Text]:
     """Sample texts with a backend, shard by shard as in a run."""
-    prompts = [encode_prompt(loaded.tokenizer, loaded.encoder_decoder, question) for question in questions]
+    prompts = [loaded.prompt(question) for question in questions]
     texts = []
     for number, shard in enumerate(in_shards(prompts, sampling)):
         for drawn in draw([prompts[i] for i in shard], sampling, shard_seed(sampling.seed, number)):

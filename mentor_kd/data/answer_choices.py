@@ -25,7 +25,7 @@ _BETTER = re.compile(
     (?:right|correct|true|best|better|preferable|answer|(?:more|most)\s(?!of\b)\w+)\b)""",
     re.IGNORECASE | re.VERBOSE,
 )
-_SUBJECT = re.compile(  # words before a letter that is called right; "statement I is true" is about no option
+_SUBJECT = re.compile(  # words before a letter that is called right; "statement I is true" names no option
     rf"""(?:\A|[^\w\s'’]|[{CJK}]|\b(?:that|think|believe|conclude|say|while|whereas|although|though|and|or|but|so|thus|hence|then
     |therefore|only|just|option|choice|answer|letter|because|since|as|if|is)\s)["'“”‘(\[{{*_$\s]*\Z""",
     re.IGNORECASE | re.VERBOSE,
@@ -37,7 +37,7 @@ _STOP = re.compile(r"""["'”’)\]*]*\s*(?:[.!;]|\Z)""")
 def letters(choices: str, text: str, start: int, end: int, lead: int, stated: bool) -> list[Candidate]:
     """Letters of the choice: in brackets, after "option", or bare; only those called right or better, if any are.
 
-    A bare capital counts at `lead`, and where an answer is `stated` also later unless a name precedes it. A bare
+    A bare capital counts at `lead`; where an answer is `stated`, it also counts later unless a name precedes it. A bare
     lower-case letter counts only if there is nothing else.
     """
     large, any_case = f"[{choices}]", f"[{choices}{choices.lower()}]"
@@ -68,7 +68,7 @@ _ITEM = re.compile(r"^[\s*_>-]{0,6}[(\[]?([A-Z])\s?[)\].:–—-]\s?[^\W_]", re.
 
 
 def in_list(text: str, at: int) -> bool:
-    """Whether a position is in a line of a list of options, such as `A: no`, `B: yes`; such a line states nothing."""
+    """Whether a position is in a line of a list of options, such as `A: no`, `B: yes`; such a line states no answer."""
     line = text.rfind("\n", 0, at) + 1
     return _ITEM.match(text, line) is not None and len({match[1] for match in _ITEM.finditer(text)}) > 1
 

@@ -1,4 +1,4 @@
-"""Cues: the words and signs by which a text announces its answer, in English and the other usual languages.
+"""Cues: words and signs that announce an answer, in English and other common languages.
 
 Patterns do not backtrack, so no text takes long: classes are possessive (`\\s*+`), groups atomic (possessive groups are
 broken before Python 3.11.5), and lazy ones bounded.
@@ -51,7 +51,7 @@ WEAK = re.compile(  # within a sentence: what follows is the answer
     |\b(?:going\swith|it['’]s|choose|select|pick|which\sleaves(?=\s\W?(?-i:[A-Z])\b))\b""",
     re.IGNORECASE | re.VERBOSE,
 )
-RETRACTED = re.compile(  # what precedes is taken back
+RETRACTED = re.compile(  # retracts what precedes it
     r"""(?:(?<=[.!?\n])|(?<=\.\s)|(?<=[!?]\s)|(?<=[-–—]\s)|(?<=,\s)|(?<=\()|\A)\s{0,3}(?:(?:oh|but|hmm|hm|and|well)\b[,\s.]{0,4}){0,3}
     (?:(?P<strong>wait\b|scratch\sthat|correction\b|oops|sorry|my\smistake|(?:oh\s)?no[,.;]|on\ssecond\sthought|i\s(?:made|was\swrong)
       |(?:actually,?\s)?(?:that|this|it)(?:['’]s|\sis|\swas)\s(?:\w+ly\s)?(?:wrong|incorrect|a\smistake|not\s(?:right|correct))\b)

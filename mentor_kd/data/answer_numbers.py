@@ -121,7 +121,7 @@ def numbers(text: str, start: int, end: int) -> list[Candidate]:
 
 
 def _other_meaning(body: str, before: str, after: str) -> str:
-    """Why a number is no plain number because of its neighbours, as in √3, 7 pm, at least 3; "" if it is one."""
+    """Why its neighbours make a number something other than a plain one, as in √3 or 7 pm; "" if they do not."""
     for pattern, note in _BEFORE:
         if pattern.search(before) and (note != _DATE or _DAY_OR_YEAR.fullmatch(body)):
             return note

@@ -28,7 +28,7 @@ _ROUNDED = re.compile(r"\bround(?:s|ed|ing)?\s(?:up|down|off)?\s?(?:to|is|gives|
 _DECIMALS = re.compile(r"\s(?:decimal|significant|place)", re.IGNORECASE)
 _CONVERTED = re.compile(rf"\s?{_UNIT_WORD}\s?=\s?")
 _OF_THEM = re.compile(r"\sof\s(?:which|whom|them|these|those)\b", re.IGNORECASE)
-# "3 shirts cost $36": the number at the front is no result, as it is in "12 apples are left for 2 friends".
+# "3 shirts cost $36": the first number is not a result, unlike in "12 apples are left for 2 friends".
 _RELATES = re.compile(
     r"\s(?!more\b|fewer\b|less\b|left\b)(?:(?!(?:must|should|may|might)\b)(?-i:[a-z'-]+)\s){0,3}?(?:(?:can|will|would)\s)?(?:is|was|equals?|costs?|contains?|contain|holds?|hold|weighs?|takes?|took|needs?|makes?|made|gives?|gave|earns?|"
     r"sells?|sold|has|have|had|produces?|pays?|paid|uses?|requires?|becomes?|travels?|lasts?|feeds?)\s",
@@ -51,7 +51,7 @@ def leads(text: str, end: int, first: Candidate, other: Candidate, stated: bool)
 
 
 def _two_quantities(text: str, first: Candidate, second: Candidate) -> bool:
-    """Whether two numbers are one quantity each, as in `3 hours and 30 minutes` or `2 boys, 3 girls`."""
+    """Whether two numbers are separate quantities, as in `3 hours and 30 minutes` or `2 boys, 3 girls`."""
     between, unit = _BETWEEN.fullmatch(text, first.end, second.start), _UNIT_AFTER.match(text, second.end)
     if between is None or unit is None:
         return False

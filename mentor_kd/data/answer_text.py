@@ -1,4 +1,4 @@
-"""The part of a text that is judged, and what all finders of answers share.
+"""The part of a text that is judged, and helpers of all answer finders.
 
 `judged` cuts a text down to what the model says to its reader: no thoughts, nothing after an end token, no further
 questions that the model invents, and only what follows the last marker.

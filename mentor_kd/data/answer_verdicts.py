@@ -12,7 +12,7 @@ would will should must has have had only all both some most many each my his her
 definitely certainly clearly probably actually according given based so then thus therefore hence with without by
 from under after before even however unfortunately sorry thanks oh well hmm wait ok okay""".split()
 _WORD = r"(?:yes|yeah|yep|yup|no|nope|nah|true|false|correct|incorrect)"
-# Words of other languages, and English ones with other meanings; they count only if they are all that is stated.
+# Words of other languages, and English ones with other meanings; they count only if nothing else is stated.
 _OUI = "oui|ja|sí|si|sì|sim|да|tak|evet|có|ya|ναι|כן|हाँ|हां|نعم|بله|是的?|对|對|正确|正確|はい|네|예|affirmative"
 _NON = (
     "non|nein|nee|nej|não|нет|ні|nie|hayır|không|tidak|όχι|לא|नहीं|لا|خیر|否|不是|不对|不對|不正确|不正確|错误|錯誤|错|錯"
@@ -43,8 +43,8 @@ _STOP = re.compile(rf"""["'”’)*}}\]]*(?:{COPULA}|[.,;:!/—–-]|\s[-—–]
 def verdicts(text: str, start: int, end: int, lead: int, stated: bool) -> list[Candidate]:
     """Yes, no and their synonyms used as a verdict: "no, it is", but not "no doubt" or "a true story".
 
-    Unless an answer is `stated` here, a verdict must open the sentence, close it, or be said of a statement ("this is
-    true because ..."). Words of other languages must be all that is stated.
+    Unless an answer is `stated` here, a verdict must begin or end the sentence, or describe a statement ("this is true
+    because ..."). Words of other languages count only if nothing else is stated.
     """
     found: list[Candidate] = []
     for match in _VERDICT.finditer(text, start, end):

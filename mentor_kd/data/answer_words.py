@@ -35,7 +35,7 @@ _REMARK = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _ENDING = re.compile(COPULA + r"\W*\Z")
-_LONGEST_REMARKED = 100  # characters; a longer text is reasoning, whose commas and brackets cut nothing off
+_LONGEST_REMARKED = 100  # characters; a longer text is reasoning, in which commas and brackets do not start a remark
 _SO = re.compile(r"\W*(?:so|thus|therefore|hence)\b[,\s]+(?=\w)", re.IGNORECASE)
 _NOT_BUT = re.compile(r"\W*not\s[^\n.;]{1,60}?\sbut\s(?:rather\s)?", re.IGNORECASE)
 _NOT = re.compile(r"\W*(?:\w+ly\s)?(?:not|never|neither)\s", re.IGNORECASE)
@@ -93,7 +93,7 @@ _CUTS_A_NUMBER = (re.compile(r"(?<=[0-9])[0-9]|(?<=[0-9][:/.])[0-9]"), re.compil
 def matches(pattern: str, text: str, start: int, end: int) -> list[Candidate]:
     """Matches of the task's pattern, or of its first group if it has one; raises TimeoutError after two seconds.
 
-    A match that cuts a longer number, such as 9:30 of 19:30:45, is none.
+    A match that cuts a longer number, such as 9:30 of 19:30:45, does not count.
     """
     found = []
     for match in regex.finditer(pattern, text, regex.IGNORECASE, pos=start, endpos=end, timeout=PATTERN_SECONDS):

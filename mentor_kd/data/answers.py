@@ -1,19 +1,19 @@
 """Answer extraction: find the answer of a given type in a text. docs/answers.md has the rules and many examples.
 
 The text is searched in this order:
-1. what follows the last marker `-->`, if there is one; what precedes it never matters;
+1. what follows the last marker `-->`, if there is one; the text before it is ignored;
 2. within that, or in a text without a marker, what the last cue states ("the answer is", "####", "\\boxed{",
-   "<answer>", "Antwort:"); what precedes the cue is ignored;
+   "<answer>", "Antwort:"); the text before the cue is ignored;
 3. in a text with neither, the sentences from last to first, until one states an answer.
 
 An answer counts if it is the only candidate or (except for a choice) the first one; what follows "because" is ignored.
-Several different candidates, a negated one ("not B"), one that is taken back ("wait, that is wrong"), or none is a miss
-with a reason. Model output never raises here.
+Several different candidates, a negated one ("not B"), a retracted one ("wait, that is wrong"), or none is a miss with a
+reason. Model output never raises here.
 
 number    Any usual notation of one number: signs, grouped thousands, decimals, fractions, powers of ten, magnitudes
           (2.5 million), LaTeX; currency, units and per cent signs are dropped (50% is 50, as in the gold answers of the
-          data sets). Equality is exact: 12.0 is 12, 3/4 is 0.75. Of an equation the result counts. Ordinals, number
-          words ("twelve"), ranges (3-4), bounds (more than 3), times and dates, two quantities (3 hours 30 minutes) and
+          data sets). Equality is exact: 12.0 is 12, 3/4 is 0.75. An equation gives its result. Ordinals, number words
+          ("twelve"), ranges (3-4), bounds (more than 3), times and dates, two quantities (3 hours 30 minutes) and
           expressions (2√3) are not answers.
 math      An expression in LaTeX or plain notation, compared by math-verify: \\frac{1}{2} is 0.5.
 choice    A letter: (B), B, "option b"; or the words of an option if the question is given. Letters take precedence.
@@ -126,7 +126,7 @@ def _find(text: str, answer_type: str, finder: Finder, marked: bool) -> Extracti
 
 
 def _rival(text: str, place: Place, answer_type: str, finder: Finder, found: Extraction) -> Extraction | None:
-    """A miss, if another part of the text states something else with the same right."""
+    """A miss if another part of the text states something else equally strongly."""
     other = None
     if place.colon and found.value is not None and found.start > past(FILLER, text, place.start, place.end):
         for one in sentences(text, place.end, answer_type):  # "Answer: She has 3. ... In the end 7."
@@ -150,7 +150,7 @@ def _several(text: str, found: Extraction, other: Extraction | None) -> Extracti
 
 
 def _kept(text: str, answer_type: str, finder: Finder, found: Extraction) -> Extraction:
-    """The answer, unless the text takes it back: then the one that replaces it, or a miss."""
+    """The answer; if the text retracts it, the one that replaces it, or a miss."""
     back = RETRACTED.search(text, found.end) if found.value is not None and answer_type != "yes/no" else None
     if not back:
         return found
@@ -161,7 +161,7 @@ def _kept(text: str, answer_type: str, finder: Finder, found: Extraction) -> Ext
         if other and other.value is not None:
             at_once = start <= back.end() and other.start <= past(FILLER, text, start, sentence.end)
             return other if announced or at_once else _several(text, found, other) or found
-    return Extraction(None, f"{shortened(text[found.start : found.end])} is taken back") if back["strong"] else found
+    return Extraction(None, f"{shortened(text[found.start : found.end])} is retracted") if back["strong"] else found
 
 
 def _read(text: str, place: Place, answer_type: str, finder: Finder) -> tuple[Extraction | None, set[str | None]]:
@@ -194,7 +194,7 @@ def _read(text: str, place: Place, answer_type: str, finder: Finder) -> tuple[Ex
 def _claims(text: str, place: Place, answer_type: str) -> Iterator[tuple[int, int, bool]]:
     """The spans to search, and whether a miss there is final.
 
-    The first is without the argument, because an argument names other answers ("B because A ...").
+    The first span omits the argument, because an argument names other answers ("B because A ...").
     """
     if place.stated and answer_type not in ("text", "math"):
         short = place.end - place.start <= LONGEST_STATEMENT

@@ -1,7 +1,7 @@
 """Columns of a table: which is the question, the answer, a rationale, the options, the split.
 
-The user's mapping counts first; else the usual names are known, in any case and with any separators. What could be
-meant in two ways is refused, with the mapping that would settle it.
+The user's mapping takes precedence; otherwise common names are recognised, whatever their case and separators. An
+ambiguous table is refused, with a mapping that resolves it.
 """
 
 import difflib
@@ -33,7 +33,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "split": ("split",),
 }
 CONTEXT = ("body", "passage", "context", "premise")  # written before the question
-ALIKE = 0.8  # likeness of names from which one counts as a misspelling of the other
+ALIKE = 0.8  # similarity from which a name counts as a misspelling of another
 _OPTION = re.compile(r"(?:op|opt|option|choice)([a-j])")
 Found = dict[str, tuple[str, ...]]
 
@@ -59,7 +59,7 @@ def require_mapping(mapping: Any) -> None:
 
 
 def find(columns: Sequence[str], mapping: Mapping[str, Any], where: object) -> Found:
-    """The columns of each role, as mapped or by their usual names; a role without one is left out.
+    """The columns of each role, as mapped or by their common names; a role without one is left out.
 
     Raises InputError for a mapped column that does not exist, and for a role that two columns could have.
     """

@@ -1,7 +1,7 @@
-"""Forms of data sets: the usual ones are recognised, said, and read as entries that all look alike.
+"""Forms of data sets: the common ones are recognised, reported, and read as uniform entries.
 
 GSM8K (`####` and calculator marks), chats, ShareGPT, Alpaca, prompt and completion, multiple choice, or plain columns
-under any usual name. An entry still has the answer as it was given; `table` makes it one of the task's type.
+under any usual name. An entry keeps the answer as given; `table` converts it to the task's type.
 """
 
 import datetime
@@ -27,9 +27,9 @@ _FINAL = re.compile(r"####\s*(?=\S)")
 
 @dataclass(frozen=True)
 class Form:
-    """How the columns of a source are read; `said` has one line for each thing that was recognised.
+    """How the columns of a source are read; `said` has one line for each recognised property.
 
-    `public`: one of the usual forms of public sets, in which a row that cannot be read is left out and counted. In a
+    `public`: one of the common forms of public sets, in which a row that cannot be read is left out and counted. In a
     table of the user's own it is an error.
     """
 
@@ -45,7 +45,7 @@ class Form:
 class Entry:
     """One row, read: `solutions` are the texts in which the answer is looked for if there is no bare `answer`.
 
-    `replies`: the texts are whole replies, so one that only states the answer is no rationale.
+    `replies`: the texts are whole replies, so one that only states the answer is not a rationale.
     """
 
     source: str
@@ -121,13 +121,13 @@ def _described(form: Form, meta: tuple[str, ...], unused: Sequence[str], columns
     elif "instruction" in plainly["question"] and plainly.get("rationale") == ("output",):
         said.append("Alpaca: instruction and input are the question, the output is the rationale")
     if form.worked == "marked":
-        said.append("GSM8K: the answer follows ####, calculator marks <<...>> are taken out")
+        said.append("GSM8K: the answer follows ####, calculator marks <<...>> are removed")
     elif form.worked:
-        said.append(f"worked solutions in {names['answer']}: the answer is what they conclude")
+        said.append(f"worked solutions in {names['answer']}: the answer is the one they state")
     if form.worked and "rationale" not in form.columns:
         said.append("the solution is the rationale")
     if "answer" not in form.columns:
-        said.append("no column has the answers: the answer is what the text concludes")
+        said.append("no column has the answers: the answer is the one that the text states")
     if "options" in form.columns:
         said.append(f"options ({names['options']}): written into the question, the answer becomes a letter")
     said.append("columns: " + ", ".join(f"{role} = {name}" for role, name in names.items()) if names else "")
@@ -139,7 +139,7 @@ def _described(form: Form, meta: tuple[str, ...], unused: Sequence[str], columns
 
 
 def entry(row: Row, form: Form, source: str) -> Entry:
-    """A row of this form, read. Raises InputError, without the place, if it has no question, or a value of no use."""
+    """A row of this form, read. Raises InputError, without the place, if it has no question, or an unusable value."""
     split = _split(row, form)
     meta = {name: value for name in form.meta if (value := _scalar(row.values.get(name))) is not None}
     answer, texts, long = _answer(row, form), _texts(row, form), False
@@ -218,7 +218,7 @@ def _answer(row: Row, form: Form) -> Any:
 
 
 def _texts(row: Row, form: Form) -> tuple[str, ...]:
-    """The rationales of a row: texts, lists of texts, or lists of turns; empty ones are none."""
+    """The rationales of a row: texts, lists of texts, or lists of turns; empty ones are left out."""
     found: list[str] = []
     for name in form.columns.get("rationale", ()):
         value = row.values.get(name)
@@ -253,7 +253,7 @@ def _scalar(value: Any) -> str | int | float | bool | None:
 
 
 def unnested(rows: Sequence[Row]) -> Iterator[Row]:
-    """Rows whose question is an object with a stem and choices (CommonsenseQA and ARC as published), made flat."""
+    """Rows whose question is an object with a stem and choices (CommonsenseQA and ARC as published), flattened."""
     for row in rows:
         question = row.values.get("question")
         if isinstance(question, dict) and isinstance(question.get("stem"), str):

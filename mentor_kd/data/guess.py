@@ -1,4 +1,4 @@
-"""The answer type of a table, guessed from all of its answers; the first look says it, and what it rests on."""
+"""The answer type of a table, guessed from all of its answers; `data look` shows it with the reason."""
 
 import re
 from collections.abc import Sequence
@@ -22,9 +22,9 @@ _BARE = {
 
 
 def guess(found: Sequence[Source], name: str) -> tuple[Task, str]:
-    """The task of this name with the answer type of all answers of these sources, and what the guess rests on.
+    """The task of this name with the answer type of all answers of these sources, and the reason for the guess.
 
-    Raises InputError if there are no bare answers and the texts conclude with no kind of answer.
+    Raises InputError if there are no bare answers and the texts state no answer of any type.
     """
     entries = [row for one in found for row in one.entries]
     most = max((len(row.options) for row in entries), default=0)

@@ -1,6 +1,6 @@
-"""The first look at your own data, as text: what was recognised, what was left out and why, and three examples.
+"""What `data look` prints about your own data: what was recognised, what was left out and why, and three examples.
 
-Nothing is written. `pipeline.collect.look_text` gives the whole look at what a collection would hold.
+Nothing is written. `pipeline.collect.look_text` gives the whole text about what a collection would contain.
 """
 
 from collections import Counter

@@ -50,13 +50,13 @@ def expressions(text: str, start: int, end: int, lead: int, stated: bool) -> lis
 def equal(a: str, b: str) -> bool:
     """Whether two expressions are equal; False where one of them cannot be read, or takes longer than a few seconds.
 
-    An interval (1, 2) is not [1, 2], and x = 5 is 5, as math-verify has it.
+    An interval (1, 2) is not [1, 2], and x = 5 is 5, as in math-verify.
     """
     if any(_TOWER.search(one) for one in (a, b)):
         return " ".join(a.split()) == " ".join(b.split())
     from math_verify import parse, verify  # sympy takes half a second to import
 
-    # math-verify stops by a signal, which only the main thread can receive; elsewhere the limits above must do
+    # math-verify stops by a signal, which only the main thread can receive; elsewhere only the limits above apply
     seconds = SECONDS if threading.current_thread() is threading.main_thread() else None
     try:
         first, second = (parse(f"${one}$", parsing_timeout=seconds) for one in _comparable(a, b))

@@ -50,7 +50,7 @@ def _words(value: Any) -> str:
 
 
 def _prefixed(texts: Sequence[str]) -> Options:
-    """Texts such as "A)21" with their letters taken off, if each has the next letter; else without labels."""
+    """Texts such as "A)21" with their letters removed, if each has the next letter; else without labels."""
     heads = [_PREFIX.match(text) for text in texts]
     labels = [head[1] if head else "" for head in heads]
     if labels and _consecutive(labels):
@@ -79,7 +79,7 @@ def _consecutive(labels: Sequence[str]) -> bool:
 
 
 def lettered(options: Options, task: Task) -> Options:
-    """The options with letters of the task; their own labels if those are letters of it, else by place.
+    """The options with letters of the task; their own labels if those are among its letters, else by position.
 
     Raises InputError if there are more options than letters.
     """

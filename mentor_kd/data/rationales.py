@@ -36,7 +36,7 @@ def normalise(text: str) -> str:
 class Question:
     """A question with its gold answer; `question` and `answer` are normalised. InputError names an invalid field.
 
-    `meta` holds what a table says about the question in further columns; a file has the key only where there is any.
+    `meta` has the values of the other columns of a table; rows without any lack the key in the file.
     """
 
     id: str
@@ -218,7 +218,7 @@ def _check_text(row: object, *names: str, empty: bool = False, none: bool = Fals
         try:
             value.encode("utf-8")
         except UnicodeEncodeError:
-            raise InputError(f"{name} contains half a surrogate pair, not valid in UTF-8 ({value[:60]!a})") from None
+            raise InputError(f"{name} contains an unpaired surrogate, not valid in UTF-8 ({value[:60]!a})") from None
 
 
 def _check_normalised(row: object, *names: str) -> None:
@@ -265,7 +265,7 @@ def _check_meta(meta: object) -> None:
         if not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):
             raise InputError(f"meta: {key!a} must be a string, a finite number, true or false, got {str(value)[:60]!a}")
         if has_half_surrogate(key) or has_half_surrogate(value):
-            raise InputError(f"meta: {key!a} contains half a surrogate pair, not valid in UTF-8 ({str(value)[:60]!a})")
+            raise InputError(f"meta: {key!a} contains an unpaired surrogate, not valid in UTF-8 ({str(value)[:60]!a})")
 
 
 def _name(value: object) -> str:

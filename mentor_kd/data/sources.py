@@ -1,7 +1,8 @@
 """Sources of rows: a table in a file, a folder saved by `datasets`, or a data set of the hub.
 
 JSON, JSONL, CSV and TSV are read by `files`, which knows the lines and refuses what is ambiguous; Parquet, Arrow,
-folders and hub ids by the `datasets` library, without code of the data set. What the columns mean: see `columns`.
+folders and hub ids by the `datasets` library, without running the data set's code. What the columns mean: see
+`columns`.
 """
 
 import contextlib
@@ -46,7 +47,7 @@ def split_of(name: object) -> str | None:
 def require_source(name: str, source: str) -> None:
     """Raise InputError, with the parameter's name, unless a source of rows has this form and, if local, exists.
 
-    The hub is not asked.
+    The hub is not contacted.
     """
     if source.startswith("hub:"):
         _hub_id(name, source)
@@ -137,7 +138,7 @@ def _items(path: Path, part: str, items: list) -> list[Row]:
 
 @contextlib.contextmanager
 def _reading(source: object) -> Iterator[None]:
-    """Whatever `datasets` raises as one line that names the source; its own log and progress bars are off."""
+    """Turn any error of `datasets` into one line that names the source; its log and progress bars are off."""
     import datasets
 
     level = datasets.logging.get_verbosity()
@@ -196,7 +197,7 @@ def _hub(source: str) -> list[Row]:
 def _rows(parts: dict[str, Any]) -> list[Row]:
     """The rows of data sets by part; the number of a class becomes its name.
 
-    The only part of an undivided set is called train by `datasets`: that says nothing.
+    The only part of an undivided set is called train by `datasets`, which does not mean the split.
     """
     from datasets import ClassLabel
 

@@ -1,8 +1,8 @@
 """Special tokens written as text, such as `</s>` or `<|im_end|>`: removed from the ends of a text, found inside it.
 
 Servers and files sometimes deliver the end token of a tokenizer as characters. A tokenizer reads them as the token
-itself, so that a rationale which ends in `</s>` would be trained with two end tokens. At the ends of a text they say
-nothing and are removed; inside a text they are the trace of a broken reply, and the row is dropped.
+itself, so that a rationale which ends in `</s>` would be trained with two end tokens. At the ends of a text they carry
+no meaning and are removed; inside a text they indicate a broken reply, and the row is dropped.
 """
 
 import re
@@ -34,7 +34,7 @@ def strip_special(text: str, tokens: Sequence[str] = ()) -> tuple[str, int]:
     """The text without special tokens (and white space) at its ends, and how many were removed.
 
     `tokens` are those of a given tokenizer (see `tokens_of`); by default those of all common tokenizers. A role that
-    follows a token at the start, as in `<|im_start|>assistant`, goes with it.
+    follows a token at the start, as in `<|im_start|>assistant`, is removed too.
     """
     pattern, removed = _pattern(tuple(tokens)), 0
     start, end = 0, len(text)

@@ -1,6 +1,6 @@
 """Your own data as questions and teacher rationales: gold answers of the task's type, rows left out with reasons.
 
-`sources` reads the rows, `forms` recognises what they are. The rules are in docs/data.md.
+`sources` reads the rows, `forms` recognises their form. The rules are in docs/data.md.
 """
 
 import re
@@ -25,7 +25,7 @@ _FINAL = re.compile(r"\s*####\s*(\S.*?)\s*\Z", re.DOTALL)
 _STATING = re.compile(
     r"\b(?:the|final|correct|answer|result|is|so|thus|therefore|hence|boxed|text|option|choice)\b", re.I
 )
-_RANK = ("test", "dev", "train")  # where a question counts that is in several splits of a public set
+_RANK = ("test", "dev", "train")  # the split of a question that is in several splits of a public set
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Table:
-    """The questions and teacher rationales of one or two sources, and the account of their rows.
+    """The questions and teacher rationales of one or two sources, and counts of their rows.
 
     Every row gave a question, gave a rationale of a question, or is in `left_out` (reason -> places).
     """
@@ -159,7 +159,8 @@ def _distinct(
 ) -> tuple[dict[str, Question], list[tuple[Entry, Question]]]:
     """The distinct questions by id, with the meta that all of their rows share, and the rows that belong to them.
 
-    A row that contradicts another of its question is an error, or left out: then test goes before dev and train.
+    A row that contradicts another of its question is an error, or left out; the order of precedence is then test, dev,
+    train.
     """
     first: dict[str, tuple[Entry, Question]] = {}
     for row, question in sorted(pairs, key=lambda one: 0 if one[0].strict else _RANK.index(one[1].split)):
@@ -180,7 +181,7 @@ def _distinct(
             )
         else:
             why = "answer" if before.split == question.split else f"split ({before.split})"
-            left_out.setdefault(f"the question is also there with another {why}", []).append(row.place)
+            left_out.setdefault(f"the question also occurs with another {why}", []).append(row.place)
     return questions, kept
 
 
@@ -229,7 +230,7 @@ def _gold(row: Entry, task: Task, question: str, letters: Options, base: int | N
 
 
 def _concluded(row: Entry, task: Task, question: str) -> str:
-    """The answer that the row's solutions conclude with."""
+    """The answer that the row's solutions state."""
     if not row.solutions:
         raise InputError("there is no answer and no text that concludes with one")
     found = [extract(task, _cleaned(text), question) for text in row.solutions]
@@ -251,7 +252,7 @@ def _cleaned(text: str) -> str:
 
 
 def _texts(row: Entry, task: Task, question: Question) -> Iterable[str]:
-    """The row's rationales; a reply that only states the answer is none."""
+    """The row's rationales; a reply that only states the answer is not one."""
     if row.long and task.answer_type == "text":
         return
     for text in map(_cleaned, row.texts):

@@ -152,7 +152,7 @@ def judge(task: str | Task, text: object, gold: object, question: str = "", mode
     correct = found.value is not None and same_answer(task, found.value, gold, mode)
     reason = found.reason
     if found.value is not None and not correct and not same_answer(task, gold, gold):
-        reason = f"the gold answer {shortened(_as_text(gold))} is no answer of the type {task.answer_type}"
+        reason = f"the gold answer {shortened(_as_text(gold))} is not an answer of type {task.answer_type}"
     return Judgement(found.value, correct, reason, found.start, found.end)
 
 

@@ -35,7 +35,7 @@ def are_turns(value: Any) -> bool:
 
 
 def read_chat(value: Any) -> Chat:
-    """The last user turn is the question, what the assistant says after it the reply. InputError if there is none."""
+    """Read a chat: the last user turn is the question, the text after it the reply. InputError if there is none."""
     if not are_turns(value):
         raise InputError(f"a chat must be a list of turns (role and content, or from and value), got {shown(value)}")
     turns = _parsed(value)
@@ -64,7 +64,7 @@ def _role(turn: dict) -> str:
 
 
 def _text(turn: dict) -> str:
-    """A turn's text; parts are joined, and the assistant's thought, if it is apart, is put in front in its tags."""
+    """A turn's text; parts are joined, and a separate thought of the assistant is put in front, in tags."""
     content = turn.get("value") if turn.get("content") is None else turn["content"]
     if isinstance(content, list):
         parts = [one.get("text") if isinstance(one, dict) else one for one in content]

@@ -1,4 +1,4 @@
-"""What a mentor has memorised: its samples for the questions that it was trained on, beside those for other questions.
+"""What a mentor has memorised: its samples for the questions that it was trained on and for other questions.
 
 A small mentor trained for many epochs repeats its training texts. Nearly all of its samples for those questions are
 then right, although it answers few new ones, and its rationales add little to the teacher's. Repetition alone is no

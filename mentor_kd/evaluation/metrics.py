@@ -85,8 +85,8 @@ class DevScore:
 def score_while_open(batches: Iterable[list[bool]], questions: int, to_beat: float | None) -> DevScore:
     """The accuracy over batches of right and wrong answers, consumed only while it can still reach `to_beat`.
 
-    The epoch with the highest accuracy is selected, the last of equals: it has been trained longest. Once an epoch
-    cannot reach the best so far even if all remaining answers are right, they cannot change the selection.
+    The epoch with the highest accuracy is selected; among equal ones the last, which has been trained longest. Once an
+    epoch cannot reach the best so far even if all remaining answers are right, they cannot change the selection.
     """
     batches, wrong, seen = iter(batches), 0, 0
     while seen < questions:

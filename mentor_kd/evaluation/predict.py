@@ -21,7 +21,7 @@ from ..files import InputError, RunFailed, build, read_lines, read_record, write
 from ..models import loading
 from ..models.batches import Example
 from ..models.generation import Sampling, Text, by_length, generate
-from ..models.loading import CARD, Loaded, encode_prompt
+from ..models.loading import CARD, Loaded
 from ..parsing import has_half_surrogate, shown
 from ..progress import Progress, visible
 from .metrics import DevScore, score_while_open
@@ -69,7 +69,7 @@ def dev_score(
 
     `verdict` is the field that counts as right: "correct", or the official evaluator's "paper_correct".
     """
-    prompts = [encode_prompt(loaded.tokenizer, loaded.encoder_decoder, question.question) for question in asked]
+    prompts = [loaded.prompt(question.question) for question in asked]
     batches = by_length(prompts, sampling.prompts_at_once)
     with Progress("dev evaluation", len(asked), "questions", inner=True) as progress:
 
@@ -133,7 +133,7 @@ def _room(loaded: Loaded, asked: list[str]) -> int:
     positions = getattr(loaded.model.config, "max_position_embeddings", None)
     if loaded.encoder_decoder or not isinstance(positions, int):
         return LONGEST_ANSWER
-    lengths = [len(encode_prompt(loaded.tokenizer, False, question)) for question in asked]
+    lengths = [len(loaded.prompt(question)) for question in asked]
     for number, length in enumerate(lengths, 1):
         if length >= positions:
             raise InputError(f"question {number} has {length} tokens, but the model reads at most {positions}")
@@ -163,7 +163,7 @@ def check_out(path: str | None) -> None:
     if not os.path.isdir(folder):
         raise InputError(f"{path}: folder {folder} does not exist; create it first")
     if os.path.lexists(path) and not os.path.isfile(path):
-        raise InputError(f"{path}: exists and is no regular file; choose another name")
+        raise InputError(f"{path}: exists and is not a regular file; choose another name")
     try:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:

@@ -16,7 +16,7 @@ def clear(to: Path, kind: str) -> None:
     manifest = to / MANIFEST
     known = read_record(manifest) if manifest.is_file() else {}
     if known.get("kind") != kind:
-        raise InputError(f"{to}: has files that are no earlier export of this kind; give a new or empty folder")
+        raise InputError(f"{to}: has files that are not an earlier export of this kind; give a new or empty folder")
     for name in known["outputs"]:
         if (to / name).resolve().is_relative_to(to.resolve()):
             (to / name).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The task of a run for lm-evaluation-harness: its test questions, asked as students are asked and judged as here.
+"""A run's task for lm-evaluation-harness: its test questions, the students' prompts and this package's verdicts.
 
 A folder with one YAML file per kind of model in the run, test.jsonl, task.json, utils.py (a copy of
 lm_eval_functions.py) and a manifest.
@@ -13,16 +13,18 @@ from ..data.folder import protocol_of, questions, task_of
 from ..files import InputError, read_json, read_record, write_bytes, write_json, write_jsonl, write_text
 from ..manifests import finish
 from ..models.card import CARD
-from ..models.loading import SEPARATOR
+from ..models.prompts import CHAT, PLAIN, SEPARATOR
 from . import lm_eval_functions
 from .folders import clear
 
 KIND = "mentor-kd task for lm-evaluation-harness"
+SEPARATED, ENCODER_DECODER = "separated", "encoder-decoder"
+KINDS = (SEPARATED, ENCODER_DECODER, CHAT)  # of models, by how they read a question
 LONGEST = 256  # tokens of an answer if the run has no trained model yet
 
 
 class _Function(str):
-    """A tag of the harness: the name of a function in a Python file beside the YAML."""
+    """A tag of the harness: the name of a function in a Python file next to the YAML."""
 
 
 class _Dumper(yaml.SafeDumper):
@@ -53,15 +55,16 @@ def export(folder: Path, to: Path) -> dict:
     write_jsonl(to / "test.jsonl", rows)
     write_json(to / "task.json", {"task": asdict(task), "protocol": protocol})
     write_bytes(to / "utils.py", Path(lm_eval_functions.__file__).read_bytes())
-    kinds = sorted({bool(read_json(place / "config.json").get("is_encoder_decoder")) for place in models}) or [False]
-    names = {}
-    for encoder_decoder in kinds:
-        name = f"mentor-kd-{task.name}" + ("-encoder-decoder" if encoder_decoder and len(kinds) > 1 else "")
-        names[name] = described(name, encoder_decoder, longest)
+    kinds = sorted(set(map(_kind, models)), key=KINDS.index) or [SEPARATED]
+    names, chat = {}, []
+    for kind in kinds:
+        name = f"mentor-kd-{task.name}" + (f"-{kind}" if kind != SEPARATED and len(kinds) > 1 else "")
+        names[name] = described(name, kind, longest)
+        chat += [name] if kind == CHAT else []
     for name, config in names.items():
         write_text(to / f"{name}.yaml", yaml.dump(config, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
     outputs = ["test.jsonl", "task.json", "utils.py", *(f"{name}.yaml" for name in names)]
-    facts = {"kind": KIND, "tasks": list(names), "questions": len(asked), "max_gen_toks": longest}
+    facts = {"kind": KIND, "tasks": list(names), "chat": chat, "questions": len(asked), "max_gen_toks": longest}
     finish(to, {"run": folder.resolve().parent.name, "task": task.name}, outputs, **facts)
     return facts
 
@@ -72,8 +75,17 @@ def trained(folder: Path) -> list[Path]:
     return [place for place in places if (place / CARD).exists() and (place / "config.json").exists()]
 
 
-def described(name: str, encoder_decoder: bool, longest: int) -> dict:
-    """The configuration of a task: greedy texts for the prompt that students read, and their verdicts.
+def _kind(place: Path) -> str:
+    """How a trained model reads a question."""
+    if read_json(place / "config.json").get("is_encoder_decoder"):
+        return ENCODER_DECODER
+    return CHAT if read_record(place / CARD).get("prompt_format", PLAIN) == CHAT else SEPARATED
+
+
+def described(name: str, kind: str, longest: int) -> dict:
+    """The configuration of a task: greedy texts for the prompt that students of a kind read, and their verdicts.
+
+    For students in the chat format the harness writes the chat itself, with its option --apply_chat_template.
 
     A model saved by this package stops at its own length limit, which generation_config.json states; `longest` is the
     limit of other models. No stop sequence: the models end their texts with their end token.
@@ -83,7 +95,7 @@ def described(name: str, encoder_decoder: bool, longest: int) -> dict:
         "custom_dataset": _Function("utils.dataset"),
         "test_split": "test",
         "output_type": "generate_until",
-        "doc_to_text": "{{question}}" + ("" if encoder_decoder else SEPARATOR),
+        "doc_to_text": "{{question}}" + (SEPARATOR if kind == SEPARATED else ""),
         "doc_to_target": "answer",
         "process_results": _Function("utils.process_results"),
         "num_fewshot": 0,

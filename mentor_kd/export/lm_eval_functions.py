@@ -1,4 +1,4 @@
-"""What lm-evaluation-harness calls for an exported task; a copy of this file, utils.py, is beside the task's YAML.
+"""What lm-evaluation-harness calls for an exported task; a copy of this file, utils.py, is next to the task's YAML.
 
 It reads task.json and test.jsonl from its own folder, so that the folder can be moved and used from anywhere.
 """
@@ -22,7 +22,7 @@ def dataset(**_):
 
 
 def process_results(doc: dict, results: list[str]) -> dict[str, float]:
-    """Whether the generated text answers the question, by the verdict that counts in the run."""
+    """Whether the generated text answers the question, by the rules of the run's protocol."""
     task, protocol = _task()
     return {"acc": float(judge(task, results[0], doc["answer"], doc["question"], mode=protocol).correct)}
 

@@ -1,7 +1,7 @@
 """Uploads to the Hugging Face Hub: what is uploaded of a model or an exported set, and nothing else.
 
 The files are chosen by name, so that logs, checkpoints, optimiser states and predictions stay here, and are sent from a
-temporary folder in which no text names a folder of this machine. The token is found where huggingface_hub keeps it.
+temporary folder in which no text names a local folder. The token is found as huggingface_hub does.
 """
 
 import contextlib
@@ -67,7 +67,7 @@ def repo_of(to: str) -> str:
 def plan(folder: Path, to: str, licence: str = "") -> Upload:
     """What would be uploaded of a saved model or an exported set.
 
-    Raises InputError if the folder is neither, is unfinished, or has adapters whose base model is on this machine only.
+    Raises InputError if the folder is neither, is unfinished, or has adapters whose base model is only on this machine.
     """
     folder, repo = Path(folder), repo_of(to)
     if not folder.is_dir():

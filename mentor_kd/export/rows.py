@@ -1,7 +1,7 @@
 """Rows of an exported set: what the filters kept, and the questions of dev and test with their gold answers.
 
-All splits have the same columns. A row of dev or test has no rationale: what describes one is null, and its training
-text is the marker and the gold answer alone.
+All splits have the same columns. A row of dev or test has no rationale: the columns about one are null, and its
+training text is only the marker and the gold answer.
 
 The column `rationale` is read back by `data:` as the same rationale. There, a text without a marker is read for its
 answer; one that would be read as another answer, or as none, therefore ends with the marker and the gold answer.
@@ -17,7 +17,7 @@ from ..data.rationales import Question, Rationale, target
 from ..data.tasks import Task, judge
 from ..files import InputError
 from ..models.card import public_name
-from ..models.loading import SEPARATOR
+from ..models.prompts import SEPARATOR
 from ..pipeline.filter import rationales
 
 FORMS = {  # the columns of each format that hold the texts; all formats have the columns ABOUT, `answer` and META

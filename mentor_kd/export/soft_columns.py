@@ -19,8 +19,11 @@ from ..files import InputError, read_record
 from ..models import loading
 from ..models.batches import Example, encode
 from ..models.card import public_name
+from ..models.loading import Loaded
+from ..models.prompts import prompt_text
 from ..training.losses import TopK
-from ..training.soft_labels import SoftLabels, SoftLabelSettings, cached
+from ..training.soft_label_cache import SoftLabels, SoftLabelSettings
+from ..training.soft_labels import cached
 from .tables import write_batches
 
 FILE = "soft_labels/train.parquet"
@@ -44,7 +47,7 @@ def write(path: Path, folder: Path, rows: list[Rationale], k: int) -> dict:
     """Write the soft labels of these rationales as Parquet and return what was written.
 
     Raises InputError if the run has no mentor. Rationales too long for the mentor, or with a special token of its
-    tokenizer inside, have no soft labels; their numbers are among the facts.
+    tokenizer inside, have no soft labels; the result has their counts.
     """
     place = Path(folder) / "mentor"
     if not (place / "manifest.json").exists():
@@ -55,14 +58,13 @@ def write(path: Path, folder: Path, rows: list[Rationale], k: int) -> dict:
     triples = [(identity, *both) for identity, both in texts.items()]
     examples, too_long = encode(outline, triples, known["inputs"]["max_length"])
     if not examples:
-        raise InputError(f"{folder}: none of {len(rows)} rationales fits into the mentor's length; no soft labels")
+        raise InputError(f"{folder}: none of {len(rows)} rationales fits the mentor's maximum length")
     vocabulary, identity = outline.vocabulary, loading.identity(place)
     settings = SoftLabelSettings()
     labels = cached(Path(folder) / "soft_labels", identity, lambda: loading.load(place), vocabulary, examples, settings)
     labels.ready(torch.device("cpu"), torch.float32)
-    separator = "" if outline.encoder_decoder else loading.SEPARATOR
     size = min(k, labels.settings.k or vocabulary)
-    write_batches(path, _batches(labels, examples, texts, separator, size), SCHEMA)
+    write_batches(path, _batches(labels, examples, texts, outline, size), SCHEMA)
     return {
         "rows": len(examples),
         "too_long": len(too_long),
@@ -76,7 +78,7 @@ def write(path: Path, folder: Path, rows: list[Rationale], k: int) -> dict:
 
 
 def _batches(
-    labels: SoftLabels, examples: list[Example], texts: dict[str, tuple[str, str]], separator: str, k: int
+    labels: SoftLabels, examples: list[Example], texts: dict[str, tuple[str, str]], outline: Loaded, k: int
 ) -> Iterator[list[dict]]:
     for start in range(0, len(examples), ROWS):
         batch = []
@@ -86,7 +88,7 @@ def _batches(
             batch.append(
                 {
                     "id": example.id,
-                    "prompt": question + separator,
+                    "prompt": prompt_text(outline.tokenizer, outline.encoder_decoder, question, outline.prompt_format),
                     "completion": text,
                     "prompt_ids": example.prompt,
                     "target_ids": example.target,

@@ -6,13 +6,14 @@ mentor has its own file; a killed run resumes after the last row.
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
 from torch.nn import functional
 
 from ..checks import is_number
+from ..data.folder import task_of
 from ..data.rationales import Rationale, target
 from ..files import InputError, append_text, digest, read_lines, read_record
 from ..models import loading
@@ -52,6 +53,21 @@ def stored(folder: Path, rows: Iterable[Rationale]) -> dict[str, float | None]:
     """
     known = _read(_path(Path(folder)))
     return {identity: known[identity, text] for identity, text in _texts(rows).items() if (identity, text) in known}
+
+
+def scores(folders: Sequence[Path], rows: Sequence[Rationale], compute: bool) -> dict[str, float] | None:
+    """The mentor's confidence in these rationales, by id; None if some are not stored and `compute` is false."""
+    found: dict[str, float] = {}
+    for folder in folders:
+        here = [row for row in rows if row.task == task_of(folder).name]
+        if compute:
+            found |= confidences(folder, here)
+            continue
+        known = stored(folder, here) if (folder / "mentor").exists() else {}
+        if len(known) < len(here):
+            return None
+        found |= {identity: value for identity, value in known.items() if value is not None}
+    return found
 
 
 def _path(folder: Path) -> Path:

@@ -28,7 +28,7 @@ WITHDRAWN = "withdrawn"
 class Verdict:
     """A person's verdict on one rationale; `time` is ISO 8601 in UTC. Raises InputError for an invalid value.
 
-    Half a surrogate pair in a note, which no UTF-8 file can contain, is kept as text: "\\ud83d".
+    An unpaired surrogate in a note, which no UTF-8 file can contain, is kept as text: "\\ud83d".
     """
 
     id: str
@@ -48,7 +48,7 @@ class Verdict:
         object.__setattr__(self, "note", self.note.encode("utf-8", "backslashreplace").decode())
         for name in ("id", "time", "who"):
             if has_half_surrogate(getattr(self, name)):
-                raise InputError(f"{name} must not contain half a surrogate pair, got {shown(getattr(self, name))}")
+                raise InputError(f"{name} must not contain an unpaired surrogate, got {shown(getattr(self, name))}")
 
 
 def read_rows(path: Path) -> list[Verdict]:

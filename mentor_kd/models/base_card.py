@@ -1,4 +1,4 @@
-"""Saving models that were trained on no task: fetched, cut or healed ones, with a card in the form of the hub."""
+"""Saving models that were trained on no task: fetched, cut or healed ones, with a card in the hub's format."""
 
 import os
 import shutil
@@ -28,13 +28,13 @@ def write_readme(folder: Path, name: str, summary: str, facts: dict[str, Any], t
 
 
 def require_free(folder: Path, inputs: dict[str, Any]) -> None:
-    """Raise InputError if anything is at a folder's place but what was made from the same inputs."""
+    """Raise InputError if the path exists and is not a folder made from the same inputs."""
     if os.path.lexists(folder) and (manifests.read(folder) or {"inputs": None})["inputs"] != inputs:
         raise InputError(f"{folder}: something else is there; choose another name, or remove it first")
 
 
 def place(folder: Path, inputs: dict[str, Any], make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
-    """Make a model's folder with a manifest, all at once; returns what `make`, which fills a new folder, says of it.
+    """Create a model's folder with a manifest, atomically; `make` fills a new folder and returns facts about it.
 
     A folder that was made from the same inputs is replaced. Raises InputError if anything else is there.
     """

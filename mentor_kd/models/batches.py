@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..files import InputError
-from .loading import IGNORED, Loaded, encode_prompt, encode_target
+from .loading import IGNORED, Loaded
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ def encode(loaded: Loaded, rows: list[tuple[str, str, str]], max_length: int) ->
     for identity, question, target in rows:
         example = Example(
             identity,
-            encode_prompt(loaded.tokenizer, loaded.encoder_decoder, question),
-            encode_target(loaded.tokenizer, target),
+            loaded.prompt(question),
+            loaded.target(target),
         )
         if fits(example, loaded, max_length):
             kept.append(example)

@@ -17,23 +17,30 @@ from huggingface_hub.utils import validate_repo_id
 
 from ..cards import HERE, README, UNKNOWN, block, code, front_matter, one_line, plain
 from ..files import read_json, write_json, write_text
+from . import names
+from .prompts import CHAT, SEPARATOR
 
 CARD = "model_card.json"
+CHAT_INPUTS = (  # the lines of a snippet that write a question in the chat format
+    'turn = [{"role": "user", "content": question}]',
+    "text = tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False, enable_thinking=False)",
+    'inputs = tokenizer(text, add_special_tokens=False, return_tensors="pt", return_token_type_ids=False)',
+)
 _SHOWN = ("name", "summary", "example", "task", "marker", "test")  # keys of a card that README.md shows in its text
 
 
-def write_card(folder: Path, card: dict, separator: str, encoder_decoder: bool, ends_prompt: bool) -> None:
+def write_card(folder: Path, card: dict, encoder_decoder: bool, ends_prompt: bool) -> None:
     """Write a model card as model_card.json and as README.md.
 
-    A decoder reads the question and the `separator`. With `ends_prompt`, its tokenizer appends an end token, which must
-    be removed from the prompt.
+    A decoder reads the question in the card's `prompt_format`. With `ends_prompt`, its tokenizer appends an end token,
+    which must be removed from the prompt.
     """
     folder = Path(folder)
     write_json(folder / CARD, card)
     title = card.get("name", folder.name)
     lines = [f"# {plain(title)}", "", plain(card.get("summary", "")), ""]
     if "example" in card:
-        lines += ["## Use", "", block(snippet(card, separator, encoder_decoder, ends_prompt), "python")]
+        lines += ["## Use", "", block(snippet(card, encoder_decoder, ends_prompt), "python")]
     lines += ["## Facts", ""]
     lines += [
         f"- **{key.replace('_', ' ')}**: {_shown(key, value)}" for key, value in card.items() if key not in _SHOWN
@@ -108,6 +115,8 @@ def metadata(card: dict, title: str, encoder_decoder: bool, adapters: bool) -> d
 
 
 def _is_repo(name: str) -> bool:
+    if names.is_named(name) or name in names.SANDBOX_MODELS:  # a model of this machine
+        return False
     try:
         validate_repo_id(name)
     except HFValidationError:
@@ -130,10 +139,11 @@ def licence_of(folder: Path) -> str:
     return stated if isinstance(stated, str) and stated else UNKNOWN
 
 
-def snippet(card: dict, separator: str, encoder_decoder: bool, ends_prompt: bool) -> str:
+def snippet(card: dict, encoder_decoder: bool, ends_prompt: bool) -> str:
     """Python code that asks the model one question with transformers alone; run it in the model's folder."""
     kind = "AutoModelForSeq2SeqLM" if encoder_decoder else "AutoModelForCausalLM"
-    prompt = "question" if encoder_decoder else f"question + {separator!r}"
+    chat = card.get("prompt_format") == CHAT
+    prompt = "question" if encoder_decoder else f"question + {SEPARATOR!r}"
     lines = [
         f"from transformers import {kind}, AutoTokenizer",
         "",
@@ -141,9 +151,9 @@ def snippet(card: dict, separator: str, encoder_decoder: bool, ends_prompt: bool
         "tokenizer = AutoTokenizer.from_pretrained(model_id)",
         f"model = {kind}.from_pretrained(model_id)",
         f"question = {card['example']!r}  # on one line, with single spaces",
-        f'inputs = tokenizer({prompt}, return_tensors="pt", return_token_type_ids=False)',
+        *(CHAT_INPUTS if chat else [f'inputs = tokenizer({prompt}, return_tensors="pt", return_token_type_ids=False)']),
     ]
-    if ends_prompt and not encoder_decoder:
+    if ends_prompt and not encoder_decoder and not chat:
         lines.append("inputs = {name: value[:, :-1] for name, value in inputs.items()}  # without the end token")
     start = "" if encoder_decoder else ', inputs["input_ids"].shape[1] :'
     lines += [

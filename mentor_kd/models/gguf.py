@@ -2,8 +2,8 @@
 
 transformers reads the file with the package `gguf` and unpacks quantised weights; here they are stored as float32
 safetensors, with the config, the tokenizer with its chat template, and the special tokens. Pre-tokenizers that
-transformers does not know are added here: it would take GPT-2's without a word, and read spaces and digits differently
-from what the model was trained on.
+transformers does not know are added here: it would silently use GPT-2's, and split spaces and digits differently than
+in the model's training.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ SINGLE_DIGITS = ("smollm", "starcoder", "refact", "command-r", "codeshell", "exa
 
 @dataclass(frozen=True)
 class Header:
-    """What a GGUF file says of itself."""
+    """The header of a GGUF file."""
 
     architecture: str
     name: str
@@ -62,7 +62,7 @@ def _reading(file: Path) -> Iterator[None]:
 
 
 def read_header(file: Path) -> Header:
-    """Read the header of a GGUF file. Raises InputError if it is none, or only a part of a model."""
+    """Read the header of a GGUF file. Raises InputError if it is not one, or only part of a model."""
     file = Path(file)
     if not file.is_file():
         raise InputError(f"{file}: no such file; give a GGUF file")
@@ -110,9 +110,9 @@ def add_pre_tokenizer(tokenizer: Any, header: Header) -> str:
 
 
 def convert(file: Path, folder: Path, name: str, facts: dict[str, str]) -> dict[str, Any]:
-    """Convert a GGUF file into `folder`, a new folder with weights, config, tokenizer and a card; returns what it is.
+    """Convert a GGUF file into `folder`, a new folder with weights, config, tokenizer and a card; returns facts.
 
-    `facts` (source, licence, base) are stated in the card. The folder is loaded once more, and must compute the same
+    `facts` (source, licence, base) are stated in the card. The folder is loaded once more, and must give the same
     logits as the file does in transformers. Raises InputError for a file that transformers cannot read.
     """
     file, header = Path(file), read_header(file)
@@ -154,7 +154,7 @@ def convert(file: Path, folder: Path, name: str, facts: dict[str, str]) -> dict[
 
 
 def _plain(packed: Any, config: Any) -> Any:
-    """The same weights in a model that does not know of GGUF: transformers refuses to save the one it loaded."""
+    """The same weights in a model without GGUF settings: transformers refuses to save the one it loaded."""
     with torch.device("meta"):
         model = type(packed)(config)
     model.load_state_dict(packed.state_dict(), assign=True)

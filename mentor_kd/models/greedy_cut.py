@@ -1,8 +1,8 @@
-"""Which layers a model can do without: left out one after another, each time the one whose loss is missed least.
+"""Greedy choice of the layers to leave out: one at a time, the layer whose removal raises the loss least.
 
-The loss is the cross-entropy per target token on given rationales, without any training. After each layer all that are
-left are tried again, because what a layer is worth depends on its neighbours (arXiv 2511.05085; dropping every second
-layer, or a block, leaves far worse models). For an encoder-decoder the layers of both are candidates.
+The loss is the cross-entropy per target token on given rationales, without any training. After each removal all
+remaining layers are tried again, because the value of a layer depends on its neighbours (arXiv 2511.05085; dropping
+every second layer, or a block, leaves far worse models). For an encoder-decoder the layers of both are candidates.
 """
 
 from collections.abc import Sequence
@@ -51,9 +51,9 @@ def loss_of(loaded: Loaded, examples: list[Example]) -> float:
 
 
 def choose(loaded: Loaded, examples: list[Example], least: int, log: Path, source: str) -> list[Cut]:
-    """Leave out layers until `least` are left (of the encoder and of the decoder each); the whole model comes first.
+    """Leave out layers until `least` are left (of the encoder and of the decoder each), starting with the whole model.
 
-    `log` gets a line after each layer, and the same call resumes from there; `source` is the model's identity. The
+    `log` gets a line after each removal, and the same call resumes from there; `source` is the model's identity. The
     model is whole again afterwards. Raises InputError if `least` is not below the number of layers, without examples,
     and for a name with layers.
     """

@@ -1,8 +1,9 @@
 """Models with some of their layers left out: `smollm2-135m[0-19,28,29]` keeps layers 0 to 19, 28 and 29.
 
-Layers are numbered from 0 and keep their order. For an encoder-decoder such as T5 the numbers hold for the encoder and
-for the decoder; `[0-7;0,3,7]` chooses them separately, the encoder's first, of which there must be as many or more.
-What is left is an ordinary model with fewer layers: it is trained, saved and loaded like any other.
+Layers are numbered from 0 and keep their order. For an encoder-decoder such as T5 the numbers apply to the encoder and
+to the decoder; `[0-7;0,3,7]` chooses them separately, the encoder's first. The encoder must keep at least as many
+layers as the decoder. The result is an ordinary model with fewer layers: it is trained, saved and loaded like any
+other.
 """
 
 import re
@@ -32,7 +33,7 @@ def counts(config: Any) -> tuple[int, ...]:
 def parse(name: str, text: str, present: Sequence[int]) -> Kept:
     """The layers that the text in a model's name keeps, for a model with these numbers of layers.
 
-    Raises InputError with the name, the layer and the range if the text is no list of layers in ascending order, or
+    Raises InputError with the name, the layer and the range if the text is not a list of layers in ascending order, or
     names a layer that the model does not have.
     """
     parts = text.split(";")
@@ -120,7 +121,7 @@ class Whole:
 
 
 def whole(model: PreTrainedModel) -> Whole:
-    """A model as it is. Raises InputError for one whose layers cannot be left out."""
+    """The whole model. Raises InputError for one whose layers cannot be left out."""
     if getattr(model.config, "scale_attn_by_inverse_layer_idx", False):
         raise InputError("layers cannot be left out of a GPT-2 with scale_attn_by_inverse_layer_idx")
     layers = tuple(tuple(getattr(part, name)) for part, name in _stacks(model))

@@ -1,13 +1,13 @@
-"""Model loading: a model and its tokenizer by sandbox name, local path or hub id; encoding; saving with a model card.
+"""Model loading: a model and its tokenizer by sandbox name, local path or hub id; saving with a model card.
 
-Decoder-only and encoder-decoder models use the same two functions: `encode_prompt` (what the model reads) and
-`encode_target` (what it learns to generate). The rest of the package sees only token ids.
+Decoder-only and encoder-decoder models have the same two methods: `prompt` (what the model reads) and `target` (what it
+learns to generate). The rest of the package sees only token ids.
 """
 
 import contextlib
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,30 +23,38 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from ..files import MANIFEST, InputError, digest, sha256
-from . import layers, lora, names, trust
+from ..files import MANIFEST, InputError, digest, read_json, sha256
+from . import layers, lora, names, prompts, trust
 from .card import CARD, write_card
 from .names import SANDBOX_MODELS, model_path
 
 logging.set_verbosity_error()  # it warns of tied weights and defaults that this package sets itself
 logging.disable_progress_bar()
 
-SEPARATOR = "\n###\n"  # between question and target of a decoder-only model
 IGNORED = -100  # a label that losses ignore
 NOT_MODEL = (CARD, MANIFEST)  # files in a model's folder that do not change what it computes
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model with its tokenizer, and the name it was loaded by."""
+    """A model with its tokenizer, the name it was loaded by, and the format of its prompts (prompts.py)."""
 
     name: str
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+    prompt_format: str = prompts.PLAIN
 
     @property
     def encoder_decoder(self) -> bool:
         return bool(self.model.config.is_encoder_decoder)
+
+    def prompt(self, question: str) -> list[int]:
+        """Token ids of what the model reads."""
+        return prompts.encode_prompt(self.tokenizer, self.encoder_decoder, question, self.prompt_format)
+
+    def target(self, text: str) -> list[int]:
+        """Token ids of what the model learns to write, with EOS."""
+        return prompts.encode_target(self.tokenizer, text)
 
     @property
     def parameters(self) -> int:
@@ -130,7 +138,7 @@ def outline(name: str | Path) -> Loaded:
         with contextlib.suppress(OSError):  # not every model has a generation config file
             model.generation_config = GenerationConfig.from_pretrained(path)
         model.generation_config = plain_generation_config(model, tokenizer)
-    return Loaded(str(name), model, tokenizer)
+    return Loaded(str(name), model, tokenizer, recorded_format(path) or prompts.PLAIN)
 
 
 def load(name: str | Path, device: torch.device | str | None = None) -> Loaded:
@@ -143,23 +151,41 @@ def load(name: str | Path, device: torch.device | str | None = None) -> Loaded:
     if chosen:
         return _cut(name, load(base, device), chosen)
     path, config, tokenizer = _described(name)
+    read_as = recorded_format(path) or prompts.PLAIN
     bases = lora.bases_of(Path(path))
     if bases:
         model = lora.add_adapters(load(bases[0], "cpu").model, Path(path))
-        return Loaded(str(name), _ready(model, tokenizer).to(device or best_device()), tokenizer)
+        return Loaded(str(name), _ready(model, tokenizer).to(device or best_device()), tokenizer, read_as)
     with trust.reading(name):
         model, info = kind_of(config).from_pretrained(
             path, dtype=torch.float32, use_safetensors=True, output_loading_info=True, trust_remote_code=False
         )
         require_all(name, model, info)
-        return Loaded(str(name), _ready(model, tokenizer).to(device or best_device()), tokenizer)
+        return Loaded(str(name), _ready(model, tokenizer).to(device or best_device()), tokenizer, read_as)
+
+
+def recorded_format(path: str | Path) -> str:
+    """The prompt format in which a saved model was trained, from its card; "" if there is no record."""
+    card = Path(path) / CARD
+    found = read_json(card).get("prompt_format", "") if card.is_file() else ""
+    if found not in ("", prompts.PLAIN, prompts.CHAT):
+        raise InputError(f"{card}: prompt_format must be {prompts.PLAIN} or {prompts.CHAT}, got {found!r}")
+    return found
+
+
+def in_format(loaded: Loaded, wanted: str) -> Loaded:
+    """The model with its prompts in a format: `plain`, `chat` or `auto` (see prompts.prompt_format)."""
+    base, _ = names.split(loaded.name)
+    recorded = recorded_format(Path(model_path(base)).expanduser())
+    found = prompts.prompt_format(loaded.name, loaded.tokenizer, loaded.encoder_decoder, wanted, recorded)
+    return replace(loaded, prompt_format=found)
 
 
 def _cut(name: str | Path, whole: Loaded, chosen: str) -> Loaded:
     """A model with only these layers, as they are written in its name."""
     kept = layers.parse(str(name), chosen, layers.counts(whole.model.config))
     try:
-        return Loaded(str(name), layers.cut(whole.model, kept), whole.tokenizer)
+        return replace(whole, name=str(name), model=layers.cut(whole.model, kept))
     except InputError as error:
         raise InputError(f"model {str(name)!r}: {error}") from None
 
@@ -195,27 +221,6 @@ def plain_generation_config(model: PreTrainedModel, tokenizer: PreTrainedTokeniz
     )
 
 
-def encode_prompt(tokenizer: PreTrainedTokenizerBase, encoder_decoder: bool, question: str) -> list[int]:
-    """Token ids of the model's input: the question with EOS for an encoder, with the separator for a decoder.
-
-    A decoder's tokenizer may add its BOS; an EOS that it adds is removed, because the text continues.
-    """
-    ids = tokenizer(question if encoder_decoder else question + SEPARATOR)["input_ids"]
-    if not encoder_decoder and ids and ids[-1] == tokenizer.eos_token_id:
-        ids = ids[:-1]
-    return ids
-
-
-def encode_target(tokenizer: PreTrainedTokenizerBase, target: str) -> list[int]:
-    """Token ids of the target, with EOS; the same for both kinds of model, so that soft labels fit both."""
-    return [*tokenizer(target, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
-
-
-def decode(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
-    """Decode generated ids, without special tokens."""
-    return tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-
-
 def _vocabulary(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
     return tokenizer.get_vocab()
 
@@ -246,6 +251,12 @@ def require_same_tokenizer(mentor: Loaded, student: Loaded, methods_without: lis
             f"soft labels require two models of the same kind, but mentor {mentor.name!r} is "
             f"{kinds[mentor.encoder_decoder]} and student {student.name!r} is {kinds[student.encoder_decoder]}; "
             f"choose two models of the same kind, or a method without soft labels: {without}"
+        )
+    if mentor.prompt_format != student.prompt_format:
+        raise InputError(
+            f"soft labels require the same prompts for both models, but mentor {mentor.name!r} reads them as "
+            f"{mentor.prompt_format} and student {student.name!r} as {student.prompt_format}; set prompt_format to "
+            f"{mentor.prompt_format} for both, or choose a method without soft labels: {without}"
         )
     if not same_tokenizer(mentor.tokenizer, student.tokenizer):
         raise InputError(
@@ -278,4 +289,4 @@ def save(folder: Path, loaded: Loaded, card: dict, adapters_of: str = "") -> Non
 def save_card(folder: Path, loaded: Loaded, card: dict) -> None:
     """Save a model card as model_card.json and README.md; an outline of the model is enough."""
     ends_prompt = loaded.tokenizer("a")["input_ids"][-1] == loaded.tokenizer.eos_token_id
-    write_card(folder, card, SEPARATOR, loaded.encoder_decoder, ends_prompt)
+    write_card(folder, card, loaded.encoder_decoder, ends_prompt)

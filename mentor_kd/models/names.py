@@ -1,7 +1,7 @@
 """Model names: sandbox models, models in data/models/, folders and hub ids; any of them with some of its layers.
 
 `smollm2-135m[0-19,28,29]` is the model with only these layers (layers.py). A name without a slash is looked up first
-among the sandbox models, then in `models_root()`; write `./name` for a folder in the current one.
+among the sandbox models, then in `models_root()`; write `./name` for a folder in the current directory.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""What a model's folder may say: its JSON files are checked before transformers reads them.
+"""What a model's folder may contain: its JSON files are checked before transformers reads them.
 
-A model is data. Code that comes with it is never run and nothing that it names is fetched: no `auto_map`, no attention
+A model is data. Code that comes with it is never run, and nothing that it names is fetched: no `auto_map`, no attention
 kernel from a hub, no quantisation that needs further packages. What the libraries raise for a damaged folder (among
 others a bare Exception, or a panic of the tokenizers' Rust code) becomes an InputError with the model's name.
 """
@@ -46,7 +46,7 @@ def reading(name: str | Path) -> Iterator[None]:
     """Turn whatever the libraries raise inside the block into an InputError with the model's name."""
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # transformers, tokenizers and safetensors raise all kinds
         raise unloadable(name, error) from error
     except BaseException as error:
         if type(error).__name__ == "PanicException":  # of Rust code; no subclass of Exception
@@ -55,7 +55,7 @@ def reading(name: str | Path) -> Iterator[None]:
 
 
 def check(path: str) -> None:
-    """Check what the JSON files of a model say, of a local folder or of a hub id; InputError names file and key.
+    """Check the JSON files of a model, in a local folder or of a hub id; InputError names file and key.
 
     Raises what transformers raises if a hub id has no config.
     """
@@ -72,7 +72,7 @@ def check(path: str) -> None:
 
 
 def check_values(file: str, found: dict[str, Any]) -> None:
-    """Check what a config says; InputError names the file and the key."""
+    """Check the values of a config; InputError names the file and the key."""
     kind = found.get("model_type")
     if found.get("auto_map") and kind is not None and (not isinstance(kind, str) or kind not in CONFIG_MAPPING):
         raise InputError(

@@ -7,6 +7,7 @@ source "mentor", and each row's sampler names the model, so filters and students
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ..disk import writes_files
 from ..evaluation import memorisation
 from ..files import InputError, RunFailed, read_record, sha256
 from ..manifests import ASIDE, discard_changed, finish, is_done, require_unchanged, warn_of_changes
-from ..models import ct2, loading
+from ..models import ct2, loading, prompts
 from ..models.generation import Sampling, generate_to
 from ..teacher import annotate
 from ..teacher.ask import ASKED, AskSettings
@@ -134,8 +135,8 @@ def _inputs(folder: Path, sampling: Sampling, augmenter: Augmenter, backend: str
 
 def _trained_on(folder: Path) -> list[Rationale]:
     """The teacher's rationales that the folder's mentor was trained on."""
-    made = read_record(folder / "mentor" / "manifest.json", inputs=dict)
-    ids = set(made["inputs"]["data"]["rows"])
+    made = read_record(folder / "mentor" / "manifest.json")
+    ids = set(made.get("inputs", {}).get("data", {}).get("rows", []))  # none for a mentor of another program
     return [row for row in teacher_rows(folder) if row.id in ids]
 
 
@@ -178,11 +179,16 @@ def _judged_rows(
 
 
 def requests_for(
-    questions: Iterable[Question], sampling: Sampling, where: EndpointSettings, model: str, identity: str
+    questions: Iterable[Question],
+    sampling: Sampling,
+    where: EndpointSettings,
+    model: str,
+    identity: str,
+    prompt: Callable[[str], str],
 ) -> list[tuple[Question, Request]]:
     """A completion request per question and sample, distinct for each mentor by its hash `identity`.
 
-    The prompt has the format of the mentor's training texts, without a chat template. A server's defaults may restrict
+    `prompt` writes a question as the mentor reads it in training (`served_prompt`). A server's defaults may restrict
     sampling further than the settings do: transformers' server samples from the 50 most likely tokens.
     """
     requests = []
@@ -190,7 +196,7 @@ def requests_for(
         for index in range(sampling.n):
             body = {
                 "model": model,
-                "prompt": question.question + loading.SEPARATOR,
+                "prompt": prompt(question.question),
                 "temperature": sampling.temperature,
                 "top_p": sampling.top_p,
                 where.limit_field: sampling.max_new_tokens,
@@ -213,8 +219,9 @@ def _served_rows(
         raise InputError(
             f"{mentor}: completion servers do not run encoder-decoder models; sample it on this machine (notebook 03)"
         )
-    where = replace(augmenter.endpoint, route="completions")
-    requests = requests_for(asked, sampling, where, augmenter.served, identity)
+    where, outline = replace(augmenter.endpoint, route="completions"), loading.outline(mentor)
+    prompt = partial(prompts.served_prompt, outline.tokenizer, prompt_format=outline.prompt_format)
+    requests = requests_for(asked, sampling, where, augmenter.served, identity, prompt)
     with Replies(folder / "augmented" / "replies") as store, Endpoint(where, store, Budget(), None) as client:
         causes = client.ask([request for _, request in requests], "sampling the mentor")
     if causes:

@@ -27,7 +27,7 @@ from ..teacher.connection import EndpointSettings
 from .replacing import allow, make_way
 
 RECOLLECT = "run the collection (notebook 01) again to restore it"
-PAID = "replies that were paid for"
+PAID = "paid replies"
 OUTPUTS = ("task.json", "questions.jsonl", "teacher.jsonl", "../params.yaml")
 
 
@@ -177,7 +177,7 @@ def _own(task: Task, settings: CollectSettings) -> tuple[list[Question], list[Ra
 
 
 def _own_splits(questions: list[Question], settings: CollectSettings) -> tuple[list[Question], dict]:
-    """The questions of your own data in three splits, those that it lacks drawn, and facts about the draw."""
+    """The questions of your own data in three splits, drawing missing ones, and facts about the draw."""
     facts = {}
     if not any(q.split == "test" for q in questions):
         train = [q for q in questions if q.split == "train"]
@@ -203,7 +203,7 @@ def look_text(task: str, settings: CollectSettings) -> str:
 
     It has the rows, what was recognised, the splits, rows left out with reasons, and three examples with the text that
     a model is trained to write. Nothing is written or sent (a hub id is downloaded). Dry runs print it: call it with
-    the task's name and the settings of the collection. Without an answer type it is guessed, and said. Raises
+    the task's name and the settings of the collection. A missing answer type is guessed and reported. Raises
     InputError, as `collect` would, if the data cannot be read.
     """
     if not settings.own:

@@ -23,7 +23,7 @@ from ..models.generation import Sampling
 from ..training.consistency import most_diverse
 from ..training.methods import METHODS, SELF_MENTOR, get_method
 from ..training.settings import TrainSettings, recorded, settings_from, under
-from ..training.soft_labels import discard_damaged
+from ..training.soft_label_cache import discard_damaged
 from ..training.train import plan_batches
 from .augment import Augmenter, augment
 from .collect import RECOLLECT
@@ -90,7 +90,8 @@ def source(folder: Path, method: str, student: str, stop: Stop = never) -> Path:
 
 def planned(rows: list[Rationale], method: str, settings: TrainSettings, student: str, max_length: int) -> int:
     """Optimiser steps of a method's student; rationales that are too long are left out, as in training."""
-    outline, read = loading.outline(student), get_method(method).steps_of or method
+    outline = loading.in_format(loading.outline(student), settings.prompt_format)
+    read = get_method(method).steps_of or method
     examples, _ = encode_rows(outline, rows_for(rows, read), max_length, get_method(read))
     return plan_batches(examples, outline.encoder_decoder, settings).steps
 
@@ -175,7 +176,8 @@ def distill(
         discard_damaged(home / "soft_labels")
     if row.soft_labels and not is_done(place, inputs):
         without = [name for name, one in METHODS.items() if not one.soft_labels]
-        loading.require_same_tokenizer(loading.outline(home / "mentor"), loading.outline(student), without)
+        own = loading.in_format(loading.outline(student), settings.prompt_format)
+        loading.require_same_tokenizer(loading.outline(home / "mentor"), own, without)
     if row.starts_from:
         distill(folder, row.starts_from, student, settings, max_length, stop, replace=replace)
         before = folder / "students" / f"{row.starts_from}-seed{settings.seed}"

@@ -1,8 +1,8 @@
-"""Filtering: the decision which rationales are kept for distillation.
+"""Filtering: which rationales are kept for distillation.
 
 Reads collected/teacher.jsonl, augmented/mentor.jsonl, verdicts.jsonl and, if the filters use its confidence, mentor/.
-Writes rationales.jsonl (all rows, with what was kept and why not), filters.yaml (the settings), filter_counts.csv and
-manifest.json.
+Writes rationales.jsonl (all rows, each with the decision and the reason), filters.yaml (the settings),
+filter_counts.csv and manifest.json.
 """
 
 from dataclasses import asdict

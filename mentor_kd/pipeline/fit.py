@@ -30,7 +30,8 @@ from ..training.checkpoints import require_finite
 from ..training.consistency import encode_apart
 from ..training.methods import Method
 from ..training.settings import TrainSettings, recorded
-from ..training.soft_labels import SoftLabels, SoftLabelSettings, cached, with_temperature
+from ..training.soft_label_cache import SoftLabels, SoftLabelSettings, with_temperature
+from ..training.soft_labels import cached
 from ..training.train import Trained, train
 
 Stop = Callable[[], bool]
@@ -142,7 +143,7 @@ def _prepare(place: Path, folder: Path, lesson: Lesson, label: str) -> _Ready:
     """Prepare the output folder, load the model, encode the rationales, and add LoRA adapters."""
     task, protocol, settings = task_of(folder), protocol_of(folder), lesson.settings
     _begin(place, lesson.inputs)
-    loaded = loading.load(lesson.name)
+    loaded = loading.in_format(loading.load(lesson.name), settings.prompt_format)
     parameters = loaded.parameters
     examples, left_out = encode_rows(loaded, lesson.rows, lesson.max_length, lesson.method)
     if not examples:
@@ -198,6 +199,7 @@ def _save(ready: _Ready, trained: Trained, test: Interval) -> None:
         "trained_on": len(ready.examples),
         **ready.left_out,
         "max_length": lesson.max_length,
+        "prompt_format": ready.loaded.prompt_format,
         "max_new_tokens": ready.greedy.max_new_tokens,
         "training": asdict(trained),
         "protocol": ready.protocol,

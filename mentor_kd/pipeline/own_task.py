@@ -1,4 +1,4 @@
-"""Your own data as a task: a name for it, the answer type that its answers have, and whether the mentor can do it."""
+"""Your own data as a task: a name for it, the answer type of its answers, and whether the mentor has learned it."""
 
 import re
 from collections import Counter
@@ -25,8 +25,8 @@ EXAMPLE = {
 def recognised(given: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of notebook 20 that name the task and its answers, for `globals().update(...)`.
 
-    What is empty is recognised from the data; without data, it is the example's. Raises InputError if the data cannot
-    be read or their answers have no common type.
+    Empty values are recognised from the data; without data, they are the example's. Raises InputError if the data
+    cannot be read or their answers have no common type.
     """
     found = {name: given[name] for name in EXAMPLE}
     if not given["data"]:
@@ -41,11 +41,11 @@ def recognised(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def name_of(data: str) -> str:
-    """A task name made of a file's name or a hub id. Raises InputError if nothing is left of it."""
+    """A task name made from a file's name or a hub id. Raises InputError if no valid characters are left."""
     place = re.split("[@:]", data.removeprefix("hub:"))[0] if data.startswith("hub:") else data
     name = re.sub(r"[^a-z0-9]+", "-", Path(place).stem.lower()).strip("-")
     if not name:
-        raise InputError(f"no task name can be made of {data!r}; pass one with --task")
+        raise InputError(f"no task name can be made from {data!r}; pass one with --task")
     return name
 
 
@@ -64,8 +64,8 @@ def with_answer_type(task: str, settings: CollectSettings) -> CollectSettings:
 def mentor_verdict(folder: Path) -> str:
     """Whether the mentor of a folder has learned the task, in a sentence, and what to do if it has not.
 
-    The measure is the training questions' most frequent answer: a mentor whose interval on the test questions does not
-    lie above the share of that answer has learned nothing that its rationales could teach.
+    The measure is the training questions' most frequent answer: a mentor whose interval on the test questions is not
+    above the share of that answer has learned nothing that its rationales could teach.
     """
     place = Path(folder) / "mentor"
     facts = read_record(place / "manifest.json")
@@ -83,5 +83,5 @@ def mentor_verdict(folder: Path) -> str:
         return f"{got}. Its dev accuracy was still rising ({dev[-1]:.1f}% at the end): train it for more epochs first"
     return (
         f"{got}. Its dev accuracy was no longer rising: this model is too small for these data, or {len(train)} "
-        "training questions are too few. Take a larger pre-trained model (a hub id or a folder) or easier data"
+        "training questions are too few. Use a larger pre-trained model (a hub id or a folder) or easier data"
     )

@@ -21,6 +21,7 @@ from ..filtering.filters import FilterSettings
 from ..models import ct2, loading
 from ..models.generation import Sampling
 from ..models.lora import LoraSettings
+from ..models.prompts import AUTO
 from ..teacher.ask import AskSettings
 from ..teacher.connection import EndpointSettings
 from ..training import tracking
@@ -64,7 +65,9 @@ def mentor_settings(given: Given) -> TrainSettings:
     """The mentor's training in notebooks 02 and 20."""
     names = {name: f"mentor_{name}" for name in ("epochs", "batch_size", "learning_rate", "seed")}
     lora = build(LoraSettings, given, {"rank": "mentor_lora_rank"})
-    return build(TrainSettings, given, names | _same(("accumulation", "precision", "report_to")), lora=lora)
+    return build(
+        TrainSettings, given, names | _same(("accumulation", "precision", "prompt_format", "report_to")), lora=lora
+    )
 
 
 def augmenter(given: Given) -> Augmenter:
@@ -102,7 +105,7 @@ def student_settings(given: Given) -> TrainSettings:
     check_seeds(seeds)
     loss = _same(("soft_label_weight", "soft_label_temperature", "consistency_weight")) | {"beta": "soft_label_beta"}
     own = {name: f"on_policy_{name}" for name in ("share", "temperature", "beta")}
-    names = ("epochs", "batch_size", "accumulation", "learning_rate", "precision", "soft_label_k", "report_to")
+    names = "epochs batch_size accumulation learning_rate precision prompt_format soft_label_k report_to".split()
     return build(
         TrainSettings,
         given,
@@ -237,7 +240,7 @@ def check_models(given: Given) -> None:
         if name in given:
             loading.identity(given[name])
     if given.keys() >= {"mentor", "student", "methods"} and needs_mentors_soft_labels(given["methods"]):
-        check_tokenizers(given["mentor"], given["student"])
+        check_tokenizers(given["mentor"], given["student"], given.get("prompt_format", AUTO))
 
 
 def needs_mentors_soft_labels(methods: Iterable[str]) -> bool:
@@ -245,10 +248,11 @@ def needs_mentors_soft_labels(methods: Iterable[str]) -> bool:
     return any(get_method(name).soft_labels and get_method(name).mentor == MENTOR for name in methods)
 
 
-def check_tokenizers(mentor: str, student: str) -> None:
+def check_tokenizers(mentor: str, student: str, prompt_format: str = AUTO) -> None:
     """Raise InputError, naming both models, if the student cannot use the mentor's soft labels."""
     without = [name for name, one in METHODS.items() if not one.soft_labels]
-    loading.require_same_tokenizer(loading.outline(mentor), loading.outline(student), without)
+    teaching, learning = (loading.in_format(loading.outline(name), prompt_format) for name in (mentor, student))
+    loading.require_same_tokenizer(teaching, learning, without)
 
 
 def _each(given: Given, names: Iterable[str], require: Callable, *more: Any) -> None:

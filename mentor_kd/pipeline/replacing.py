@@ -1,6 +1,6 @@
 """Replacing a finished step: refused without permission if its settings differ, and the old result is always kept.
 
-A step whose data were replaced upstream is made again without asking: the permission was given there.
+A step whose input data were replaced is repeated without asking, because that replacement was permitted.
 """
 
 import json
@@ -11,11 +11,11 @@ from typing import Any
 from .. import manifests
 from ..files import InputError
 
-# Keys of a manifest's inputs that describe what a step read; the others describe how it was told to work.
+# Keys of a manifest's inputs that describe what a step read; the others are its settings.
 DATA = frozenset(
     "data questions mentor protocol collected only_missed file files test_file annotations starts_from task".split()
 )
-REMEDY = "set replace to true to make it again (the old one is kept), or give the run another name"
+REMEDY = "set replace to true to repeat it (the old result is kept), or give the run another name"
 
 
 def allow(place: Path, inputs: Mapping[str, Any], replace: bool) -> bool:
@@ -40,7 +40,7 @@ def make_way(place: Path, inputs: Mapping[str, Any], replace: bool) -> None:
     while (aside := place.with_name(f"{place.name}-earlier-{number}")).exists():
         number += 1
     place.rename(aside)
-    print(f"{place.name} is made again; the one with other settings or data is kept in {aside.name}")
+    print(f"{place.name} is repeated; the result with other settings or data is kept in {aside.name}")
 
 
 def require_permission(place: Path, before: Mapping[str, Any], now: Mapping[str, Any], replace: bool) -> None:

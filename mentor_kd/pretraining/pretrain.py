@@ -32,7 +32,8 @@ from ..data import sandbox
 from ..data.answers import MARKER
 from ..data.folder import task_folder
 from ..files import ROOT, InputError, append_jsonl, read_json, read_jsonl, write_jsonl
-from ..models.loading import CARD, IGNORED, SEPARATOR, Loaded, encode_prompt, encode_target, load, model_path, save
+from ..models.loading import CARD, IGNORED, Loaded, load, model_path, save
+from ..models.prompts import SEPARATOR, encode_prompt, encode_target
 from ..pipeline.parameters import build
 from ..progress import Progress
 from ..training.checkpoints import ResumableTrainer, last_whole, require_finite, step_of

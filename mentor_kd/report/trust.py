@@ -16,7 +16,7 @@ SOURCES = {
     "questions": "collected/questions.jsonl",
 }
 WORDS = {"teacher": "set of the teacher's rationales", "texts": "set of rationales", "questions": "set of questions"}
-REMEDY = "Run the same command that made it again."
+REMEDY = "Run the command that created it again."
 
 
 def models(folder: Path) -> list[Path]:

@@ -12,8 +12,8 @@ def adopted(notebook: str, given: Mapping[str, Any], say: Callable[[str], None] 
     """The values of a notebook's parameters, for `globals().update(...)` in its first cell.
 
     A parameter that still has the notebook's default gets the value that the run was started with
-    (reports/<run>/params.yaml), so that looking at a run never makes it again with other settings. In the tests' smoke
-    size, defaults are replaced by that size's.
+    (reports/<run>/params.yaml), so that opening a run never repeats it with other settings. In the tests' smoke size,
+    defaults are replaced by that size's.
     """
     defaults = {name: facts["default"] for name, facts in notebooks.known_parameters(notebook).items()}
     values = {name: given[name] for name in defaults}

@@ -120,8 +120,8 @@ def _sandbox(task: str, model: str) -> tuple[int, int, int, float, float]:
     loaded, questions = loading.outline(model), sandbox.load_questions(task)
     train = [q for q in questions if q.split == "train"]
     texts = [text for *_, text in sandbox.annotate(train[:100], sandbox.TeacherSettings(coverage=1.0, n=1))]
-    source = [len(loading.encode_prompt(loaded.tokenizer, False, q.question)) for q in train[:100]]
-    target = [len(loading.encode_target(loaded.tokenizer, text)) for text in texts]
+    source = [len(loaded.prompt(q.question)) for q in train[:100]]
+    target = [len(loaded.target(text)) for text in texts]
     counts = [sum(q.split == split for q in questions) for split in ("train", "dev", "test")]
     return (*counts, sum(source) / len(source), sum(target) / len(target))
 

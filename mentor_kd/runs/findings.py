@@ -115,11 +115,11 @@ def write(grid: Grid) -> Findings:
     return found
 
 
-# Results that the project carries
+# Results that are part of the project
 
 
 def carried(grid: Grid) -> Path | None:
-    """The folder with the results that the project carries for a grid; None for an own or a changed grid."""
+    """The folder of the project's results for a grid; None for a new or a changed grid."""
     name, folder = f"sandbox-{grid.study}", ROOT / "reports" / "sandbox" / grid.study
     if grid.name != name or not folder.is_dir():
         return None
@@ -146,9 +146,9 @@ def _position(text: str) -> object:
 
 
 def show(grid: Grid, say: Callable[[str], None] = print) -> Findings:
-    """The findings of a grid: those of its run, or the results that the project carries until all models are trained.
+    """The findings of a grid: those of its run or, until all models are trained, the project's results.
 
-    For a grid without carried results, the missing models are trained first, in this process.
+    For a grid without such results, the missing models are trained first, in this process.
     """
     folder, done, cells = carried(grid), len(list(sweeps.finished(grid))), len(grid.cells)
     if folder and done < cells:
@@ -161,7 +161,7 @@ def show(grid: Grid, say: Callable[[str], None] = print) -> Findings:
 
 
 def cost(grid: Grid) -> str:
-    """A grid's models, and about how long they take on one core, at the pace of the study's carried results."""
+    """A grid's models, and about how long they take on one core, at the speed of the project's results."""
     said, folder = f"{grid.name}: {len(grid.cells)} models", ROOT / "reports" / "sandbox" / grid.study
     if not folder.is_dir():
         return said

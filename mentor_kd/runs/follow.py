@@ -1,8 +1,8 @@
 """Following a run: what its notebook is doing now, how long the rest will take, and one line that says so.
 
 The kernel writes its open progress lines to a file (progress.py), and papermill logs each cell that it starts. A kernel
-that has written nothing for SILENT seconds is said to be silent, without an estimate; a notebook that has ended has no
-line at all.
+that has written nothing for SILENT seconds is reported as silent, without an estimate; a notebook that has ended has no
+line.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
 """Export of an executed notebook as one HTML page that opens offline, runs no script and loads nothing.
 
-Pictures are embedded, formulas become MathML, and links to other notebooks lead to their pages beside this one.
+Pictures are embedded, formulas become MathML, and links to other notebooks lead to their pages in the same folder.
 """
 
 import contextlib

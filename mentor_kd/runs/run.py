@@ -117,7 +117,7 @@ Say = Callable[[str], None]
 
 
 def silent(text: str) -> None:
-    """A `show` that shows nothing."""
+    """A `show` that does nothing."""
 
 
 def run(parameters: dict, say: Say = print, show: Say = silent) -> Path:
@@ -230,7 +230,7 @@ def _run_jobs(jobs: list[Job], state_file: Path, cell_minutes: float, say: Say, 
 
 
 def _state(path: Path, say: Say) -> dict:
-    """The state of each notebook; of a file that was damaged nothing is believed."""
+    """The state of each notebook; a damaged status file is ignored."""
     try:
         return read_records(path) if path.exists() else {}
     except InputError as error:

@@ -1,4 +1,4 @@
-"""The files of a sweep's stages: what one passes on to the next, folders that several use, and each one's status."""
+"""The files of a sweep's stages: results passed on to the next stage, shared folders, and each stage's status."""
 
 import contextlib
 import os
@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import disk, manifests
 from ..files import InputError, read_record, sha256
-from ..training.soft_labels import discard_damaged
+from ..training.soft_label_cache import discard_damaged
 from . import jobs
 from .grids import Stage
 
@@ -66,7 +66,7 @@ def discard_damaged_soft_labels(sweep: Path) -> None:
 
 
 def succeeded(folder: Path) -> bool:
-    """Whether the stage in a task's folder ended well, with results."""
+    """Whether the stage in a task's folder succeeded and left results."""
     known = _status(folder)
     return known.get("state") == "ok" and bool(known["made"])
 

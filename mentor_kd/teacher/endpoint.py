@@ -26,7 +26,7 @@ from ..files import InputError
 from ..progress import Progress, visible
 from .connection import LOOPBACK, ROUTES, EndpointSettings
 from .key import Key
-from .parse import BadReply, ServerError, error_in, parse_reply
+from .parse import BadReply, Foreign, ServerError, error_in, parse_reply
 from .prices import Budget, Price
 from .rate_limits import Breaker, Stopped, Window
 from .store import Cost, Replies, Reply, Request, estimated_tokens
@@ -244,7 +244,8 @@ class Endpoint:
         try:
             reply = parse_reply(raw, request.route, _prompt_text(request.body))
         except BadReply as error:
-            raise Failed(f"unusable answer: {self.key.redacted(str(error))}", cost=most) from None
+            again = not isinstance(error, Foreign)
+            raise Failed(f"unusable answer: {self.key.redacted(str(error))}", again, cost=most) from None
         except ServerError as error:
             raise self._refused(error, response.headers, "HTTP 200 with error") from None
         names = ("text", "refusal", "thinking", "model", "finish", "tools")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..files import InputError, digest
-from ..models import loading
+from ..models import loading, prompts
 from ..models.generation import Sampling, by_length, generate_batch
 from ..progress import Progress
 from .ask import Where
@@ -115,7 +115,7 @@ class LocalTeacher:
             return tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
         text = "\n\n".join(message["content"] for message in messages)
         if self.loaded.encoder_decoder or (Path(loading.model_path(self.name)) / loading.CARD).exists():
-            return loading.encode_prompt(tokenizer, self.loaded.encoder_decoder, text)
+            return prompts.encode_prompt(tokenizer, self.loaded.encoder_decoder, text)
         ids = tokenizer(text)["input_ids"]
         return ids[:-1] if ids[-1] == tokenizer.eos_token_id else ids
 

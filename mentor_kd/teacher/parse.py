@@ -1,8 +1,9 @@
 """What a server sends, as a reply: validated, with thought, answer, refusal and tool calls kept separate.
 
-Reads the replies of OpenAI, vLLM, SGLang, llama.cpp, Ollama, DeepSeek, OpenRouter, Mistral and alike: thoughts in the
-fields `reasoning_content`, `reasoning`, `thinking`, `reasoning_details` or `thinking_blocks` (texts, objects or lists),
-content as a text or a list of parts, errors in a reply of status 200, and event streams that were not asked for.
+Reads the replies of OpenAI, vLLM, SGLang, llama.cpp, Ollama, DeepSeek, OpenRouter, Mistral and similar servers:
+thoughts in the fields `reasoning_content`, `reasoning`, `thinking`, `reasoning_details` or `thinking_blocks` (texts,
+objects or lists), content as a text or a list of parts, errors in a reply of status 200, and event streams that were
+not requested.
 """
 
 import json
@@ -21,8 +22,12 @@ class BadReply(ValueError):
     """The server did not send a complete, valid reply; the message says what is wrong."""
 
 
+class Foreign(BadReply):
+    """A whole reply that is none of this protocol, such as a web page: the same request would get the same again."""
+
+
 class ServerError(RuntimeError):
-    """The server sent an error: its words, the equivalent HTTP status, its code, and the reply tokens it counted."""
+    """The server sent an error: its message, the equivalent HTTP status, its code, and the reply tokens it counted."""
 
     def __init__(self, message: str, status: int, code: str = "", tokens: tuple[int, int] = (0, 0)):
         super().__init__(message)
@@ -37,6 +42,8 @@ def parse_reply(raw: bytes, route: str, prompt: str = "") -> Reply:
     found = _read(raw, route)
     counts = _usage(found)
     _raise_error(found, counts)
+    if isinstance(found, dict) and "choices" not in found:
+        raise Foreign("it has no 'choices', so the server speaks another protocol; check base_url and route")
     choice = _inner(_inner(found, "the reply", dict, "choices", list), "choices", list, 0, dict)
     message = _inner(choice, "the choice", dict, "message", dict) if route == "chat" else choice
     name = "content" if route == "chat" else "text"
@@ -60,16 +67,18 @@ def parse_reply(raw: bytes, route: str, prompt: str = "") -> Reply:
         try:
             value.encode("utf-8")
         except UnicodeEncodeError:
-            raise BadReply("half a surrogate pair in a text, which UTF-8 cannot hold") from None
+            raise BadReply("an unpaired surrogate in a text, which UTF-8 cannot hold") from None
     return reply
 
 
 def _read(raw: bytes, route: str) -> Any:
     """The JSON value of a body; an event stream is joined into one reply."""
     try:
-        text = raw.decode("utf-8")
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadReply(f"not UTF-8 (byte {error.start})") from None
+    if text.lstrip()[:1] == "<":
+        raise Foreign("a web page instead of JSON; check base_url")
     return _joined(text, route) if _STREAM.match(text) else _json(text)
 
 
@@ -228,6 +237,8 @@ def _joined(text: str, route: str) -> dict:
 
 def _raise_error(found: Any, counts: tuple[int, int] | None) -> None:
     """Raise ServerError if a reply of status 200 holds an error in place of an answer."""
+    if isinstance(found, list) and len(found) == 1:  # as Google's servers send errors
+        found = found[0]
     if not isinstance(found, dict):
         return
     choices = found.get("choices")
@@ -236,12 +247,22 @@ def _raise_error(found: Any, counts: tuple[int, int] | None) -> None:
     errored = isinstance(finish, str) and finish.lower() in ERRORS
     error = choice.get("error") or found.get("error")
     if not choice and error is None:
-        error = found if found.get("object") == "error" else found.get("detail")
+        error = _other_error(found)
     if not errored and (choice or not error):
         return
     message, status, code = error_parts(error)
     message = f"finish_reason {finish}" + (f": {message}" if message else "") if errored else message
     raise ServerError(message, status, code, counts if counts and counts[1] else (0, 0))
+
+
+def _other_error(found: dict) -> Any:
+    """The error of a reply without a choice, in other servers' forms; None if there is none."""
+    errors = found.get("errors")
+    if isinstance(errors, list) and errors:
+        return errors[0]
+    if found.get("object") == "error" or ("code" in found and ("msg" in found or "message" in found)):
+        return found
+    return found.get("detail") or found.get("base_resp")
 
 
 def error_in(raw: bytes, status: int) -> ServerError:
@@ -261,7 +282,7 @@ def error_parts(error: Any) -> tuple[str, int, str]:
     if not isinstance(error, dict):
         message = error if isinstance(error, str) else json.dumps(error) if error else ""
         return message, _status("", message), ""
-    message = str(error.get("message") or error.get("msg") or error.get("error") or "")
+    message = str(error.get("message") or error.get("msg") or error.get("status_msg") or error.get("error") or "")
     metadata = error.get("metadata")
     if isinstance(metadata, dict) and isinstance(metadata.get("raw"), str):  # the words of OpenRouter's provider
         message += f" ({metadata['raw']})"

@@ -108,7 +108,7 @@ class Reply:
         return "complete" if self.parts.solution or self.parts.thought else "empty"
 
     def answers(self, request: Request, limit: int) -> bool:
-        """Whether this reply, to a request with token limit `limit`, is what `request` would bring."""
+        """Whether this reply, to a request with token limit `limit`, is what `request` would return."""
         if self.state != "truncated" or limit >= request.limit:
             return True
         return request.closing and bool(whole_sentences(self.parts.solution))

@@ -124,7 +124,7 @@ def rationale_of(thought: str, solution: str, wanted: str) -> tuple[str, str]:
 
 
 def without_conclusion(text: str) -> str:
-    """A text without the marked conclusion at its end; an arrow in the middle of it is no marker."""
+    """A text without the marked conclusion at its end; an arrow in the middle of it is not a marker."""
     head, marker, tail = text.rpartition(MARKER)
     closes = marker and "\n" not in tail.strip() and len(tail.split()) <= _FEW_WORDS
     return head.strip() if closes else text.strip()

@@ -1,7 +1,7 @@
-"""Checkpoints of a training run: complete ones are marked by a manifest, damaged ones are passed over.
+"""Checkpoints of a training run: complete ones are marked by a manifest, damaged ones are skipped.
 
 A checkpoint holds the weights, the optimiser's and the scheduler's state, the random states and the trainer's state.
-Their order is that of their step numbers, never that of file times, which a clock that is set back would turn round.
+They are ordered by step number, never by file time, which is wrong if the clock was set back.
 """
 
 import re
@@ -50,7 +50,7 @@ def last_whole(work: Path) -> Path | None:
         why = _damage(path)
         if not why:
             return path
-        print(f"{path}: {why}; it is passed over")
+        print(f"{path}: {why}; it is skipped")
         shutil.rmtree(path)
     return None
 

@@ -16,7 +16,7 @@ from ..data.rationales import Rationale
 from ..files import InputError
 from ..filtering.filters import jaccard
 from ..models.batches import BucketBatches, Example, fits
-from ..models.loading import Loaded, encode_prompt
+from ..models.loading import Loaded
 
 KEPT = 3  # rationales per question; each epoch draws two of them
 NGRAM = 3  # words per n-gram
@@ -61,7 +61,7 @@ def encode_apart(loaded: Loaded, rows: list[Rationale], max_length: int) -> tupl
         span = len(conclusion) - (len(marker) if conclusion[: len(marker)] == marker else 0)
         example = Example(
             row.id,
-            encode_prompt(loaded.tokenizer, loaded.encoder_decoder, row.question),
+            loaded.prompt(row.question),
             [*ids(row.rationale), *conclusion, loaded.tokenizer.eos_token_id],
             group=row.question_id,
             answer=span,

@@ -22,11 +22,13 @@ from ..models.base_card import place, write_readme
 from ..models.batches import Example, encode, fits
 from ..models.card import licence_of, public_name
 from ..models.greedy_cut import loss_of
-from ..models.loading import Loaded, encode_prompt, encode_target
+from ..models.loading import Loaded
+from ..models.prompts import AUTO, encode_prompt
 from .checkpoints import require_finite
 from .losses import LossSettings
 from .settings import TrainSettings, recorded
-from .soft_labels import SoftLabelSettings, cached, with_temperature
+from .soft_label_cache import SoftLabelSettings, with_temperature
+from .soft_labels import cached
 from .train import train
 
 HELD_OUT = 10  # every tenth question is kept for measuring
@@ -80,7 +82,7 @@ def texts(loaded: Loaded, rows: list[Rationale], max_length: int) -> tuple[list[
     examples, too_long = encode(loaded, learned, max_length)
     measured_examples, too_long_measured = encode(loaded, measured, max_length)
     start = encode_prompt(loaded.tokenizer, True, "") or [loaded.tokenizer.eos_token_id]
-    alone = [Example(f"question {digest(q)[:16]}", start, encode_target(loaded.tokenizer, q)) for q in questions]
+    alone = [Example(f"question {digest(q)[:16]}", start, loaded.target(q)) for q in questions]
     alone = [one for one, q in zip(alone, questions, strict=True) if q not in held_out]
     short = [one for one in alone if fits(one, loaded, max_length)]
     left_out = len(too_long) + len(too_long_measured) + len(alone) - len(short)
@@ -132,7 +134,8 @@ def _heal(
     work: Path,
     stop: Callable[[], bool],
 ) -> dict[str, Any]:
-    loaded, shape = loading.load(name), loading.outline(teacher)
+    loaded = loading.in_format(loading.load(name), AUTO)
+    shape = loading.in_format(loading.outline(teacher), AUTO)
     loading.require_same_tokenizer(shape, loaded, [])
     examples, measured, too_long = texts(loaded, rows, settings.max_length)
     if not examples:

@@ -10,6 +10,7 @@ from ..checks import require_bool, require_choice, require_integer, require_numb
 from ..data.tasks import PROTOCOLS
 from ..files import InputError
 from ..models.lora import LoraSettings
+from ..models.prompts import AUTO, PROMPT_FORMATS
 from .losses import LossSettings
 from .on_policy import OnPolicySettings
 from .tracking import check_trackers
@@ -40,6 +41,7 @@ class TrainSettings:
     gradient_checkpointing: bool = False  # far less memory for a third more time; for XL and XXL models
     lora: LoraSettings = LoraSettings()
     on_policy: OnPolicySettings = OnPolicySettings()
+    prompt_format: str = "auto"  # how a decoder reads a question: plain, chat, or auto (models/prompts.py)
     report_to: Sequence[str] = ()  # experiment trackers, see tracking.py; without effect on the result
 
     def __post_init__(self) -> None:
@@ -48,6 +50,7 @@ class TrainSettings:
         require_number("learning_rate", self.learning_rate, above=0, below=1)
         require_choice("schedule", self.schedule, SCHEDULES)
         require_choice("precision", self.precision, PRECISIONS)
+        require_choice("prompt_format", self.prompt_format, PROMPT_FORMATS)
         require_number("warmup", self.warmup, least=0, below=1, note="a share of the steps")
         for name in ("weight_decay", "max_grad_norm"):
             require_number(name, getattr(self, name), least=0)
@@ -81,8 +84,12 @@ def rounds_soft_labels(precision: str, device: torch.device) -> bool:
 
 
 def recorded(settings: TrainSettings) -> dict:
-    """The settings for manifests and cards: all that a result depends on, so without `report_to`."""
-    return {name: value for name, value in asdict(settings).items() if name != "report_to"}
+    """The settings for manifests and cards: all that a result depends on, so without `report_to`.
+
+    The prompt format `auto` follows from the model, so it is left out too.
+    """
+    left_out = ("report_to", "prompt_format") if settings.prompt_format == AUTO else ("report_to",)
+    return {name: value for name, value in asdict(settings).items() if name not in left_out}
 
 
 def settings_from(written: dict) -> TrainSettings:

@@ -2,8 +2,8 @@
 
 transformers' Trainer has a callback for each of them. Here they get the name of the training and a folder for their
 files, reports/<run>/tracking/ (the cells of a sweep share one). What a person has set for Weights & Biases or MLflow in
-the environment, such as WANDB_PROJECT or MLFLOW_TRACKING_URI, comes first. Trackio keeps the folder that it had when it
-was imported, so one process should train for one run or sweep.
+the environment, such as WANDB_PROJECT or MLFLOW_TRACKING_URI, takes precedence. Trackio keeps the folder that it had
+when it was imported, so one process should train for one run or sweep.
 """
 
 import contextlib

@@ -25,7 +25,7 @@ from ..signals import asked_to_stop
 from . import checkpoints, tracking
 from .consistency import PairBatches
 from .settings import TrainSettings, in_bfloat16
-from .soft_labels import SoftLabels
+from .soft_label_cache import SoftLabels
 from .trainer import DistillationTrainer
 
 LOGGED = ("loss", "ce", "kl", "consistency", "own_texts", "learning_rate", "grad_norm")

@@ -38,7 +38,7 @@ from .losses import (
 )
 from .on_policy import OnPolicySettings, batch_seed, is_fresh, write
 from .settings import rounds_soft_labels
-from .soft_labels import SoftLabels
+from .soft_label_cache import SoftLabels
 
 AT_ONCE = ("cpu",)  # devices that need not wait when a value is read
 PARTS = {

@@ -10,6 +10,7 @@ from mentor_kd.bench.sampling import SamplingBench, compare, paper_way, peak_mem
 from mentor_kd.files import InputError
 from mentor_kd.models import loading
 from mentor_kd.models.generation import Sampling, generate
+from mentor_kd.models.prompts import encode_prompt
 
 pytest.importorskip("ctranslate2")
 
@@ -47,7 +48,7 @@ def test_the_papers_way_keeps_the_file_order_and_pads_to_the_longest_prompt(fold
     monkeypatch.undo()
     greedy = generate(loaded, QUESTIONS, Sampling(min_new_tokens=6, max_new_tokens=6))
     assert texts == [text for [text] in greedy]
-    longest = max(len(loading.encode_prompt(loaded.tokenizer, loaded.encoder_decoder, q)) for q in QUESTIONS)
+    longest = max(len(encode_prompt(loaded.tokenizer, loaded.encoder_decoder, q)) for q in QUESTIONS)
     assert shapes == [(3, longest), (3, longest), (2, longest)]
 
 

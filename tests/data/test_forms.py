@@ -159,7 +159,7 @@ def test_rows_of_a_public_form_without_an_answer_are_left_out_with_reasons_that_
         "the chat has no user turn": ["line 11"],
         "a chat must be a list of turns (role and content, or from and value), got None": ["line 12"],
         "no number is stated": ["line 9", "line 10"],
-        "the question is also there with another answer": ["line 13"],
+        "the question also occurs with another answer": ["line 13"],
     }
     assert found.rows == 13 == len(found.questions) + 5
     assert found.facts()["left_out"]["no number is stated"] == {"rows": 2, "first": ["line 9", "line 10"]}
@@ -197,7 +197,7 @@ def test_a_question_in_two_splits_of_a_public_set_counts_for_test(tmp_path):
     rows = [{"messages": chat(asked(i), told(i)), "split": "train"} for i in (1, 2, 3)]
     found = table(tmp_path, [*rows, rows[0] | {"split": "test"}])
     assert sorted((q.question[8], q.split) for q in found.questions) == [("1", "test"), ("2", "train"), ("3", "train")]
-    assert found.left_out == {"the question is also there with another split (test)": ["line 1"]}
+    assert found.left_out == {"the question also occurs with another split (test)": ["line 1"]}
 
 
 def test_a_passage_stands_in_front_of_its_question(tmp_path):

@@ -90,7 +90,7 @@ def test_target_has_the_gold_answer():
         ({"kept": "yes"}, "kept must be true, false or null"),
         ({"prediction": 3}, "prediction must be a string or null"),
         ({"source": "student"}, "source must be one of .*got 'student'"),
-        ({"original": "\ud800"}, "original contains half a surrogate pair"),
+        ({"original": "\ud800"}, "original contains an unpaired surrogate"),
         ({"sampler": {"model": "toy"}}, "sampler must be an object with the keys model, temperature"),
         ({"sampler": SAMPLER | {"seed": True}}, "sampler: seed must be an integer or null, got True"),
         ({"sampler": SAMPLER | {"temperature": float("nan")}}, "sampler: temperature"),
@@ -241,7 +241,7 @@ def test_official_questions_keep_every_row(tmp_path):
         ([PUBLISHED | {"initial_correct": 1}], "row 1: initial_correct must be true or false, got a number"),
         ([PUBLISHED | {"answer": 3}], "row 1: answer must be a string"),
         ([PUBLISHED, PUBLISHED | {"answer": " "}], "row 2: answer must not be empty"),
-        ([PUBLISHED | {"chain": "\ud800"}], "half a surrogate pair in"),
+        ([PUBLISHED | {"chain": "\ud800"}], "an unpaired surrogate in"),
     ],
 )
 def test_a_wrong_official_row_is_named(tmp_path, rows, message):

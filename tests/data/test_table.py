@@ -178,7 +178,7 @@ def test_a_wrong_row_of_jsonl_is_named_with_its_line(tmp_path, row, message):
         ('{"question": "q", "answer": NaN}', "line 1.*NaN is not a finite number"),
         ('{"question": "q", "answer": 1e999}', "line 1.*not a finite number"),
         (f'{{"question": "q", "answer": {"9" * 5000}}}', "line 1.*a number of 5000 digits"),
-        ('{"question": "\\ud83d", "answer": 1}', "line 1.*half a surrogate"),
+        ('{"question": "\\ud83d", "answer": 1}', "line 1.*an unpaired surrogate"),
         ('{"question": "q", "answer": 1, "answer": 2}', "line 1.*the key 'answer' is repeated"),
     ],
 )

@@ -97,7 +97,7 @@ def test_notebook_04_filter_judge_reload_and_find_the_verdicts(lab, page, report
     page.wait_for_timeout(300)
     noted = next(row for row in read_rows(verdicts) if row.note == "kept? dropped? no")
     before = read_verdicts(verdicts)
-    assert noted.id not in before  # a note is no verdict
+    assert noted.id not in before  # a note is not a verdict
 
     # the kernel dies, the page is loaded afresh
     book.restart_kernel()

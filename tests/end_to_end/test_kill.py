@@ -56,7 +56,7 @@ def undisturbed(tmp_path_factory, model):
 def kill_in_the_middle(step, folder, model, pattern):
     """Start the step in a process of its own and kill it as soon as two files of the pattern have been there."""
     log = folder.parent / "log.txt"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}  # the helpers beside conftest.py
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}  # the helpers next to conftest.py
     with log.open("w") as output:
         process = subprocess.Popen(
             [sys.executable, __file__, step, str(folder), model], stdout=output, stderr=output, env=environment

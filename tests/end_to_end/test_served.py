@@ -21,8 +21,8 @@ from mentor_kd.data.sandbox import make_questions
 from mentor_kd.data.tasks import TASKS
 from mentor_kd.files import DATA, read_json, read_jsonl
 from mentor_kd.manifests import finish
-from mentor_kd.models import loading
 from mentor_kd.models.generation import Sampling
+from mentor_kd.models.prompts import SEPARATOR
 from mentor_kd.pipeline.augment import augment
 from mentor_kd.pipeline.collect import CollectSettings, collect
 from mentor_kd.teacher.annotate import annotated, estimated
@@ -141,7 +141,7 @@ def test_a_served_mentor_is_sampled_by_the_command_and_notebook_03_finds_its_wor
     rows = read_rationales(folder / "augmented" / "mentor.jsonl")
     assert [row.sampler["index"] for row in rows] == [0, 1] * 10 and {row.source for row in rows} == {"mentor"}
     asked = [row["body"]["prompt"] for _, row in read_jsonl(folder / "augmented" / "replies" / "replies.jsonl")]
-    assert sorted(asked) == sorted(row.question + loading.SEPARATOR for row in rows)
+    assert sorted(asked) == sorted(row.question + SEPARATOR for row in rows)
     made = (folder / "augmented" / "manifest.json").stat().st_mtime_ns
     augment(folder, Sampling(n=2, temperature=0.7, top_k=0, max_new_tokens=10))
     assert (folder / "augmented" / "manifest.json").stat().st_mtime_ns == made

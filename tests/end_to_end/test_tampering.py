@@ -1,4 +1,4 @@
-"""A finished run of which any file is changed, cut, emptied or removed: the same command notices and makes it again."""
+"""A finished run with a file that is changed, cut, emptied or removed: the same command notices and restores it."""
 
 import json
 import os
@@ -160,7 +160,7 @@ def test_damaged_soft_labels_are_removed_and_computed_again_for_the_next_student
 
 
 def test_a_replaced_stage_makes_the_ones_after_it_stale(copy):
-    """As if the mentor had been trained by another version of the code: what follows from it is made again."""
+    """As if the mentor had been trained by another version of the code: all later steps are repeated."""
     grid, reports, expected = copy
     stages = list(stages_of(grid).values())
     mentor = next(stage for stage in stages if stage.notebook == sweeps.MENTORS)

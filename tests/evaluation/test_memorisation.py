@@ -37,7 +37,9 @@ def test_counts_by_hand():
 def test_a_mentor_that_is_much_worse_elsewhere_is_said_with_a_remedy():
     said = memorisation.sentence(memorisation.measure(SAMPLES, TAUGHT), None)
     assert "2 questions that it was trained on, 75.0%" in said and "25.0% repeat" in said
-    assert "1 other questions, 50.0% are right. It has memorised its training questions" in said and "fewer epochs" in said
+    assert (
+        "1 other questions, 50.0% are right. It has memorised its training questions" in said and "fewer epochs" in said
+    )
 
 
 def test_without_other_questions_dev_takes_their_place():

@@ -65,7 +65,7 @@ def test_evaluation_ends_once_the_best_cannot_be_reached(loaded, asked):
     [
         ("a.txt", "must end in .csv or .jsonl, got '.txt'"),
         ("none/a.csv", "folder .*none does not exist; create it first"),
-        ("folder.csv", "exists and is no regular file"),
+        ("folder.csv", "exists and is not a regular file"),
         ("a.txt/a.csv", "does not exist"),
         ("/proc/a.csv", "folder /proc cannot be written to"),
     ],

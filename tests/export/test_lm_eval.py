@@ -14,6 +14,7 @@ from mentor_kd.export import lm_eval
 from mentor_kd.files import InputError, read_json, read_jsonl, write_json
 from mentor_kd.models import loading
 from mentor_kd.models.generation import Sampling
+from mentor_kd.models.prompts import SEPARATOR
 from mentor_kd.pipeline.collect import CollectSettings, collect
 from mentor_kd.pipeline.mentor import train_mentor
 from mentor_kd.training.settings import TrainSettings
@@ -93,7 +94,7 @@ def test_the_yaml_asks_as_students_are_asked(trained, tmp_path):
     assert main(["export", str(trained), "--to", str(tmp_path / "task"), "--lm-eval"]) == 0
     found = described(tmp_path / "task" / "mentor-kd-sandbox-shuffled.yaml")
     assert found["output_type"] == "generate_until" and found["process_results"] == "!function utils.process_results"
-    assert found["doc_to_text"] == "{{question}}" + loading.SEPARATOR and found["doc_to_target"] == "answer"
+    assert found["doc_to_text"] == "{{question}}" + SEPARATOR and found["doc_to_target"] == "answer"
     assert found["generation_kwargs"]["do_sample"] is False and found["generation_kwargs"]["until"] == []
     assert found["metric_list"][0]["metric"] == "acc"
 
@@ -126,5 +127,5 @@ def test_the_verdict_is_the_one_of_the_runs_protocol(trained, tmp_path, protocol
 def test_a_set_is_not_replaced_by_a_task(trained, tmp_path):
     (tmp_path / "task").mkdir()
     (tmp_path / "task" / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="no earlier export"):
+    with pytest.raises(InputError, match="not an earlier export"):
         lm_eval.export(trained, tmp_path / "task")

@@ -44,7 +44,7 @@ def hub(monkeypatch):
 
 @pytest.fixture
 def mentor(folder):
-    """A trained mentor with what a killed or careless run may leave beside it."""
+    """A trained mentor with files that a killed or careless run may leave next to it."""
     place = folder / "mentor"
     for name in (
         "work/checkpoint-3/optimizer.pt",

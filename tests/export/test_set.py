@@ -17,6 +17,7 @@ from mentor_kd.export import dataset
 from mentor_kd.export.settings import FORMATS, SetSettings
 from mentor_kd.files import InputError, read_json, write_text
 from mentor_kd.models import loading
+from mentor_kd.models.prompts import SEPARATOR, encode_prompt, encode_target
 from mentor_kd.pipeline.filter import rationales
 
 TEMPLATE = "{% for turn in messages %}{{ turn.role }}: {{ turn.content }}\n{% endfor %}"
@@ -54,7 +55,7 @@ def texts(row: dict) -> tuple[str, str]:
     if "messages" in row:
         assert [turn["role"] for turn in row["messages"]] == ["user", "assistant"]
         return tuple(turn["content"] for turn in row["messages"])
-    return row["prompt"].removesuffix(loading.SEPARATOR), row["completion"]
+    return row["prompt"].removesuffix(SEPARATOR), row["completion"]
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -128,7 +129,7 @@ def test_only_an_earlier_export_is_replaced(folder, kept, tmp_path):
     ]
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="no earlier export"):
+    with pytest.raises(InputError, match="not an earlier export"):
         dataset.export(folder, tmp_path / "mine", SetSettings())
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
 
@@ -150,8 +151,8 @@ def test_soft_labels_are_the_mentors_likeliest_tokens(folder, kept, read, tmp_pa
     rows = read(tmp_path / "set", "soft_labels", split="train")
     assert [row["id"] for row in rows] == [row.id for row in kept]
     row, mentor = rows[1], loading.load(folder / "mentor")
-    assert row["prompt_ids"] == loading.encode_prompt(mentor.tokenizer, False, kept[1].question)
-    assert row["target_ids"] == loading.encode_target(mentor.tokenizer, target(kept[1]))
+    assert row["prompt_ids"] == encode_prompt(mentor.tokenizer, False, kept[1].question)
+    assert row["target_ids"] == encode_target(mentor.tokenizer, target(kept[1]))
     ids = torch.tensor([row["prompt_ids"] + row["target_ids"][:-1]])
     expected = mentor.model(ids).logits[0, len(row["prompt_ids"]) - 1 :].log_softmax(-1)
     best, places = expected.topk(5)
@@ -195,8 +196,8 @@ def test_trl_trains_on_the_set_as_it_is(folder, kept, read, tmp_path, model, for
     assert not torch.equal(before, loaded.model.get_input_embeddings().weight)
     if form != "chat-jsonl":  # the same token ids as in our own training, whatever the trainer calls them
         row = trainer.train_dataset[0]
-        ours = loading.encode_prompt(loaded.tokenizer, False, kept[0].question)
-        ours += loading.encode_target(loaded.tokenizer, target(kept[0]))
+        ours = encode_prompt(loaded.tokenizer, False, kept[0].question)
+        ours += encode_target(loaded.tokenizer, target(kept[0]))
         assert row["input_ids"] == ours
 
 

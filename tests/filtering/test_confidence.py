@@ -13,7 +13,7 @@ from mentor_kd.filtering import confidence
 from mentor_kd.filtering.confidence import confidences, mean_log_probabilities
 from mentor_kd.filtering.filters import FilterSettings, apply
 from mentor_kd.models import loading
-from mentor_kd.models.loading import encode_prompt, encode_target
+from mentor_kd.models.prompts import encode_prompt, encode_target
 
 
 def rows(n: int = 3, long: bool = False):

@@ -104,7 +104,7 @@ def test_half_a_surrogate_pair_in_a_note_is_kept_as_text(tmp_path):
     add_verdicts(path, {("drop", "\udc00"): ["b", "c"]})
     assert [row.note for row in read_rows(path)] == ["\\ud83d half", "\\udc00", "\\udc00"]
     for wrong in ({"id": "\ud83d"}, {"id": "a", "who": "\ud83d"}):
-        with pytest.raises(InputError, match="half a surrogate pair"):
+        with pytest.raises(InputError, match="an unpaired surrogate"):
             add_verdict(path, **wrong, verdict="keep")
 
 

@@ -12,6 +12,7 @@ from mentor_kd.cards import code, front_matter, plain
 from mentor_kd.evaluation.predict import predict
 from mentor_kd.files import read_json, write_json
 from mentor_kd.models import card, loading
+from mentor_kd.models.prompts import encode_prompt
 
 HOSTILE = '`</s>` ```\n---\n# <script>alert(1)</script> "a: b" \'# {x} | [y](javascript:z)\x1b[31m'
 TASK = {"name": "sandbox-sums", "answer_type": "number", "title": "Sandbox: sums"}
@@ -66,7 +67,7 @@ def test_the_snippet_removes_an_end_token_that_a_decoders_tokenizer_appends(tmp_
     loading.save(tmp_path / "saved", loaded, FACTS)
     monkeypatch.chdir(tmp_path / "saved")
     exec(compile(snippet_of(tmp_path / "saved"), "card", "exec"), found := {})
-    assert found["inputs"]["input_ids"][0].tolist() == loading.encode_prompt(loaded.tokenizer, False, QUESTION)
+    assert found["inputs"]["input_ids"][0].tolist() == encode_prompt(loaded.tokenizer, False, QUESTION)
 
 
 def test_the_metadata_is_the_hubs(saved):

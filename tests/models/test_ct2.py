@@ -15,6 +15,7 @@ from mentor_kd.data.rationales import read_rationales
 from mentor_kd.files import InputError, read_json
 from mentor_kd.models import ct2, generation, loading
 from mentor_kd.models.generation import Sampling
+from mentor_kd.models.prompts import decode, encode_target
 from mentor_kd.pipeline import augment, mentor
 from mentor_kd.pipeline.collect import CollectSettings, collect
 from mentor_kd.training.settings import TrainSettings
@@ -92,7 +93,7 @@ def converted_scores(loaded, folder, prompt, target, precision="float32"):
 
 def scores(loaded, folder):
     prompt = prompts(loaded)[1]
-    target = loading.encode_target(loaded.tokenizer, "Ann has 3 apples. --> 3")
+    target = encode_target(loaded.tokenizer, "Ann has 3 apples. --> 3")
     return reference_scores(loaded, prompt, target), converted_scores(loaded, folder, prompt, target)
 
 
@@ -212,7 +213,7 @@ def test_a_top_k_above_the_vocabulary_is_no_limit(shapes, cache):
 def test_int8_is_near_float32(shapes, cache):
     loaded = shapes["llama"]
     ct2.convert(loaded.name, cache / "int8", "int8")
-    prompt, target = prompts(loaded)[1], loading.encode_target(loaded.tokenizer, "Ann has 3 apples. --> 3")
+    prompt, target = prompts(loaded)[1], encode_target(loaded.tokenizer, "Ann has 3 apples. --> 3")
     rough = converted_scores(loaded, cache / "int8", prompt, target, "int8")
     error = abs(rough - reference_scores(loaded, prompt, target)).max()
     assert 1e-4 < error < 0.2  # int8 is used, and the error is no larger than it explains
@@ -294,7 +295,7 @@ def test_the_first_text_of_a_question_is_as_random_as_any(shapes, cache):
     rows = backend(loaded, cache)([prompt] * 600, sampling, 2)
     with torch.inference_mode():
         shares = torch.softmax(loaded.model(input_ids=torch.tensor([prompt])).logits[0, -1], -1)
-    found = {loading.decode(loaded.tokenizer, [i]): float(share) for i, share in enumerate(shares)}
+    found = {decode(loaded.tokenizer, [i]): float(share) for i, share in enumerate(shares)}
     likelihood = numpy.array([[numpy.log(found.get(text.text, 1e-6)) for text in row] for row in rows])
     best = numpy.bincount(likelihood.argmax(1), minlength=n)
     assert stats.chisquare(best).pvalue > 0.001

@@ -122,7 +122,7 @@ def test_any_gguf_file_gets_a_name_and_keeps_it(files, tmp_path, root):
     other = gguf_file.write(tmp_path / "other.gguf", pre="gpt-2")
     with pytest.raises(InputError, match="my-model: something else is there; choose another name"):
         fetch.fetch("my-model", other)
-    (root / "my-model" / "config.json").write_text("{}")  # a damaged model is made again
+    (root / "my-model" / "config.json").write_text("{}")  # a damaged model is created again
     fetch.fetch("my-model", files[1])
     assert loading.load("my-model").parameters
 
@@ -133,7 +133,7 @@ def test_any_gguf_file_gets_a_name_and_keeps_it(files, tmp_path, root):
         ("../x", 1, "model name must be a new name of letters"),
         ("sandbox-base", 1, "model name must be a new name"),
         ("my-model", None, "model 'my-model' is not known"),
-        ("my-model", 0, "a wheel is taken for smollm2-135m only; give a GGUF file"),
+        ("my-model", 0, "wheels are accepted only for smollm2-135m; give a GGUF file"),
         (NAME, "/nowhere.whl", "/nowhere.whl: no such file; give a GGUF file or a wheel"),
     ],
 )

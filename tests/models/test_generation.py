@@ -19,6 +19,7 @@ from mentor_kd.models.generation import (
     prompt_padding,
     shard_seed,
 )
+from mentor_kd.models.prompts import decode
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def test_a_text_does_not_depend_on_what_it_is_batched_with(shapes, shape):
     together = generate_batch(loaded, prompts(loaded), GREEDY, 0)
     for prompt, [text] in zip(prompts(loaded), together, strict=True):
         ids = greedy_by_hand(loaded, prompt, GREEDY.max_new_tokens)
-        assert text.text == loading.decode(loaded.tokenizer, ids)
+        assert text.text == decode(loaded.tokenizer, ids)
         assert text.tokens == len(ids)
     assert len({text.text for [text] in together}) > 2  # the model depends on its prompt
 

@@ -1,4 +1,4 @@
-"""Models with some layers left out: the right ones are left, and the model is an ordinary one of its own."""
+"""Models with some layers left out: the right ones are left, and the result is an ordinary model."""
 
 import pytest
 import tiny

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mentor_kd import files as models
 from mentor_kd.files import InputError, read_json
 from mentor_kd.models import loading
+from mentor_kd.models.prompts import decode, encode_prompt, encode_target
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +199,7 @@ def test_byte_level_targets_decode_to_themselves(text):
     # skip_special_tokens removes EOS and nothing else
     tokenizer = tiny.bpe_tokenizer()
     if tokenizer.eos_token not in text:
-        assert loading.decode(tokenizer, loading.encode_target(tokenizer, text)) == text
+        assert decode(tokenizer, encode_target(tokenizer, text)) == text
 
 
 def test_a_decoders_bos_is_kept_and_its_eos_removed(folders, tmp_path):
@@ -216,8 +217,8 @@ def test_a_decoders_bos_is_kept_and_its_eos_removed(folders, tmp_path):
     (folder / "tokenizer.json").write_text(json.dumps(rules))
     tokenizer = loading.load(folder).tokenizer
     plain = tiny.bpe_tokenizer()("Who?\n###\n")["input_ids"]
-    assert loading.encode_prompt(tokenizer, False, "Who?") == [400, *plain]
-    assert loading.encode_target(tokenizer, "x")[:-1] == tiny.bpe_tokenizer()("x")["input_ids"]
+    assert encode_prompt(tokenizer, False, "Who?") == [400, *plain]
+    assert encode_target(tokenizer, "x")[:-1] == tiny.bpe_tokenizer()("x")["input_ids"]
 
 
 # saving and identity

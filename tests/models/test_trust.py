@@ -21,7 +21,7 @@ def plain(tmp_path_factory):
 
 @pytest.fixture
 def folder(plain, tmp_path, monkeypatch):
-    """A model's folder with code of its own, and a terminal whose user answers every question with yes."""
+    """A model's folder with its own code, and a terminal whose user answers every question with yes."""
     monkeypatch.setattr(builtins, "input", lambda *_: "y")
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     made = shutil.copytree(plain, tmp_path / "evil")

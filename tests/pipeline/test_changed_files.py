@@ -1,4 +1,4 @@
-"""Steps whose files were changed, cut or removed by someone: noticed, and made again or refused by name."""
+"""Steps whose files were changed, cut or removed: noticed, and repeated or refused by name."""
 
 import json
 import shutil
@@ -124,7 +124,7 @@ def test_verdicts_that_are_gone_are_never_done_without(folder, model, harm):
     verdicts.add_verdict(path, ids[0], "drop")  # more are fine
     filter.rationales(folder)
     path.unlink()
-    (folder / ".verdicts.jsonl.seen").unlink()  # as the message says, to go on without
+    (folder / ".verdicts.jsonl.seen").unlink()  # as the message says, to continue without them
     filter.rationales(folder)
 
 

@@ -127,7 +127,7 @@ def test_replies_that_were_paid_for_are_never_asked_again(table, tmp_path):
         whole = (folder / "annotation" / "replies.jsonl").read_bytes()
         (folder / "annotation" / "replies.jsonl").write_bytes(b"".join(whole.splitlines(keepends=True)[:7]))
         for place in ("teacher.jsonl", "manifest.json"):
-            with pytest.raises(InputError, match=r"replies\.jsonl: replies that were paid for are missing .*restore"):
+            with pytest.raises(InputError, match=r"replies\.jsonl: paid replies are missing .*restore"):
                 collect(folder, "sums", given)
             (folder / "collected" / place).unlink()
         (folder / "annotation" / "replies.jsonl").write_bytes(whole)

@@ -33,6 +33,7 @@ BAD = {
     "mentor": [""],
     "student": [""],
     "precision": ["float8"],
+    "prompt_format": ["html"],
     "backend": ["abacus"],
     "augmenter": ["nobody"],
     "augmenter_url": ["not an address"],

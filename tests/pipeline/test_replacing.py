@@ -1,4 +1,4 @@
-"""A finished step is made again with other settings only with permission, and the old result is kept."""
+"""A finished step is repeated with other settings only with permission, and the old result is kept."""
 
 import pytest
 

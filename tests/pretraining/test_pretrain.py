@@ -11,7 +11,8 @@ from mentor_kd import files
 from mentor_kd.data.answers import MARKER
 from mentor_kd.files import InputError, read_json, read_jsonl
 from mentor_kd.models import loading
-from mentor_kd.models.loading import IGNORED, SEPARATOR
+from mentor_kd.models.loading import IGNORED
+from mentor_kd.models.prompts import SEPARATOR, decode
 from mentor_kd.pretraining import pretrain
 from mentor_kd.pretraining.pretrain import (
     SIZES,
@@ -37,12 +38,12 @@ def tokenizer():
 def test_any_text_survives_encoding_and_decoding(text):
     tokenizer = tiny.sandbox_tokenizer()
     if not any(special in text for special in tokenizer.all_special_tokens):
-        assert loading.decode(tokenizer, tokenizer(text)["input_ids"]) == text
+        assert decode(tokenizer, tokenizer(text)["input_ids"]) == text
 
 
 def test_sandbox_texts_survive_with_few_tokens(tokenizer):
     encoded = [tokenizer(text)["input_ids"] for text in tiny.texts()]
-    assert [loading.decode(tokenizer, ids) for ids in encoded] == list(tiny.texts())
+    assert [decode(tokenizer, ids) for ids in encoded] == list(tiny.texts())
     assert sum(map(len, encoded)) < 0.6 * sum(map(len, tiny.texts()))
 
 

@@ -8,7 +8,7 @@ from mentor_kd.data import official, rationales, sandbox
 from mentor_kd.data.answers import MARKER
 from mentor_kd.data.tasks import get_task
 from mentor_kd.files import InputError
-from mentor_kd.models.loading import SEPARATOR
+from mentor_kd.models.prompts import SEPARATOR
 from mentor_kd.pretraining.skills import skill_text, swap_skill
 from mentor_kd.pretraining.swaps import (
     LETTERS,

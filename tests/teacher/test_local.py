@@ -11,6 +11,7 @@ from mentor_kd.data.tasks import Task
 from mentor_kd.files import InputError, read_jsonl
 from mentor_kd.models import loading
 from mentor_kd.models.generation import Sampling, generate_batch
+from mentor_kd.models.prompts import SEPARATOR, decode
 from mentor_kd.progress import Progress
 from mentor_kd.teacher.annotate import annotated, estimated
 from mentor_kd.teacher.ask import AskSettings, write_script
@@ -48,7 +49,7 @@ def test_prompts_use_the_chat_template_or_the_training_format(tmp_path):
             teacher.loaded = loading.load(folder)
             ask = AskSettings(model=str(folder), prompt="question-only", max_tokens=4)
             request = write_script(TASK, ask, teacher.where).first(QUESTIONS[0], 0)
-            asked[name] = loading.decode(teacher.loaded.tokenizer, teacher._encode(request))
+            asked[name] = decode(teacher.loaded.tokenizer, teacher._encode(request))
 
     def with_template(folder):
         loaded = loading.load(folder)
@@ -61,7 +62,7 @@ def test_prompts_use_the_chat_template_or_the_training_format(tmp_path):
     question = QUESTIONS[0].question
     assert asked["plain"].strip() == question
     assert "user" in asked["chat"] and question in asked["chat"] and asked["chat"].strip().endswith("end")
-    assert asked["ours"].split() == (question + loading.SEPARATOR).split()
+    assert asked["ours"].split() == (question + SEPARATOR).split()
 
 
 def test_greedy_replies_equal_direct_generation(tmp_path):

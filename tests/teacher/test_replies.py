@@ -12,6 +12,7 @@ from mentor_kd.files import read_jsonl
 from mentor_kd.teacher.annotate import annotated, said
 from mentor_kd.teacher.ask import AskSettings, write_script
 from mentor_kd.teacher.connection import EndpointSettings
+from mentor_kd.teacher.parse import parse_reply
 from mentor_kd.teacher.store import Cost, Replies
 
 THOUGHT = "She counts 0, adds 1, so 0 + 1 = 1."
@@ -246,6 +247,9 @@ def test_an_error_is_asked_again_and_never_kept(told, words, tmp_path):
         ({"error": {"message": "wrong key", "code": 401}}, "wrong key", "check the key"),
         ("402 {}", "HTTP 402", "quota is used up"),
         ('400 {"error": {"message": "only stream=true"}}', "set extra to {stream: true}", ""),
+        ([{"error": {"message": "API key not valid"}}], "401: API key not valid", "check the key"),
+        ({"errors": [{"message": "invalid model"}]}, "400: invalid model", ""),
+        ({"choices": None, "base_resp": {"status_msg": "invalid params"}}, "400: invalid params", ""),
     ],
 )
 def test_what_cannot_get_better_is_asked_once(told, words, stops, tmp_path):
@@ -255,6 +259,29 @@ def test_what_cannot_get_better_is_asked_once(told, words, stops, tmp_path):
     assert draw.state == "failed" and words in draw.cause and draw.row is None
     assert stops in facts["stopped"] and bool(stops) == bool(facts["stopped"])
     assert facts["spent_in_all"]["calls"] == 0
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"type": "message", "content": [{"type": "text", "text": "5"}]}, "it has no 'choices'"),
+        (
+            {"message": {"role": "assistant", "content": "5"}, "done": True},
+            "another protocol; check base_url and route",
+        ),
+        ("200 <!DOCTYPE html><title>Sign in</title>", "a web page instead of JSON; check base_url"),
+    ],
+)
+def test_a_reply_of_another_protocol_is_asked_once_and_counts_as_paid(told, words, tmp_path):
+    with Server(lambda body, nth: told) as server:
+        draw, facts = one(server, tmp_path)
+        assert server.asked.total() == 1
+    assert draw.state == "failed" and words in draw.cause
+    assert facts["spent_in_all"]["calls"] == 1  # it may be billed
+
+
+def test_a_byte_order_mark_before_a_reply_does_no_harm():
+    assert parse_reply(b"\xef\xbb\xbf" + json.dumps(reply("--> 1")).encode(), "chat").text == "--> 1"
 
 
 def test_refused_requests_are_not_counted_by_a_budget(tmp_path):

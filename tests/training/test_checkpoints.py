@@ -1,4 +1,4 @@
-"""Checkpoints: damaged ones are passed over, file times and places do not matter, and a lost best one is noticed."""
+"""Checkpoints: damaged ones are skipped, file times and places do not matter, and a lost best one is noticed."""
 
 import os
 import re
@@ -82,7 +82,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(folders, tmp_pat
     capsys.readouterr()
     assert checkpoints.last_whole(tmp_path) == tmp_path / "checkpoint-3"
     [line] = capsys.readouterr().out.splitlines()
-    assert re.search(r"checkpoint-5: .*(written completely|changed|missing); it is passed over", line)
+    assert re.search(r"checkpoint-5: .*(written completely|changed|missing); it is skipped", line)
     if name == "optimizer.pt":  # once is enough
         run.train()
         check(run, undisturbed)

@@ -13,6 +13,7 @@ from mentor_kd.data.sandbox import STYLES, explain, make_questions, read_questio
 from mentor_kd.files import InputError
 from mentor_kd.models import loading
 from mentor_kd.models.batches import Example
+from mentor_kd.models.prompts import decode
 from mentor_kd.training import trainer
 from mentor_kd.training.consistency import PairBatches, answer_places, encode_apart, most_diverse
 from mentor_kd.training.losses import LossSettings
@@ -63,8 +64,8 @@ def test_the_answer_is_the_same_tokens_after_every_rationale(tmp_path, shape):
     assert not too_long and len(examples) == len(given)
     for example, row in zip(examples, given, strict=True):
         answer = example.target[-1 - example.answer : -1]
-        assert loading.decode(loaded.tokenizer, answer).strip() == row.answer
-        assert loading.decode(loaded.tokenizer, example.target[:-1]).strip() == target(row)
+        assert decode(loaded.tokenizer, answer).strip() == row.answer
+        assert decode(loaded.tokenizer, example.target[:-1]).strip() == target(row)
         assert example.target[-1] == loaded.tokenizer.eos_token_id and example.group == row.question_id
     for a, b in itertools.combinations(examples, 2):
         if a.group == b.group:

@@ -29,7 +29,8 @@ from mentor_kd.training.losses import (
     soft_label_divergence,
 )
 from mentor_kd.training.settings import TrainSettings, rounds_soft_labels
-from mentor_kd.training.soft_labels import HEAD, SoftLabelSettings, cached
+from mentor_kd.training.soft_label_cache import HEAD, SoftLabelSettings
+from mentor_kd.training.soft_labels import cached
 from mentor_kd.training.train import train
 
 EXACT = SoftLabelSettings()

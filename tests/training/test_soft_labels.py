@@ -16,7 +16,8 @@ from mentor_kd.models import loading
 from mentor_kd.models.batches import Example, model_inputs, target_logits
 from mentor_kd.training import soft_labels
 from mentor_kd.training.losses import top_k
-from mentor_kd.training.soft_labels import TAIL, SoftLabelSettings, cached, with_temperature
+from mentor_kd.training.soft_label_cache import TAIL, SoftLabels, SoftLabelSettings, with_temperature
+from mentor_kd.training.soft_labels import cached
 from mentor_kd.training.tail_directions import RANK
 
 SETTINGS = SoftLabelSettings(k=8, temperatures=(1.0, 2.0))
@@ -224,7 +225,7 @@ def test_the_cache_is_memory_mapped(tmp_path, llama):
     known["shards"][shard.name] = files.sha256(shard)
     manifest.write_text(json.dumps(known))
     before = anonymous()
-    labels = soft_labels.SoftLabels(manifest.parent, SETTINGS, llama.vocabulary)
+    labels = SoftLabels(manifest.parent, SETTINGS, llama.vocabulary)
     assert len(labels.places) == tokens // 100
     assert anonymous() - before < 50e6 < shard.stat().st_size
     shard.unlink()

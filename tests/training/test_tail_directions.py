@@ -24,7 +24,8 @@ from mentor_kd.training.losses import (
     top_k,
     top_k_divergence,
 )
-from mentor_kd.training.soft_labels import TAIL, SoftLabelSettings, cached
+from mentor_kd.training.soft_label_cache import TAIL, SoftLabelSettings
+from mentor_kd.training.soft_labels import cached
 from mentor_kd.training.tail_directions import frozen_layer, main_directions
 
 TOP = SoftLabelSettings(8, (1.0, 2.0))

@@ -11,7 +11,8 @@ from mentor_kd.models import loading
 from mentor_kd.training import chunked_loss, trainer
 from mentor_kd.training.losses import LossSettings
 from mentor_kd.training.settings import TrainSettings
-from mentor_kd.training.soft_labels import SoftLabelSettings, cached
+from mentor_kd.training.soft_label_cache import SoftLabelSettings
+from mentor_kd.training.soft_labels import cached
 from mentor_kd.training.train import train
 
 

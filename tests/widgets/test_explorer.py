@@ -11,10 +11,9 @@ from rows import QUESTION, rationale
 from mentor_kd.data.rationales import new_question
 from mentor_kd.data.tasks import TASKS
 from mentor_kd.files import InputError
-from mentor_kd.filtering import filters
+from mentor_kd.filtering import confidence, filters
 from mentor_kd.filtering.filters import FilterSettings
 from mentor_kd.filtering.verdicts import add_verdict, read_rows, read_verdicts
-from mentor_kd.widgets.explorer import explorer as explorer_module
 from mentor_kd.widgets.explorer.explorer import PAGE, Explorer
 from mentor_kd.widgets.explorer.judging import Judging
 from mentor_kd.widgets.explorer.table import REASONS, Columns
@@ -68,7 +67,7 @@ def test_undo_appends_a_row_and_restores_the_previous_verdict(explorer, folder):
 
 def test_withdrawing_and_notes(explorer, folder):
     press(explorer, "note", text="look again")
-    assert given(folder) == [("withdrawn", "look again")]  # a note alone is no verdict
+    assert given(folder) == [("withdrawn", "look again")]  # a note alone is not a verdict
     assert read_verdicts(folder / "verdicts.jsonl") == {} and "<b>0</b> judged" in explorer.headline.value
     press(explorer, "go", row=0)
     assert explorer.reading.note.value == "look again" and statuses(explorer)[0] == "● kept"
@@ -270,7 +269,7 @@ def test_a_note_without_a_verdict_stays_a_note_for_everyone(folder):
     assert again.reading.note.value == "odd wording" and again.judging.people(0) == {}
     assert other.reading.note.value == "" and other.judging.remarks(0) == {"Ann": "odd wording"}
     assert "odd wording" in other.reading.detail.value and "<b>note</b>" in other.reading.detail.value
-    press(other, "drop")  # Ben's note field is empty, and Ann's note is no verdict that could differ
+    press(other, "drop")  # Ben's note field is empty, and Ann's note is not a verdict
     assert other.judging.disputed() == [] and make(folder, who="Ann").reading.note.value == "odd wording"
     press(again, "go", row=0)
     press(again, "note", text="")
@@ -285,13 +284,13 @@ def test_the_confidence_is_computed_only_when_it_is_asked_for(folder, monkeypatc
         asked.append(len(rows))
         return {row.id: -0.1 * (1 + i) for i, row in enumerate(rows)}
 
-    monkeypatch.setattr(explorer_module, "confidences", computed)
-    monkeypatch.setattr(explorer_module, "stored", lambda place, rows: {})
-    monkeypatch.setattr(explorer_module, "task_of", lambda place: TASKS["sandbox-sums"])
+    monkeypatch.setattr(confidence, "confidences", computed)
+    monkeypatch.setattr(confidence, "stored", lambda place, rows: {})
+    monkeypatch.setattr(confidence, "task_of", lambda place: TASKS["sandbox-sums"])
     (folder / "mentor").mkdir()
     (folder / "mentor" / "manifest.json").write_text("{}")
     rows = make(folder).columns.rows
-    assert explorer_module.scores([folder], rows, compute=False) is None
+    assert confidence.scores([folder], rows, compute=False) is None
     explorer = make(folder)
     shown = [key for key, _, _ in explorer.reading.rows.heads]
     assert "confidence" not in shown and explorer.reading.score.layout.display == "" and asked == []
@@ -308,13 +307,13 @@ def test_the_confidence_is_computed_only_when_it_is_asked_for(folder, monkeypatc
 
 
 def test_stored_confidence_is_shown_without_computing(folder, monkeypatch):
-    monkeypatch.setattr(explorer_module, "confidences", None)  # calling it would fail
-    monkeypatch.setattr(explorer_module, "task_of", lambda place: TASKS["sandbox-sums"])
+    monkeypatch.setattr(confidence, "confidences", None)  # calling it would fail
+    monkeypatch.setattr(confidence, "task_of", lambda place: TASKS["sandbox-sums"])
     (folder / "mentor").mkdir()
     rows = make(folder).columns.rows
-    monkeypatch.setattr(explorer_module, "stored", lambda place, rows: {row.id: None for row in rows[:1]})
-    assert explorer_module.scores([folder], rows, compute=False) is None  # some are missing
+    monkeypatch.setattr(confidence, "stored", lambda place, rows: {row.id: None for row in rows[:1]})
+    assert confidence.scores([folder], rows, compute=False) is None  # some are missing
     some = {row.id: None if i == 0 else -1.0 for i, row in enumerate(rows)}
-    monkeypatch.setattr(explorer_module, "stored", lambda place, rows: some)
-    found = explorer_module.scores([folder], rows, compute=False)
+    monkeypatch.setattr(confidence, "stored", lambda place, rows: some)
+    found = confidence.scores([folder], rows, compute=False)
     assert rows[0].id not in found and set(found.values()) == {-1.0}  # too long for the mentor: known, and without one

@@ -17,15 +17,15 @@ from IPython.display import HTML
 
 from ...data.folder import task_of, teacher_rows
 from ...data.rationales import Rationale, read_rationales
-from ...filtering.confidence import confidences, stored
+from ...filtering.confidence import scores
 from ...filtering.filters import FilterSettings
 from ...filtering.verdicts import WITHDRAWN
 from . import detail
 from .filter_panel import FilterPanel, write_parameters
 from .judging import NAMES, Judging
-from .markup import CUT, visible
+from .markup import CUT
 from .people_panel import PeoplePanel
-from .reading_panel import MARKS, ReadingPanel
+from .reading_panel import ReadingPanel, line
 from .table import CODE, REASONS, Columns
 from .view import View
 
@@ -56,21 +56,6 @@ def explore(
     columns = Columns(rows, tasks, confidence)
     judging = Judging(columns, {task_of(one).name: one / "verdicts.jsonl" for one in folders}, who)
     return Explorer(columns, judging, settings, folders)
-
-
-def scores(folders: Sequence[Path], rows: Sequence[Rationale], compute: bool) -> dict[str, float] | None:
-    """The mentor's confidence in these rationales, by id; None if some are not stored and `compute` is false."""
-    found: dict[str, float] = {}
-    for folder in folders:
-        here = [row for row in rows if row.task == task_of(folder).name]
-        if compute:
-            found |= confidences(folder, here)
-            continue
-        known = stored(folder, here) if (folder / "mentor").exists() else {}
-        if len(known) < len(here):
-            return None
-        found |= {identity: value for identity, value in known.items() if value is not None}
-    return found
 
 
 def guarded(method: Callable) -> Callable:
@@ -197,7 +182,7 @@ class Explorer(ipywidgets.VBox):
     def show_page(self) -> None:
         """Show the page that contains the selected row, and that row."""
         shown, page = self.view.rows, self.cursor // PAGE
-        lines = [self._line(int(row)) for row in shown[page * PAGE : (page + 1) * PAGE]]
+        lines = [line(self.columns, int(row), REASONS[self.view.reasons[row]]) for row in shown[page * PAGE :][:PAGE]]
         pages = max(1, -(-len(shown) // PAGE))
         place = f"rationale {self.cursor + 1:,} of {len(shown):,}, page {page + 1:,} of {pages:,}"
         with self.reading.rows.hold_sync():
@@ -205,23 +190,6 @@ class Explorer(ipywidgets.VBox):
             self.reading.rows.order, self.reading.rows.falling = self.view.order, self.view.falling
             self.reading.rows.where = place if len(shown) else "no rationale matches: untick a box or press Show all"
         self.show_detail()
-
-    def _line(self, row: int) -> dict:
-        c, one = self.columns, self.columns.rows[row]
-        reason = REASONS[self.view.reasons[row]]
-        return {
-            "id": one.id,
-            "status": ("● " if reason in ("kept", "verdict: keep") else "○ ") + reason,
-            "kept": reason in ("kept", "verdict: keep"),
-            "source": one.source,
-            "answer": ("✓ " if one.correct else "✗ ") + visible(one.prediction or "none", 24),
-            "words": f"{c.words[row]:,}",
-            "similarity": f"{c.similarity[row]:.2f}",
-            "confidence": "" if c.confidence is None or numpy.isnan(c.confidence[row]) else f"{c.confidence[row]:.3f}",
-            "verdict": MARKS[NAMES[c.said[row]]],
-            "code": NAMES[c.said[row]],
-            "text": visible(one.rationale, 200),
-        }
 
     def show_detail(self) -> None:
         """Show the selected row in full, next to its siblings."""
@@ -273,7 +241,7 @@ class Explorer(ipywidgets.VBox):
 
     @guarded
     def on_note(self, text: str) -> None:
-        """Record a note for the selected row, with its current verdict; a note alone is no verdict."""
+        """Record a note for the selected row, with its current verdict; a note alone is not a verdict."""
         if (row := self.row) is not None:
             self.judging.give([row], NAMES[self.judging.mine[row]] or WITHDRAWN, text)
             self._judged(row)

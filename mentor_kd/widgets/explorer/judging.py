@@ -1,7 +1,7 @@
 """One person's verdicts on the rows: on disk before they are shown, and undone by appending further rows.
 
-A note without a verdict is stored as a row with the verdict "withdrawn", that is none, and the note: it is shown with
-its rationale, and counts as a verdict nowhere.
+A note without a verdict is stored as a row with the verdict "withdrawn" (none) and the note. It is shown with its
+rationale and never counts as a verdict.
 """
 
 from collections.abc import Mapping, Sequence

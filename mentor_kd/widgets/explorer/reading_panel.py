@@ -8,6 +8,7 @@ import numpy
 import traitlets
 
 from .judging import NAMES
+from .markup import visible
 from .table import Columns
 
 HERE = Path(__file__).parent
@@ -59,7 +60,7 @@ class ReadingPanel(ipywidgets.HBox):
         self.withdraw = _button("Withdraw", "withdraw your verdict on this rationale (key w)")
         self.undo = _button("↶ Undo", "undo your last action (key z)")
         self.note = _classed(ipywidgets.Text(placeholder="note to store with the verdict"), "mkd-note")
-        self.save = _button("Save note", "a note alone is no verdict (key n)")
+        self.save = _button("Save note", "a note alone is not a verdict (key n)")
         self.all = {name: _button(f"{name} all…", f"give {name} to every rationale shown") for name in NAMES[1:]}
         self.question, self.confirm, self.cancel = ipywidgets.HTML(), _button("Yes", "", "danger"), _button("No", "")
         self.detail = ipywidgets.HTML()
@@ -87,6 +88,25 @@ class ReadingPanel(ipywidgets.HBox):
         self.ranges["confidence"] = _range("confidence", self.columns.confidence)
         self.sliders.children = [*self.ranges.values()]
         return self.ranges["confidence"]
+
+
+def line(columns: Columns, row: int, reason: str) -> dict:
+    """The cells of one row of the list; `reason` is why the row is kept or dropped."""
+    one, confidence = columns.rows[row], columns.confidence
+    kept = reason in ("kept", "verdict: keep")
+    return {
+        "id": one.id,
+        "status": ("● " if kept else "○ ") + reason,
+        "kept": kept,
+        "source": one.source,
+        "answer": ("✓ " if one.correct else "✗ ") + visible(one.prediction or "none", 24),
+        "words": f"{columns.words[row]:,}",
+        "similarity": f"{columns.similarity[row]:.2f}",
+        "confidence": "" if confidence is None or numpy.isnan(confidence[row]) else f"{confidence[row]:.3f}",
+        "verdict": MARKS[NAMES[columns.said[row]]],
+        "code": NAMES[columns.said[row]],
+        "text": visible(one.rationale, 200),
+    }
 
 
 def _heads(columns: Columns) -> list:

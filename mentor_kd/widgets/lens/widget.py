@@ -85,7 +85,7 @@ class Lens(anywidget.AnyWidget):
             try:
                 self.error = ""
                 yield
-            except Exception as error:
+            except Exception as error:  # the user must see every error
                 self.error = f"{type(error).__name__}: {error}"
 
     def _look_at_another(self, change: object = None) -> None:
