@@ -184,6 +184,7 @@ _GROUP = re.compile(
     rf"""\\[dtc]?frac\s*(?:\{{(?P<top>[^{{}}]*)\}}|(?P<one>\d))\s*(?:\{{(?P<bottom>[^{{}}]*)\}}|(?P<two>\d))
     |\\(?:{_TEXTS})\s*\{{(?P<inner>[^{{}}]*)\}}
     |(?P<raised>\^)\s*\{{(?P<power>[^{{}}]*)\}}
+    |(?P<above>\d++)\s*\\over\s*(?P<below>\d++)
     |√\s*\{{(?P<root>[^{{}}]*)\}}""",
     re.VERBOSE,
 )
@@ -198,6 +199,8 @@ def _group(match: re.Match[str]) -> list[Piece]:
         if power == "°":
             return ["°"]
         return ["^" + power if _NUMERAL.fullmatch(power) else f"^({power})"]
+    if match["above"] is not None:
+        return [f"{match['above']}/{match['below']}"]
     if match["root"] is not None:
         return [f"√({match['root']})"]
     top, bottom = (match[a] if match[a] is not None else match[b] for a, b in (("top", "one"), ("bottom", "two")))

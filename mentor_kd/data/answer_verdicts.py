@@ -37,6 +37,7 @@ _CLOSING = re.compile(
     r"""(?:[,;:—–(-]|\b(?:think|so|thus|therefore|hence|is|be|a|an|say|answer|definitely|clearly|probably|with|and|but))[\s"'“*_(]*\Z""",
     re.IGNORECASE,
 )
+_OTHER = re.compile(r"\bboth\s(yes|no)\s(?:and|or)\s[\"'*]*\Z", re.IGNORECASE)
 _STOP = re.compile(rf"""["'”’)*}}\]]*(?:{COPULA}|[.,;:!/—–-]|\s[-—–]|\s*\n|\s*\Z)""")
 
 
@@ -60,6 +61,8 @@ def verdicts(text: str, start: int, end: int, lead: int, stated: bool) -> list[C
             counts = (said and (stated or not text[end:].strip(AROUND))) or (closes and opens)
             if kind in ("true", "false"):
                 counts = counts or closes or ((stated or opens) and _STOP.match(text, last, end))
+        if counts and not found and (other := _OTHER.search(text, max(start, first - 20), first)):
+            found.append(Candidate("Yes" if other[1].lower() == "yes" else "No", *other.span(1)))  # "both yes and no"
         if counts:
             found.append(Candidate("Yes" if kind in ("yes", "true", "right", "oui") else "No", first, last))
     return found

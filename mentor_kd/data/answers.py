@@ -92,7 +92,7 @@ def find_answer(text: str, answer_type: str, choices: str, question: str, patter
 _ARGUMENT = re.compile(r"\b(?:because|since|rather than|instead of|as opposed to)\b|因为", re.IGNORECASE)
 _REMARK = re.compile(r"\b(?:whereas|while|although|though|unlike|given that|as|over)\b", re.IGNORECASE)
 _NEGATION = re.compile(
-    r"""(?:(?:\b(?:not|never|neither|nor|cannot|anything\sbut|other\sthan|different\sfrom|nicht|kein|pas|não\sé|non\sè|no\ses
+    r"""(?:(?:\b(?:not|no\slonger|no\sreason\sto|never|neither|nor|cannot|anything\sbut|other\sthan|different\sfrom|nicht|kein|pas|não\sé|non\sè|no\ses
     |не|bukan|không\sphải|nie\sjest|niet)|n['’]t)\s+(?:\w+\s+)?(?:(?:up|down|at|on|by|in|until|before|after|from|to|of)\s+){0,2}|!=\s?|不是|不等于|并非)[\s"'“(*$]*\Z""",
     re.IGNORECASE | re.VERBOSE,
 )
