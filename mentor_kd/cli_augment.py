@@ -4,14 +4,14 @@ import argparse
 import os
 from pathlib import Path
 
-from .cli_options import shown
+from .cli_options import RESUMES, shown
 from .files import InputError
 
 SUMMARY = "Sample a mentor served by vLLM or any OpenAI-compatible server."
-MORE = """\
+MORE = f"""\
 Replaces notebook 03. If both use the same sampling settings, the notebook finds its work done.
 
-Run the same command again to resume; finished work that has not changed is not repeated."""
+{RESUMES}"""
 EXAMPLES = """\
   vllm serve reports/mine/gsm8k/mentor --served-model-name mentor
   python -m mentor_kd augment reports/mine/gsm8k --base-url http://127.0.0.1:8000/v1 --model mentor"""

@@ -4,7 +4,7 @@ import argparse
 import time
 from pathlib import Path
 
-from .cli_options import add_answers, add_columns, add_parameters
+from .cli_options import add_answers, add_columns, add_parameters, columns_of
 from .files import ROOT, InputError, reports_root
 
 SUMMARY = "From a file with rationales to a student: look, train, report, export."
@@ -64,7 +64,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _parameters(args: argparse.Namespace) -> dict:
     """The parameters of the run: own.yaml, the command line, and the answer type that the data has."""
-    from .parsing import parse_yaml
     from .pipeline import parameters as mapping
     from .pipeline.own_task import name_of, with_answer_type
     from .runs import notebooks
@@ -73,8 +72,8 @@ def _parameters(args: argparse.Namespace) -> dict:
     named = {one.partition("=")[0] for one in args.parameter}
     parameters |= {name: value for name, value in (("methods", METHODS), ("seeds", [0])) if name not in named}
     task = args.task or name_of(args.data)
-    columns = parse_yaml(args.columns, "--columns") if args.columns else {}
-    given = {"data": args.data, "task": task, "run": args.run or task, "data_test": args.data_test, "columns": columns}
+    given = {"data": args.data, "task": task, "run": args.run or task, "data_test": args.data_test}
+    given["columns"] = columns_of(args)
     answers = ("answer_type", "answer_choices", "answer_pattern")
     given |= {name: getattr(args, name) for name in ("mentor", "student", *answers)}
     parameters |= {name: value for name, value in given.items() if value}

@@ -10,6 +10,8 @@ from .parsing import parse_yaml
 if TYPE_CHECKING:
     from .pipeline.collect import CollectSettings
 
+RESUMES = "Run the same command again to resume; finished work that has not changed is not repeated."
+
 
 def add_parameters(one: argparse.ArgumentParser, text: str = "override one parameter; repeatable") -> None:
     """Add `-p NAME=VALUE`."""
@@ -30,7 +32,7 @@ def add_columns(one: argparse._ActionsContainer) -> None:
 
 
 def add_answers(one: argparse._ActionsContainer) -> None:
-    """Add `--answer-type`, `--answer-pattern` and `--answer-choices`, for a task of your own."""
+    """Add `--answer-type`, `--answer-pattern` and `--answer-choices`, for your own task."""
     text = "number, math, choice, yes/no, text or pattern (default: recognised from the answers)"
     one.add_argument("--answer-type", default="", metavar="TYPE", help=text)
     text = "what an answer looks like, for type pattern"
@@ -39,13 +41,18 @@ def add_answers(one: argparse._ActionsContainer) -> None:
     one.add_argument("--answer-choices", default="", metavar="LETTERS", help=text)
 
 
+def columns_of(args: argparse.Namespace) -> Any:
+    """The value of `--columns`; an empty mapping if it is not given. Raises InputError for invalid YAML."""
+    return parse_yaml(args.columns, "--columns") if args.columns else {}
+
+
 def own_data(args: argparse.Namespace, **more: Any) -> "CollectSettings":
     """The data that a command names, from `data` and the options of `add_columns` and `add_answers`."""
     from .pipeline.collect import CollectSettings  # imported here to keep --help fast
 
     return CollectSettings(
         data=args.data,
-        columns=parse_yaml(args.columns, "--columns") if args.columns else {},
+        columns=columns_of(args),
         data_test=args.data_test,
         answer_type=args.answer_type,
         answer_pattern=args.answer_pattern,

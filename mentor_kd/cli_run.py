@@ -4,10 +4,8 @@ import argparse
 import time
 from pathlib import Path
 
-from .cli_options import add_parameters, shown
+from .cli_options import RESUMES, add_parameters, shown
 from .files import ROOT, reports_root
-
-RESUMES = "Run the same command again to resume; finished work that has not changed is not repeated."
 
 
 def add_run(one: argparse.ArgumentParser) -> None:

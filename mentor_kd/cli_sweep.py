@@ -3,15 +3,15 @@
 import argparse
 from pathlib import Path
 
-from .cli_options import add_parameters, shown
+from .cli_options import RESUMES, add_parameters, shown
 from .files import InputError, RunFailed
 
 SUMMARY = "Run a grid over methods, tasks, models, seeds or any parameter."
-MORE = """\
+MORE = f"""\
 Work that cells share (questions, mentor, its samples and soft labels) is done once. Writes reports/<sweep>/results.csv,
 and one report per model size in reports/<sweep>/charts/.
 
-Run the same command again to resume; finished work that has not changed is not repeated."""
+{RESUMES}"""
 EXAMPLES = """\
   python -m mentor_kd sweep --params notebooks/params/paper-table3.yaml --dry-run --gpu h100
   python -m mentor_kd sweep --params notebooks/params/paper-table3.yaml --workers 4"""

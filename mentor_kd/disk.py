@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 @contextlib.contextmanager
 def writing(place: Path) -> Iterator[None]:
-    """Raise RunFailed, in one line with the file and a remedy, for a file that cannot be written."""
+    """Turn an error while writing into a RunFailed whose one-line message names the file and a remedy."""
     try:
         yield
     except (InputError, RunFailed):

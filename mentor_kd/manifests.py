@@ -131,8 +131,8 @@ def _stamps(folder: Path) -> dict[str, Any]:
 def require_whole(path: Path, what: str) -> None:
     """Raise InputError if a file that is only appended to lost or changed anything that it had at the last call.
 
-    Its length and hash are noted in a hidden file in the same folder. `what` names its
-    contents in the error, such as verdicts or paid replies.
+    Its length and hash are noted in a hidden file in the same folder. `what` names its contents
+    in the error, such as verdicts or paid replies.
     """
     path = Path(path)
     note = path.with_name(f".{path.name}.seen")

@@ -7,7 +7,11 @@ from fractions import Fraction
 
 from .answer_text import CJK, Candidate
 
-_FOREIGN = "millionen|millones|milliarden|milliard|tausend"  # magnitudes of other languages
+_WORDS = {  # in English, German and Spanish
+    **{"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12},
+    **{"dozen": 12, "lakh": 10**5, "crore": 10**7},
+    **{"millionen": 10**6, "millones": 10**6, "milliarden": 10**9, "milliard": 10**9, "tausend": 10**3},
+}
 LONGEST_NUMBER = 25  # characters; longer ones are noise, and the cost of arithmetic on them is not linear
 
 _CURRENCY = r"(?:(?:US|AU|CA|HK|NZ|[ACRS])?[$€£¥₹₩₽]|(?<![^\W_])(?:Rs\.?|INR|USD|EUR|GBP|CHF))"
@@ -25,7 +29,7 @@ _NUMBER = re.compile(
     (?>(?:(?:\^|\*\*)\(?(?P<power>[-+]?[0-9]{{1,3}})\)?(?![0-9]))?)
     (?>(?:\sand\sa\s(?P<part>half|quarter|third)\b(?!\sof\b))?)          # 2 and a half
     (?>(?:\s?(?P<hundred>hundred)(?=\s(?:thousand|[mb]illion)))?)
-    (?>(?:\s?(?P<magnitude>(?:hundred|thousand|million|billion|trillion|dozen|lakh|crore|{_FOREIGN})(?=s?(?![^\W_]))|[mb]n(?![^\W_]))s?
+    (?>(?:\s?(?P<magnitude>(?:{"|".join(_WORDS)})(?=s?(?![^\W_]))|[mb]n(?![^\W_]))s?
       |(?P<short>(?-i:[kKMB]))(?![\w'°])|\s?(?P<myriad>[万萬만亿億억]))?)
     (?!(?:st|nd|rd|th)\b)""",
     re.VERBOSE | re.IGNORECASE,
@@ -33,9 +37,8 @@ _NUMBER = re.compile(
 _PARTS = {"half": Fraction(1, 2), "quarter": Fraction(1, 4), "third": Fraction(1, 3)}
 _SHORT = {"k": 10**3, "K": 10**3, "M": 10**6, "B": 10**9}
 _MAGNITUDES = {
-    **{"hundred": 10**2, "thousand": 10**3, "million": 10**6, "mn": 10**6, "billion": 10**9, "bn": 10**9},
-    **{"trillion": 10**12, "dozen": 12, "lakh": 10**5, "crore": 10**7},
-    **{"millionen": 10**6, "millones": 10**6, "milliard": 10**9, "milliarden": 10**9, "tausend": 10**3},
+    **_WORDS,
+    **{"mn": 10**6, "bn": 10**9},
     **dict.fromkeys("万萬만", 10**4),
     **dict.fromkeys("亿億억", 10**8),
 }

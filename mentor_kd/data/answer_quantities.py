@@ -102,7 +102,7 @@ _UNKNOWN = re.compile(r"(?<![\w+*/^-])(?<![+*/^-]\s)[A-Za-z]\s?=\s?(?=[-−]?[0-
 
 
 def unknowns(text: str, start: int, end: int) -> str:
-    """Two unknowns, or two values of one, in a span (`x = 5, y = 7`), for a message; "" if there are none."""
+    """The text of two equations with different values, such as `x = 5, y = 7`; empty if the span has none."""
     matches = _UNKNOWN.finditer(text, start, end)
     found = [(match.start(), numbers(text, match.end(), end)[:1]) for match in matches]
     for (at, (first,)), (next_at, (second,)) in pairwise((at, one) for at, one in found if one):

@@ -86,7 +86,7 @@ def _next_question(text: str, begin: int) -> int:
 
 
 def past(pattern: re.Pattern[str], text: str, start: int, end: int) -> int:
-    """The end of a match at `start`, for a pattern that may match the empty string."""
+    """The position after the match at `start`; `start` itself if the pattern does not match there."""
     match = pattern.match(text, start, end)
     return match.end() if match else start
 

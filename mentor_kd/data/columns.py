@@ -127,7 +127,7 @@ def _likeness(role: str, name: str) -> float:
 
 
 def proposal(found: Found, columns: Sequence[str]) -> str:
-    """The mapping that would name question and answer, for a message; missing roles get the columns most like them."""
+    """A suggested `columns` mapping for an error message, with the most similar columns for missing roles."""
     mapping = {role: names[0] for role, names in found.items() if role in ("question", "answer", "rationale")}
     missing = [role for role in ("question", "answer") if role not in mapping]
     left = [name for name in columns[:30] if name not in mapping.values()] + ["NAME"] * len(missing)

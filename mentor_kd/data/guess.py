@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from string import ascii_uppercase
 from typing import Any
 
 from ..files import InputError
@@ -11,7 +12,6 @@ from .tasks import Task, extract
 
 NEARLY_ALL = 0.8  # share of texts that conclude with an answer of a type
 LOOKED_AT = 1000  # texts that are read for a guess
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _KINDS = {"yes/no": "yes or no", "number": "numbers", "choice": "letters", "math": "numbers or expressions"}
 _BARE = {
     "yes/no": re.compile(r"\W*(?:yes|no|true|false)\W*", re.IGNORECASE),
@@ -29,7 +29,7 @@ def guess(found: Sequence[Source], name: str) -> tuple[Task, str]:
     entries = [row for one in found for row in one.entries]
     most = max((len(row.options) for row in entries), default=0)
     if most:
-        return Task(name, "choice", choices=LETTERS[: max(most, 5)]), f"the questions have up to {most} options"
+        return Task(name, "choice", choices=ascii_uppercase[: max(most, 5)]), f"the questions have up to {most} options"
     bare = [row.answer for row in entries if row.answer is not None and not row.long]
     texts = [text for row in entries for text in row.solutions[:1]][:LOOKED_AT]
     for answer_type, words in _KINDS.items():

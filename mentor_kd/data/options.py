@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from string import ascii_uppercase
 from typing import Any
 
 from ..files import InputError
@@ -75,7 +76,7 @@ def _in_text(text: str) -> Options:
 
 
 def _consecutive(labels: Sequence[str]) -> bool:
-    return "".join(labels).upper() == "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(labels)]
+    return "".join(labels).upper() == ascii_uppercase[: len(labels)]
 
 
 def lettered(options: Options, task: Task) -> Options:
@@ -84,7 +85,7 @@ def lettered(options: Options, task: Task) -> Options:
     Raises InputError if there are more options than letters.
     """
     if len(options) > len(task.choices):
-        letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(options)]
+        letters = ascii_uppercase[: len(options)]
         raise InputError(f"{len(options)} options, but the letters are {task.choices}; set answer_choices to {letters}")
     labels = [label.upper() for label, _ in options]
     own = len(set(labels)) == len(labels) and all(label and label in task.choices for label in labels)

@@ -155,6 +155,22 @@ def mcnemar(a: Mapping[str, bool], b: Mapping[str, bool]) -> McNemar:
     return McNemar(only_a, only_b, both, neither, min(1.0, float(p)))
 
 
+def paired_differences(
+    a: Mapping[Hashable, Mapping[str, bool]], b: Mapping[Hashable, Mapping[str, bool]]
+) -> numpy.ndarray:
+    """The difference b - a of each seed and question, in points: an array of shape (seeds, questions).
+
+    a and b map a seed to a mapping of question id to whether it was right. Raises InputError if seeds or questions
+    differ.
+    """
+    _check_same("seed", a, b)
+    questions = list(next(iter(a.values())))
+    for key in a:
+        _check_same("question", dict.fromkeys(questions), a[key])
+        _check_same("question", dict.fromkeys(questions), b[key])
+    return numpy.array([[100.0 * (int(b[key][q]) - int(a[key][q])) for q in questions] for key in a])
+
+
 def compare(
     a: Mapping[Hashable, Mapping[str, bool]],
     b: Mapping[Hashable, Mapping[str, bool]],
@@ -171,12 +187,7 @@ def compare(
     n questions. p is twice the smaller share of replicates on either side of zero. Raises InputError if seeds or
     questions differ.
     """
-    _check_same("seed", a, b)
-    questions = list(next(iter(a.values())))
-    for key in a:
-        _check_same("question", dict.fromkeys(questions), a[key])
-        _check_same("question", dict.fromkeys(questions), b[key])
-    paired = numpy.array([[100.0 * (int(b[key][q]) - int(a[key][q])) for q in questions] for key in a])
+    paired = paired_differences(a, b)
     random = numpy.random.default_rng(seed)
     means = numpy.empty(replicates)
     for i in range(replicates):
@@ -325,8 +336,9 @@ def _half_width(values: Sequence[float]) -> float:
 
 def _check_same(what: str, a: Mapping, b: Mapping) -> None:
     if not a or not b:
-        raise InputError(f"paired comparison: one side has no {what}; both sides need the same {what}s")
+        raise InputError(f"paired comparison: one side has no {what}; both need the same seeds and questions")
     if odd := sorted(map(str, set(a) ^ set(b))):
         raise InputError(
-            f"paired comparison: {what} {odd[0]} is on one side only ({len(odd)} such); both need the same {what}s"
+            f"paired comparison: {what} {odd[0]} is on one side only ({len(odd)} such); both need the same seeds and "
+            "questions"
         )

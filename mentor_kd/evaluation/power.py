@@ -8,10 +8,9 @@ sections 2.2 and 4.2).
 import math
 from collections.abc import Hashable, Mapping
 
-import numpy
 from scipy.stats import norm
 
-from ..files import InputError
+from .metrics import paired_differences
 
 
 def clustered_error(a: Mapping[Hashable, Mapping[str, bool]], b: Mapping[Hashable, Mapping[str, bool]]) -> float:
@@ -20,13 +19,8 @@ def clustered_error(a: Mapping[Hashable, Mapping[str, bool]], b: Mapping[Hashabl
     a and b map a seed to a mapping of question id to whether it was right, with the same seeds and questions. NaN for a
     single question. Raises InputError if seeds or questions differ.
     """
-    questions = list(next(iter(a.values())))
-    if a.keys() != b.keys() or any(side[seed].keys() != set(questions) for side in (a, b) for seed in a):
-        raise InputError("the standard error of a paired difference needs the same seeds and questions on both sides")
-    paired = numpy.array([[100.0 * (int(b[seed][q]) - int(a[seed][q])) for q in questions] for seed in a])
-    if len(questions) < 2:
-        return math.nan
-    return float(paired.mean(axis=0).std(ddof=1) / math.sqrt(len(questions)))
+    means = paired_differences(a, b).mean(axis=0)
+    return float(means.std(ddof=1) / math.sqrt(len(means))) if len(means) > 1 else math.nan
 
 
 def detectable(error: float, power: float = 0.8, level: float = 0.05) -> float:

@@ -31,7 +31,7 @@ def counts(config: Any) -> tuple[int, ...]:
 
 
 def parse(name: str, text: str, present: Sequence[int]) -> Kept:
-    """The layers that the text in a model's name keeps, for a model with these numbers of layers.
+    """The layers to keep, read from the text in a model's name; `present` has the number of layers of each part.
 
     Raises InputError with the name, the layer and the range if the text is not a list of layers in ascending order, or
     names a layer that the model does not have.

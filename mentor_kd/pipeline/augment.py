@@ -77,8 +77,8 @@ def augment(
 
     `backend`, one of ct2.BACKENDS, samples a mentor on this machine. A finished step returns its manifest immediately.
     Raises InputError if the mentor or the backend cannot be used, or if the step is finished with other settings and
-    `replace` is False (see `replacing`), and RunFailed if requests to a server remain
-    unanswered; the next call sends only those.
+    `replace` is False (see `replacing`), and RunFailed if requests to a server remain unanswered;
+    the next call sends only those.
     """
     folder, place = Path(folder), Path(folder) / "augmented"
     require_unchanged(folder / "collected", RECOLLECT)

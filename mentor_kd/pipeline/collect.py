@@ -199,7 +199,7 @@ def _own_splits(questions: list[Question], settings: CollectSettings) -> tuple[l
 
 
 def look_text(task: str, settings: CollectSettings) -> str:
-    """The first look at your own data, for the terminal; "" for the sandbox and the official data.
+    """A first look at your own data, for the terminal; empty for the sandbox and the official data.
 
     It has the rows, what was recognised, the splits, rows left out with reasons, and three examples with the text that
     a model is trained to write. Nothing is written or sent (a hub id is downloaded). Dry runs print it: call it with

@@ -75,7 +75,8 @@ def comparisons(rows: list[dict]) -> pandas.DataFrame:
 
     Only seeds that both methods have are compared; `seeds` is their number. p_holm is p with Holm's correction over
     all rows of the table. A difference is `sure` if p_holm is below 0.05 and the paired t interval over at least three
-    seeds leaves out zero. Columns: task, a, b, seeds, n, difference, low, high, p, p_holm, sure. Empty for one method.
+    seeds leaves out zero. `detectable` is the true difference that such a comparison finds in four of five tries.
+    Columns: task, a, b, seeds, n, difference, low, high, detectable, p, p_holm, sure. Empty for one method.
     """
     right: dict[tuple, dict] = {}
     grouped: dict[tuple, list] = {}
