@@ -160,6 +160,7 @@ _MERGE = "tag:yaml.org,2002:merge"
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
 # a number such as 2e-5, which YAML 1.2 and JSON know and YAML 1.1 takes for text
 _EXPONENT = ("tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+\Z"))
+_STARTS = tuple("-+.0123456789")  # first characters of a number
 
 
 class _Loader(yaml.SafeLoader):
@@ -168,7 +169,7 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers = {
         first: [
             *(rule for rule in rules if rule[0] != _TIMESTAMP),
-            *([_EXPONENT] if first in set("-+.0123456789") else []),
+            *([_EXPONENT] if first in _STARTS else []),
         ]
         for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
@@ -235,6 +236,20 @@ def _source(node: Any) -> object:
 
 def _refuse(problem: str, mark: Any) -> NoReturn:
     raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+
+
+class _Dumper(yaml.SafeDumper):
+    """PyYAML's safe dumper, which also puts texts that `parse_yaml` would read as numbers in quotation marks."""
+
+    yaml_implicit_resolvers = {
+        first: [*rules, *([_EXPONENT] if first in _STARTS else [])]
+        for first, rules in yaml.SafeDumper.yaml_implicit_resolvers.items()
+    }
+
+
+def yaml_text(value: Any, sort_keys: bool = False) -> str:
+    """A value of JSON's types as YAML, which `parse_yaml` reads as the same value."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=sort_keys)
 
 
 def parse_yaml(text: str, where: object) -> Any:

@@ -5,8 +5,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..checks import require_choice, require_integer, require_number, require_text
 from ..data import download, official, sandbox, sources, table
 from ..data.answers import ANSWER_TYPES
@@ -19,6 +17,7 @@ from ..data.tasks import PROTOCOLS, TASKS, Task
 from ..disk import writes_files
 from ..files import InputError, read_record, sha256, write_json, write_text
 from ..manifests import discard_changed, finish, is_done, require_whole
+from ..parsing import yaml_text
 from ..progress import visible
 from ..teacher import annotate
 from ..teacher.annotate import ANNOTATION
@@ -320,6 +319,6 @@ def collect(folder: Path, task: str, settings: CollectSettings, replace: bool = 
     write_json(place / "task.json", asdict(one))
     write_questions(place / "questions.jsonl", questions)
     write_rationales(place / "teacher.jsonl", rows)
-    write_text(Path(folder) / "params.yaml", yaml.safe_dump({"task": one.name, "protocol": settings.protocol}))
+    write_text(Path(folder) / "params.yaml", yaml_text({"protocol": settings.protocol, "task": one.name}))
     counts = {split: sum(q.split == split for q in questions) for split in ("train", "dev", "test")}
     finish(place, inputs, OUTPUTS, questions=counts, **facts)

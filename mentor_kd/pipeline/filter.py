@@ -9,7 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pandas
-import yaml
 
 from .. import manifests
 from ..data.folder import task_of, teacher_rows
@@ -21,6 +20,7 @@ from ..filtering.confidence import confidences
 from ..filtering.filters import FilterSettings
 from ..filtering.verdicts import read_verdicts
 from ..manifests import finish, is_done, problems, require_unchanged, require_whole
+from ..parsing import yaml_text
 from .collect import RECOLLECT
 from .replacing import require_permission
 
@@ -39,7 +39,7 @@ def filter_rationales(folder: Path, settings: FilterSettings, replace: bool = Tr
     rows = teacher_rows(folder) + read_rationales(folder / "augmented" / "mentor.jsonl")
     kept = _filtered(folder, rows, settings)
     write_rationales(folder / "rationales.jsonl", kept)
-    write_text(folder / "filters.yaml", yaml.safe_dump(asdict(settings)))
+    write_text(folder / "filters.yaml", yaml_text(asdict(settings), sort_keys=True))
     finish(folder, _inputs(folder), ["rationales.jsonl", "filters.yaml"])
     return write_counts(folder, kept)
 

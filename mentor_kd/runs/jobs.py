@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
-import yaml
 
 from ..files import PACKAGE, ROOT, official_root, read_record, read_text, reports_root, sha256, write_text
 from ..manifests import ASIDE
+from ..parsing import yaml_text
 from ..progress import NEWS
 from . import notebooks
 from .notebooks import CHART, LENS, STUDENTS
@@ -135,7 +135,7 @@ def start(job: Job, cell_minutes: float = 0.0, **environment: str) -> subprocess
     """Start a notebook in a subprocess, with additional environment variables."""
     place = job.folder / "notebooks"
     place.mkdir(parents=True, exist_ok=True)
-    write_text(place / f"{job.notebook}.yaml", yaml.safe_dump(job.parameters, sort_keys=False))
+    write_text(place / f"{job.notebook}.yaml", yaml_text(job.parameters))
     variables = {
         **os.environ,
         "PYTHONUNBUFFERED": "1",

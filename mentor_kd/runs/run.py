@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import filelock
-import yaml
 
 from ..checks import require_list, require_number
 from ..data import sources
@@ -23,6 +22,7 @@ from ..evaluation.metrics import summarise
 from ..files import InputError, RunFailed, digest, read_records, reports_root, sha256, write_json, write_text
 from ..manifests import changed, is_sealed, sealed
 from ..models import loading
+from ..parsing import yaml_text
 from ..pipeline.collect import look_text
 from ..pipeline.parameters import check_models, collect_settings
 from ..progress import duration
@@ -132,7 +132,7 @@ def run(parameters: dict, say: Say = print, show: Say = silent) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder), writing(folder):
         reserve(folder)
-        write_text(folder / "params.yaml", yaml.safe_dump(parameters, sort_keys=False))
+        write_text(folder / "params.yaml", yaml_text(parameters))
         _run_jobs(jobs, folder / "status.json", float(parameters.get("cell_minutes", 0.0)), say, show)
         seeds = {name: value for name, value in parameters.items() if "seed" in name}
         places = {job.folder.name: job.folder / "collected" / "questions.jsonl" for job in jobs[:-1]}

@@ -17,12 +17,12 @@ from subprocess import Popen
 
 import filelock
 import torch
-import yaml
 
 from .. import disk, progress
 from ..data.folder import task_folder
 from ..files import InputError, read_record, read_text, reports_root, write_text
 from ..models.shapes import GPUS
+from ..parsing import yaml_text
 from ..provenance import code_hash
 from ..training import tracking
 from . import jobs, notebook_html, notebooks, stage_files, stages
@@ -125,7 +125,7 @@ def prepare(grid: Grid, stage: Stage) -> None:
     """Create a stage's folder with the results of previous stages; files left by a killed attempt are kept."""
     one = job(grid, stage)
     one.folder.mkdir(parents=True, exist_ok=True)
-    write_text(one.folder.parent / "params.yaml", yaml.safe_dump(stage.every, sort_keys=False))
+    write_text(one.folder.parent / "params.yaml", yaml_text(stage.every))
     if stage.before is None:
         return
     pass_on(job(grid, stage.before).folder, one.folder)

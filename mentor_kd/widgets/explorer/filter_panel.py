@@ -7,10 +7,10 @@ from pathlib import Path
 
 import ipywidgets
 import numpy
-import yaml
 
 from ...files import write_text
 from ...filtering.filters import FilterSettings, parameters
+from ...parsing import yaml_text
 from ...report.charts import PART_COLOURS
 from .markup import escaped
 from .table import CODE, REASONS, Columns
@@ -23,7 +23,7 @@ def write_parameters(folder: Path, settings: FilterSettings) -> Path:
     """Write chosen_filters.yaml into a task folder: parameters for papermill and 04_inspect_and_filter.ipynb."""
     folder = Path(folder).resolve()
     chosen = {"run": folder.parent.name, "task": folder.name, **parameters(settings)}
-    write_text(folder / "chosen_filters.yaml", yaml.safe_dump(chosen, sort_keys=False))
+    write_text(folder / "chosen_filters.yaml", yaml_text(chosen))
     return folder / "chosen_filters.yaml"
 
 
